@@ -1,0 +1,1 @@
+//! The distributed stack in one binary: command line, configuration and assembly.

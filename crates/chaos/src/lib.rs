@@ -1,0 +1,1 @@
+//! Experiments: timelines of faults, hypotheses, verdicts and reports.

@@ -1,0 +1,1 @@
+//! The segmented log and the key-value store, over one disk abstraction.

@@ -1,0 +1,1 @@
+//! Bounded readers and writers for wire protocols.

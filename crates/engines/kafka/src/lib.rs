@@ -1,0 +1,1 @@
+//! Kafka over its real protocol.

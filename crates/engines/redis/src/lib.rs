@@ -1,0 +1,1 @@
+//! Redis Cluster over its real protocol.

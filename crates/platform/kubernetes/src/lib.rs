@@ -1,0 +1,1 @@
+//! The Kubernetes API, its controllers, scheduler and kubelets.

@@ -1,0 +1,1 @@
+//! Captured pod traffic, cluster DNS, load balancing and mutual TLS between nodes.

@@ -1,0 +1,1 @@
+//! Pods as isolated process trees, without root or Docker.

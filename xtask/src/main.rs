@@ -1,0 +1,2 @@
+//! Code generation and repository checks: `cargo xtask`.
+fn main() {}
