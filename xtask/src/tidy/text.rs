@@ -1,0 +1,50 @@
+//! Rules for every text file: no stray white space, no paths of one machine, no addresses of package registries.
+
+use super::{Finding, Repository};
+
+pub fn hygiene(repository: &Repository) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (path, text) in &repository.files {
+        // A transcript shows what a program printed, white space included.
+        if path.ends_with(".snap") || path.contains("/testdata/") {
+            continue;
+        }
+        for (index, line) in text.lines().enumerate() {
+            if line.ends_with([' ', '\t', '\r']) {
+                findings.push(Finding::new(path, index + 1, "white space at the end of the line"));
+            }
+        }
+        if !text.is_empty() && !text.ends_with('\n') {
+            findings.push(Finding::new(path, text.lines().count(), "no newline at the end of the file"));
+        }
+    }
+    findings
+}
+
+/// Parts that a path or address of somebody's own machine has. Each stands in two pieces, or this file would break the rule.
+const NOT_OURS: &[&str] = &[
+    concat!("/wo", "rk/"),
+    concat!("/ro", "ot/"),
+    concat!("/ho", "me/"),
+    concat!("/Us", "ers/"),
+    concat!("registry.", "npmjs.org"),
+    concat!("pypi.", "org"),
+    concat!("static.crates", ".io"),
+    concat!("index.crates", ".io"),
+    concat!("deb.debian", ".org"),
+    concat!("proxy.golang", ".org"),
+    concat!("repo1.maven", ".org"),
+    concat!("repo.maven.apache", ".org"),
+];
+
+pub fn machine_paths(repository: &Repository) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (path, text) in &repository.files {
+        for (index, line) in text.lines().enumerate() {
+            for part in NOT_OURS.iter().filter(|part| line.contains(**part)) {
+                findings.push(Finding::new(path, index + 1, format!("names a place of one machine: {part}")));
+            }
+        }
+    }
+    findings
+}
