@@ -15,8 +15,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::node::DiskHealth;
-
 pub use guarded::{DiskSwitch, GuardedDisk};
 pub use memory::{Keep, MemoryDisk};
 
@@ -126,13 +124,19 @@ impl std::error::Error for DiskError {}
 /// Writes a whole file so that after a power failure there is either the old one or the new one, and on success the new one:
 /// a temporary file beside it, synced, renamed over it, and the directory synced.
 pub fn replace_file(disk: &dyn Disk, directory: &str, name: &str, bytes: &[u8]) -> Result<(), DiskError> {
-    let temporary = format!("{directory}/{name}.new");
+    let path = join(directory, name);
+    let temporary = format!("{path}.new");
     let file = disk.open(&temporary, Open::Create)?;
     file.truncate(0)?;
     file.write_at(0, bytes)?;
     file.sync()?;
-    disk.rename(&temporary, &format!("{directory}/{name}"))?;
+    disk.rename(&temporary, &path)?;
     disk.sync_directory(directory)
+}
+
+/// The path of `name` in `directory`, which is empty for the disk's root.
+pub fn join(directory: &str, name: &str) -> String {
+    if directory.is_empty() { name.to_owned() } else { format!("{directory}/{name}") }
 }
 
 /// Reads a whole file of at most `limit` bytes; None if it is not there. A longer file is an error: it is not what was written.
