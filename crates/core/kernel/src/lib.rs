@@ -15,6 +15,7 @@
 //! Invariants: nothing here does I/O or blocks, but for the reading of the clock in `time.rs`. Every random decision
 //! comes from a stream keyed by (seed, purpose, ordinal). While nothing is wrong, every question costs an atomic read.
 
+pub mod disk;
 mod fault;
 mod kernel;
 mod ledger;
