@@ -3,17 +3,24 @@
 
 use std::process::ExitCode;
 
+mod kafka_codegen;
 mod tidy;
 
 const USAGE: &str = "usage: cargo xtask SUBCOMMAND
 
 subcommands:
-  tidy    check sizes, banned calls, dependency direction, forgotten files and text hygiene";
+  tidy                            check sizes, banned calls, dependency direction, forgotten files and text hygiene
+  kafka-codegen [--check] FOLDER  write the Kafka wire functions from Kafka's message definitions, or only compare them";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let outcome = match arguments.first().map(String::as_str) {
-        Some("tidy") => tidy::main(),
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let outcome = match words.as_slice() {
+        ["tidy"] => tidy::main(),
+        ["kafka-codegen", folder] => kafka_codegen::run(folder.as_ref(), false),
+        ["kafka-codegen", "--check", folder] | ["kafka-codegen", folder, "--check"] => {
+            kafka_codegen::run(folder.as_ref(), true)
+        }
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(2);
