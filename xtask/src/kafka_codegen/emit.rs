@@ -25,7 +25,7 @@ pub fn message(message: &Message) -> Result<String> {
 
 fn imports(body: &str) -> String {
     let mut out = String::new();
-    if body.contains("Bytes") {
+    if [": Bytes", "<Bytes>", "Bytes::"].iter().any(|use_of| body.contains(use_of)) {
         out.push_str("use bytes::Bytes;\n");
     }
     out.push_str("use atoll_wire::{Reader, WireError, Writer};\n");
@@ -109,7 +109,7 @@ fn decode(out: &mut String, message: &Message, fields: &[Field]) -> Result<()> {
         wrap(&mut body, &flexible, &section);
     }
     let reader = if body.contains("reader") { "reader" } else { "_reader" };
-    let version = version_name(&body);
+    let version = version_name(message, &body);
     let mutable = if body.contains("value.") { "mut " } else { "" };
     write!(
         out,
@@ -150,7 +150,7 @@ fn encode(out: &mut String, message: &Message, fields: &[Field]) -> Result<()> {
         wrap(&mut body, &flexible, &section);
     }
     let writer = if body.contains("writer") { "writer" } else { "_writer" };
-    let version = version_name(&body);
+    let version = version_name(message, &body);
     write!(
         out,
         "/// Writes it in `version`. Fields that this version does not have are left out.\n\
@@ -160,8 +160,9 @@ fn encode(out: &mut String, message: &Message, fields: &[Field]) -> Result<()> {
     Ok(())
 }
 
-fn version_name(body: &str) -> &'static str {
-    if body.contains("version") || body.contains("flexible") { "version" } else { "_version" }
+fn version_name(message: &Message, body: &str) -> &'static str {
+    let used = body.contains("version") || flexible_line(message, body).contains("version");
+    if used { "version" } else { "_version" }
 }
 
 fn flexible_line(message: &Message, body: &str) -> String {
@@ -186,7 +187,7 @@ pub fn condition(message: &Message, holds: impl Fn(i16) -> bool) -> Option<Strin
         (true, false) => format!("version <= {high}"),
         (false, true) => format!("version >= {low}"),
         (false, false) if low == high => format!("version == {low}"),
-        (false, false) => format!("(({low}..={high}).contains(&version))"),
+        (false, false) => format!("({low}..={high}).contains(&version)"),
     })
 }
 
@@ -195,7 +196,6 @@ fn wrap(out: &mut String, condition: &str, statement: &str) {
         out.push_str(statement);
         out.push('\n');
     } else {
-        let condition = condition.strip_prefix('(').and_then(|text| text.strip_suffix(')')).unwrap_or(condition);
         out.push_str(&format!("if {condition} {{\n{statement}\n}}\n"));
     }
 }

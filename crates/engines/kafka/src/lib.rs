@@ -1,1 +1,5 @@
 //! Kafka over its real protocol.
+
+pub mod wire;
+
+pub use wire::decode_request;

@@ -1,0 +1,17 @@
+//! Bytes ↔ requests, responses and record batches. Everything here is bounded and knows no state.
+//!
+//! - [`frame`]: the four-byte length, headers, and [`decode_request`], where a client's bytes come in;
+//! - [`generated`]: one file per message, written by `cargo xtask kafka-codegen`, over the functions in [`primitive`];
+//! - [`batch`]: record batches, validated by their headers and checksums and never decompressed;
+//! - [`record`]: the records inside an uncompressed batch, for the batches that brokers write themselves.
+
+pub mod batch;
+pub mod frame;
+pub mod generated;
+pub mod primitive;
+pub mod record;
+#[cfg(test)]
+pub(crate) mod tests;
+
+pub use frame::{DecodeError, RequestFrame, decode_request, encode_response};
+pub use generated::api::{ApiKey, Request, Response};
