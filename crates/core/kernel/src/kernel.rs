@@ -34,6 +34,12 @@ struct Shared {
     watchers: Mutex<Vec<Watcher>>,
 }
 
+impl std::fmt::Debug for Kernel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Kernel").field("now", &self.now()).field("version", &self.version()).finish_non_exhaustive()
+    }
+}
+
 type Watcher = Box<dyn Fn() + Send>;
 
 struct State {

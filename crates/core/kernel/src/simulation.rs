@@ -29,6 +29,11 @@ pub struct Driver {
 }
 
 impl Driver {
+    /// How many of the kernel's fault events the core has been told of.
+    pub fn events_seen(&self) -> u64 {
+        self.events_seen
+    }
+
     /// Tells the core what has happened since the last call. Costs an atomic read if nothing has.
     pub fn pass_events(&mut self, kernel: &Kernel, core: &mut dyn Core) {
         while kernel.version() != self.events_seen {

@@ -172,7 +172,7 @@ fn faulty_run(seed: u64) -> (u64, u64) {
 
 #[test]
 fn the_same_seed_gives_the_same_trace_and_another_seed_another() {
-    let hashes: Vec<_> = (0..100).map(|seed| faulty_run(seed)).collect();
+    let hashes: Vec<_> = (0..100).map(faulty_run).collect();
     for (seed, expected) in hashes.iter().enumerate() {
         assert_eq!(faulty_run(seed as u64), *expected, "seed {seed} did not replay");
     }
