@@ -10,11 +10,13 @@
 //! - [`Rule`] and [`Verdict`] in `rule.rs`: how links are judged.
 //! - [`Network`] in `network.rs`: messages between the nodes of one engine.
 //! - [`Core`] and [`Simulation`] in `simulation.rs`: how a core is driven, and a thousand faulty runs.
+//! - [`ControlPlane`] in `control_plane.rs`: the metadata of an engine cluster, and each node's view of it.
 //! - [`Ledger`] in `ledger.rs`: what was lost, stale or doubled, and why.
 //!
 //! Invariants: nothing here does I/O or blocks, but for the reading of the clock in `time.rs`. Every random decision
 //! comes from a stream keyed by (seed, purpose, ordinal). While nothing is wrong, every question costs an atomic read.
 
+mod control_plane;
 pub mod disk;
 mod fault;
 mod kernel;
@@ -28,6 +30,7 @@ mod simulation;
 mod tests;
 mod time;
 
+pub use control_plane::{ControlPlane, NoMajority, QuorumTiming, View};
 pub use fault::{Fault, FaultEvent, Point, Trigger};
 pub use kernel::{Context, Kernel, RuleGuard};
 pub use ledger::{ENTRIES_MAX, Entry, Kind, Ledger};
