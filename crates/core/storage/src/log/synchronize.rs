@@ -1,0 +1,215 @@
+//! Making a log durable, in place or on another thread.
+
+use std::sync::Arc;
+
+use atoll_kernel::disk::{Disk, DiskError, DiskFile, Operation};
+use parking_lot::Mutex;
+
+use super::segment::Segment;
+use super::{Log, LogError, retention};
+
+/// What is left to be made durable besides the records.
+#[derive(Debug, Default)]
+pub(super) struct Durability {
+    job_running: bool,
+    /// Counts truncations: a job that began before one says nothing about what was appended after it.
+    generation: u64,
+    /// A sync failed: the operating system may have forgotten what was not durable, so it must be written again. Locked while a
+    /// job is at work, so that one in place cannot miss the failure of one elsewhere.
+    suspect: Arc<Mutex<bool>>,
+    start_changed: bool,
+    removals: Vec<String>,
+}
+
+impl Durability {
+    pub fn invalidate_job(&mut self) {
+        self.generation += 1;
+    }
+
+    pub fn suspect(&self) {
+        *self.suspect.lock() = true;
+    }
+
+    pub fn start_changed(&mut self) {
+        self.start_changed = true;
+    }
+
+    pub fn remove_later(&mut self, path: String) {
+        self.removals.push(path);
+    }
+}
+
+/// Work for any thread: the syncs that make a log durable up to where it ended when the job was begun.
+#[must_use = "a log starts no other job before this one has been run and its outcome given back"]
+#[derive(Debug)]
+pub struct SyncJob {
+    disk: Arc<dyn Disk>,
+    directory: String,
+    files: Vec<Arc<dyn DiskFile>>,
+    names_changed: bool,
+    new_start: Option<u64>,
+    removals: Vec<String>,
+    upto: u64,
+    generation: u64,
+    /// Whether the log waits for this job's outcome before it begins another.
+    awaited: bool,
+    suspect: Arc<Mutex<bool>>,
+}
+
+/// What came of a [`SyncJob`], for [`Log::finish_sync`].
+#[must_use = "the log does not know that it is durable until `Log::finish_sync` is told"]
+#[derive(Debug)]
+pub struct SyncOutcome {
+    upto: u64,
+    generation: u64,
+    awaited: bool,
+    new_start: Option<u64>,
+    result: Result<(), DiskError>,
+    not_removed: Vec<String>,
+}
+
+impl SyncJob {
+    /// Does the work. Blocks for as long as the disk takes.
+    pub fn run(mut self) -> SyncOutcome {
+        let suspect = Arc::clone(&self.suspect);
+        let mut suspect = suspect.lock();
+        // If a sync failed since this job was begun, what it is to make durable may already be forgotten.
+        let result = if *suspect { Err(DiskError::Failing(Operation::Sync)) } else { self.work() };
+        *suspect |= result.is_err();
+        SyncOutcome {
+            upto: self.upto,
+            generation: self.generation,
+            awaited: self.awaited,
+            new_start: self.new_start,
+            result,
+            not_removed: self.removals,
+        }
+    }
+
+    fn work(&mut self) -> Result<(), DiskError> {
+        for file in &self.files {
+            file.sync()?;
+        }
+        if self.names_changed {
+            self.disk.sync_directory(&self.directory)?;
+        }
+        // Before anything is removed it must be known, durably, that it is not missed.
+        if let Some(start) = self.new_start {
+            retention::write_start(&*self.disk, &self.directory, start)?;
+        }
+        while let Some(path) = self.removals.last() {
+            match self.disk.remove(path) {
+                Ok(()) | Err(DiskError::NotFound { .. }) => self.removals.pop(),
+                Err(error) => return Err(error),
+            };
+        }
+        Ok(())
+    }
+}
+
+impl Log {
+    /// Makes everything durable that was appended so far, in place, and returns the watermark. Blocks, also for a job that is
+    /// at work on another thread.
+    pub fn sync(&mut self) -> Result<u64, LogError> {
+        self.flush()?;
+        if self.synced < self.written || self.wants_sync() {
+            let outcome = self.job()?.run();
+            self.finish_sync(outcome)?;
+        }
+        Ok(self.synced)
+    }
+
+    /// Flushes, and gives the work that makes everything durable that was appended so far. None if there is nothing to do, or if
+    /// the last job's outcome has not come back: whoever waits for it then begins the next.
+    pub fn begin_sync(&mut self) -> Result<Option<SyncJob>, LogError> {
+        self.flush()?;
+        if self.durability.job_running || !(self.synced < self.written || self.wants_sync()) {
+            return Ok(None);
+        }
+        self.job().map(Some)
+    }
+
+    fn job(&mut self) -> Result<SyncJob, LogError> {
+        let suspect = Arc::clone(&self.durability.suspect);
+        let mut suspect = suspect.lock();
+        if *suspect {
+            self.write_again()?;
+            *suspect = false;
+        }
+        let dirty = |segment: &&Segment| segment.end > self.synced || !segment.name_synced;
+        let open = |segment: &Segment| segment.open(&*self.disk, &self.directory);
+        let files = self.segments.iter().filter(dirty).map(open).collect::<Result<Vec<_>, _>>()?;
+        // Descriptors of sealed segments were opened for the job alone.
+        let sealed = self.segments.len().saturating_sub(1);
+        self.segments.iter_mut().take(sealed).for_each(Segment::seal);
+        let mut job = SyncJob {
+            disk: Arc::clone(&self.disk),
+            directory: self.directory.clone(),
+            files,
+            names_changed: self.segments.iter().any(|segment| !segment.name_synced),
+            new_start: None,
+            removals: Vec::new(),
+            upto: self.written,
+            generation: self.durability.generation,
+            awaited: false,
+            suspect: Arc::clone(&self.durability.suspect),
+        };
+        // While another job may be at it, the front is left alone.
+        if !std::mem::replace(&mut self.durability.job_running, true) {
+            job.awaited = true;
+            job.new_start = std::mem::take(&mut self.durability.start_changed).then_some(self.start);
+            job.removals = std::mem::take(&mut self.durability.removals);
+        }
+        Ok(job)
+    }
+
+    /// Takes note of what came of a job, and returns the watermark. After an error nothing is taken to be durable that was not
+    /// so before, and the next job writes it again: Linux forgets pages that it failed to write.
+    pub fn finish_sync(&mut self, outcome: SyncOutcome) -> Result<u64, LogError> {
+        let durability = &mut self.durability;
+        durability.job_running &= !outcome.awaited;
+        durability.removals.extend(outcome.not_removed);
+        if let Err(error) = outcome.result {
+            durability.start_changed |= outcome.new_start.is_some();
+            return Err(error.into());
+        }
+        if outcome.generation == durability.generation {
+            self.synced = self.synced.max(outcome.upto);
+            for segment in self.segments.iter_mut().filter(|segment| segment.base <= outcome.upto) {
+                segment.name_synced = true;
+            }
+        }
+        Ok(self.synced)
+    }
+
+    /// Whether a sync is worth its cost even if no policy asks for one: a segment was sealed, or there are files to be removed.
+    pub fn wants_sync(&self) -> bool {
+        let durability = &self.durability;
+        let sealed = self.segments.len().saturating_sub(1);
+        let unsynced = |segment: &Segment| segment.end > self.synced || !segment.name_synced;
+        durability.start_changed || !durability.removals.is_empty() || self.segments.iter().take(sealed).any(unsynced)
+    }
+
+    /// Reads everything that is not known to be durable, from the operating system's cache, and writes it back in place.
+    fn write_again(&self) -> Result<(), LogError> {
+        let mut buffer = vec![0; 64 << 10];
+        for segment in &self.segments {
+            if segment.end <= self.synced && segment.name_synced {
+                continue;
+            }
+            let file = segment.open(&*self.disk, &self.directory)?;
+            let end = segment.offset(segment.end);
+            let mut offset = if segment.name_synced { segment.offset(self.synced.max(segment.base)) } else { 0 };
+            while offset < end {
+                let wanted = usize::try_from(end - offset).unwrap_or(usize::MAX).min(buffer.len());
+                let read = file.read_at(offset, &mut buffer[..wanted])?;
+                if read == 0 {
+                    return Err(LogError::Corrupt { path: segment.path(&self.directory), position: self.synced });
+                }
+                file.write_at(offset, &buffer[..read])?;
+                offset += read as u64;
+            }
+        }
+        Ok(())
+    }
+}
