@@ -190,7 +190,14 @@ impl Keyspace {
 /// Writes to any keyspaces of one store that happen together or not at all. Of several writes to one key the last counts.
 pub struct Batch {
     kv: Kv,
-    writes: BTreeMap<(u64, Vec<u8>), (Keyspace, Option<Vec<u8>>)>,
+    /// By the keyspace's identity and the key.
+    writes: BTreeMap<(u64, Vec<u8>), Write>,
+}
+
+struct Write {
+    keyspace: Keyspace,
+    /// None: the key is removed.
+    value: Option<Vec<u8>>,
 }
 
 impl Batch {
@@ -206,7 +213,7 @@ impl Batch {
 
     fn write(&mut self, keyspace: &Keyspace, key: &[u8], value: Option<Vec<u8>>) -> Result<(), KvError> {
         check_key(key)?;
-        self.writes.insert((keyspace.identity(), key.to_vec()), (keyspace.clone(), value));
+        self.writes.insert((keyspace.identity(), key.to_vec()), Write { keyspace: keyspace.clone(), value });
         Ok(())
     }
 
@@ -216,7 +223,7 @@ impl Batch {
             Backing::Disk(database) => {
                 // Without a mode, a batch would wait in this process's memory.
                 let mut batch = database.batch().durability(Some(durability.into()));
-                for ((_, key), (keyspace, value)) in self.writes {
+                for ((_, key), Write { keyspace, value }) in self.writes {
                     let Tree::Disk(tree) = &keyspace.tree else { continue };
                     match value {
                         Some(value) => batch.insert(tree, key, value),
@@ -227,7 +234,7 @@ impl Batch {
             }
             Backing::Memory(memory) => {
                 let mut memory = memory.lock();
-                for ((_, key), (keyspace, value)) in self.writes {
+                for ((_, key), Write { keyspace, value }) in self.writes {
                     let Tree::Memory { index, .. } = keyspace.tree else { continue };
                     match value {
                         Some(value) => memory.trees[index].insert(key, value),

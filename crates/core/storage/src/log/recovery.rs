@@ -51,7 +51,7 @@ pub(super) fn open(disk: Arc<dyn Disk>, directory: &str, config: LogConfig) -> R
         ragged: false,
         cut_unfinished: false,
         synced: durable,
-        durability: Durability::default(),
+        durability: Durability::new(start),
         reading: Mutex::new(None),
         recovery,
         disk: Arc::clone(&disk),

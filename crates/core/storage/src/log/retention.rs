@@ -53,7 +53,6 @@ impl Log {
 
     fn begin_at(&mut self, position: u64) {
         self.start = position;
-        self.durability.start_changed();
         while self.segments.len() > 1 && self.segments.front().is_some_and(|first| first.end <= position) {
             if let Some(first) = self.segments.pop_front() {
                 self.durability.remove_later(first.path(&self.directory));

@@ -1,6 +1,7 @@
 //! Making a log durable, in place or on another thread.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use atoll_kernel::disk::{Disk, DiskError, DiskFile, Operation};
 use parking_lot::Mutex;
@@ -17,21 +18,22 @@ pub(super) struct Durability {
     /// A sync failed: the operating system may have forgotten what was not durable, so it must be written again. Locked while a
     /// job is at work, so that one in place cannot miss the failure of one elsewhere.
     suspect: Arc<Mutex<bool>>,
-    start_changed: bool,
+    /// The start that is durable, so that of two jobs the later one never restores an earlier start.
+    durable_start: Arc<AtomicU64>,
     removals: Vec<String>,
 }
 
 impl Durability {
+    pub fn new(durable_start: u64) -> Durability {
+        Durability { durable_start: Arc::new(AtomicU64::new(durable_start)), ..Durability::default() }
+    }
+
     pub fn invalidate_job(&mut self) {
         self.generation += 1;
     }
 
     pub fn suspect(&self) {
         *self.suspect.lock() = true;
-    }
-
-    pub fn start_changed(&mut self) {
-        self.start_changed = true;
     }
 
     pub fn remove_later(&mut self, path: String) {
@@ -47,7 +49,8 @@ pub struct SyncJob {
     directory: String,
     files: Vec<Arc<dyn DiskFile>>,
     names_changed: bool,
-    new_start: Option<u64>,
+    start: u64,
+    durable_start: Arc<AtomicU64>,
     removals: Vec<String>,
     upto: u64,
     generation: u64,
@@ -63,7 +66,6 @@ pub struct SyncOutcome {
     upto: u64,
     generation: u64,
     awaited: bool,
-    new_start: Option<u64>,
     result: Result<(), DiskError>,
     not_removed: Vec<String>,
 }
@@ -80,7 +82,6 @@ impl SyncJob {
             upto: self.upto,
             generation: self.generation,
             awaited: self.awaited,
-            new_start: self.new_start,
             result,
             not_removed: self.removals,
         }
@@ -94,8 +95,9 @@ impl SyncJob {
             self.disk.sync_directory(&self.directory)?;
         }
         // Before anything is removed it must be known, durably, that it is not missed.
-        if let Some(start) = self.new_start {
-            retention::write_start(&*self.disk, &self.directory, start)?;
+        if self.start > self.durable_start.load(Ordering::Relaxed) {
+            retention::write_start(&*self.disk, &self.directory, self.start)?;
+            self.durable_start.store(self.start, Ordering::Relaxed);
         }
         while let Some(path) = self.removals.last() {
             match self.disk.remove(path) {
@@ -112,7 +114,7 @@ impl Log {
     /// at work on another thread.
     pub fn sync(&mut self) -> Result<u64, LogError> {
         self.flush()?;
-        if self.synced < self.written || self.wants_sync() {
+        if self.has_work() {
             let outcome = self.job()?.run();
             self.finish_sync(outcome)?;
         }
@@ -123,10 +125,15 @@ impl Log {
     /// the last job's outcome has not come back: whoever waits for it then begins the next.
     pub fn begin_sync(&mut self) -> Result<Option<SyncJob>, LogError> {
         self.flush()?;
-        if self.durability.job_running || !(self.synced < self.written || self.wants_sync()) {
+        if self.durability.job_running || !self.has_work() {
             return Ok(None);
         }
         self.job().map(Some)
+    }
+
+    /// Blocks while a job is at work.
+    fn has_work(&self) -> bool {
+        self.synced < self.written || self.wants_sync() || *self.durability.suspect.lock()
     }
 
     fn job(&mut self) -> Result<SyncJob, LogError> {
@@ -142,25 +149,20 @@ impl Log {
         // Descriptors of sealed segments were opened for the job alone.
         let sealed = self.segments.len().saturating_sub(1);
         self.segments.iter_mut().take(sealed).for_each(Segment::seal);
-        let mut job = SyncJob {
+        let another_runs = std::mem::replace(&mut self.durability.job_running, true);
+        Ok(SyncJob {
             disk: Arc::clone(&self.disk),
             directory: self.directory.clone(),
             files,
             names_changed: self.segments.iter().any(|segment| !segment.name_synced),
-            new_start: None,
-            removals: Vec::new(),
+            start: self.start,
+            durable_start: Arc::clone(&self.durability.durable_start),
+            removals: std::mem::take(&mut self.durability.removals),
             upto: self.written,
             generation: self.durability.generation,
-            awaited: false,
+            awaited: !another_runs,
             suspect: Arc::clone(&self.durability.suspect),
-        };
-        // While another job may be at it, the front is left alone.
-        if !std::mem::replace(&mut self.durability.job_running, true) {
-            job.awaited = true;
-            job.new_start = std::mem::take(&mut self.durability.start_changed).then_some(self.start);
-            job.removals = std::mem::take(&mut self.durability.removals);
-        }
-        Ok(job)
+        })
     }
 
     /// Takes note of what came of a job, and returns the watermark. After an error nothing is taken to be durable that was not
@@ -169,13 +171,11 @@ impl Log {
         let durability = &mut self.durability;
         durability.job_running &= !outcome.awaited;
         durability.removals.extend(outcome.not_removed);
-        if let Err(error) = outcome.result {
-            durability.start_changed |= outcome.new_start.is_some();
-            return Err(error.into());
-        }
+        outcome.result?;
         if outcome.generation == durability.generation {
             self.synced = self.synced.max(outcome.upto);
-            for segment in self.segments.iter_mut().filter(|segment| segment.base <= outcome.upto) {
+            // One that begins just there may have been made after the job was begun.
+            for segment in self.segments.iter_mut().filter(|segment| segment.base < outcome.upto) {
                 segment.name_synced = true;
             }
         }
@@ -187,7 +187,9 @@ impl Log {
         let durability = &self.durability;
         let sealed = self.segments.len().saturating_sub(1);
         let unsynced = |segment: &Segment| segment.end > self.synced || !segment.name_synced;
-        durability.start_changed || !durability.removals.is_empty() || self.segments.iter().take(sealed).any(unsynced)
+        self.start > durability.durable_start.load(Ordering::Relaxed)
+            || !durability.removals.is_empty()
+            || self.segments.iter().take(sealed).any(unsynced)
     }
 
     /// Reads everything that is not known to be durable, from the operating system's cache, and writes it back in place.
