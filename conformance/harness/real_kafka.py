@@ -1,0 +1,64 @@
+"""Apache Kafka 4.0 in KRaft mode, every node broker and controller at once, from the jars that Maven brings."""
+
+import uuid
+import base64
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Iterator
+
+from . import install
+from .process import Server, run
+
+ADDRESS = "127.41.0.{}"
+CLIENT_PORT, CONTROLLER_PORT = 9092, 9093
+LOGGING = ["-Dorg.slf4j.simpleLogger.logFile=System.out", "-Dorg.slf4j.simpleLogger.defaultLogLevel=info"]
+# What Kafka's own start script passes, with a smaller heap: three brokers share the machine with their clients.
+MACHINE = ["-Xms256m", "-Xmx768m", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20", "-Djava.awt.headless=true"]
+
+
+@contextmanager
+def cluster(folder: Path, brokers: int) -> Iterator[dict[str, str]]:
+    install.debian("java", "default-jre-headless")
+    jars = f"{install.java_packages(install.KAFKA_JARS)}/*"
+    identifier = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    hosts = [ADDRESS.format(node) for node in range(1, brokers + 1)]
+    with ExitStack() as stack:
+        servers = [broker(stack, folder, jars, identifier, hosts, node) for node in range(1, brokers + 1)]
+        for server in servers:
+            server.wait_ready(90)
+        yield {"KAFKA_BOOTSTRAP_SERVERS": ",".join(f"{host}:{CLIENT_PORT}" for host in hosts)}
+
+
+def broker(stack: ExitStack, folder: Path, jars: str, identifier: str, hosts: list[str], node: int) -> Server:
+    data = folder / f"kafka-{node}"
+    data.mkdir()
+    properties = data / "server.properties"
+    properties.write_text(configuration(data, hosts, node))
+    java = ["java", *LOGGING, "-cp", jars]
+    run([*java, "kafka.tools.StorageTool", "format", "-t", identifier, "-c", str(properties)], 60)
+    server = Server(["java", *MACHINE, *LOGGING, "-cp", jars, "kafka.Kafka", str(properties)], data / "server.log", r"Kafka Server started")
+    stack.callback(server.stop, 20)
+    return server
+
+
+def configuration(data: Path, hosts: list[str], node: int) -> str:
+    """Kafka's defaults, except for addresses and for what a small cluster cannot have."""
+    host = hosts[node - 1]
+    voters = ",".join(f"{number}@{name}:{CONTROLLER_PORT}" for number, name in enumerate(hosts, 1))
+    replicas = min(3, len(hosts))
+    return f"""
+process.roles=broker,controller
+node.id={node}
+controller.quorum.voters={voters}
+listeners=PLAINTEXT://{host}:{CLIENT_PORT},CONTROLLER://{host}:{CONTROLLER_PORT}
+advertised.listeners=PLAINTEXT://{host}:{CLIENT_PORT}
+controller.listener.names=CONTROLLER
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+log.dirs={data / "log"}
+offsets.topic.replication.factor={replicas}
+transaction.state.log.replication.factor={replicas}
+transaction.state.log.min.isr={min(2, replicas)}
+share.coordinator.state.topic.replication.factor={replicas}
+share.coordinator.state.topic.min.isr={min(2, replicas)}
+group.initial.rebalance.delay.ms=0
+"""

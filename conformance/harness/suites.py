@@ -1,0 +1,44 @@
+"""What a suite is: a folder with a `suite.json` beside the programs that it runs.
+
+    {
+      "about":    "one line for --list",
+      "engine":   "redis-cluster" | "redis" | "kafka" | "kafka-single" | "stack" | "none",
+      "ci":       true when it belongs to every CI run,
+      "needs":    {"apt": {"COMMAND": "PACKAGE"}, "pip": ["NAME==VERSION"], "npm": ["NAME@VERSION"],
+                   "maven": ["GROUP:ARTIFACT:VERSION"], "source": ["DEBIAN SOURCE PACKAGE"]},
+      "programs": [["python3", "strings.py"], ["node", "cluster.mjs"], ["./script.sh"]],
+      "seconds_max": the limit for one program
+    }
+
+A program gets its target through the environment (`TARGET`, `REDIS_URL`, `REDIS_NODES`, `KAFKA_BOOTSTRAP_SERVERS`,
+`KUBECONFIG`, `ATOLL` for the binary itself) and answers in the Test Anything Protocol on stdout: `ok NAME`,
+`not ok NAME # what was seen`, `ok NAME # SKIP why`. So it may be written in any language. Everything else that it prints
+goes to the log. With the engine "none" a program starts Atoll itself, as the suites about its lifetime do.
+"""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+REPOSITORY = ROOT.parent
+
+
+@dataclass
+class Suite:
+    name: str
+    about: str
+    engine: str
+    programs: list[list[str]]
+    ci: bool = False
+    seconds_max: int = 120
+    needs: dict = field(default_factory=dict)
+
+    @property
+    def folder(self) -> Path:
+        return ROOT / self.name
+
+
+def load_all() -> dict[str, Suite]:
+    """Every suite by name, in alphabetical order. An unknown key in a `suite.json` is an error, not a silent wish."""
+    return {path.parent.name: Suite(name=path.parent.name, **json.loads(path.read_text())) for path in sorted(ROOT.glob("*/suite.json"))}

@@ -1,0 +1,85 @@
+"""What a suite runs against: Atoll, or the engine that it stands in for, started on loopback and ended by process id."""
+
+import json
+import shutil
+import tempfile
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Iterator
+
+from . import install, real_kafka, real_redis
+from .process import Broken, run
+from .results import RESULTS
+from .suites import Suite
+
+
+class Unavailable(Exception):
+    """There is no such target on this machine, for a reason that is nobody's fault: the suite is skipped."""
+
+
+@contextmanager
+def start(suite: Suite, target: str, tools: install.Tools) -> Iterator[dict[str, str]]:
+    """Starts the target of the suite and yields the environment for its programs."""
+    with ExitStack() as stack:
+        # Data belongs on a disk that is there for tests, not into the repository.
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="atoll-conformance-")))
+        environment = {**tools.environment, "TARGET": target, "SCRATCH": str(folder)}
+        environment["CONFORMANCE_CACHE"] = str(install.CACHE)
+        if suite.engine == "none":
+            if target == "real":
+                raise Unavailable("this suite is about Atoll itself")
+            environment["ATOLL"] = str(install.atoll_binary())
+        elif target == "atoll":
+            environment.update(stack.enter_context(atoll(suite, folder)))
+        else:
+            environment.update(stack.enter_context(real(suite.engine, folder)))
+        yield environment
+
+
+@contextmanager
+def atoll(suite: Suite, folder: Path) -> Iterator[dict[str, str]]:
+    """A stack in memory with data folder, home and addresses of its own; the suite's `atoll.yaml` configures it."""
+    binary = str(install.atoll_binary())
+    configuration = suite.folder / "atoll.yaml"
+    if configuration.exists():
+        shutil.copy(configuration, folder / "atoll.yaml")
+    log = RESULTS / f"{suite.name}-atoll-stack.log"
+    try:
+        run([binary, "up", "--ephemeral", "-d"], 60, folder=folder)
+        told = json.loads(run([binary, "env", "--json"], 20, folder=folder))
+        yield {**flat(told), "ATOLL": binary, "ATOLL_FOLDER": str(folder)}
+    finally:
+        keep_log(folder, log)
+        try:
+            run([binary, "down"], 30, folder=folder)
+        except Broken as error:
+            # A stack that died by itself is told as the failure of what it broke; here it is only noted.
+            print(f"# atoll down: {error}", flush=True)
+
+
+def flat(told: dict) -> dict[str, str]:
+    """The variables that `atoll env --json` hands out, whether they stand alone or under a key."""
+    variables = told.get("environment", told)
+    return {name: str(value) for name, value in variables.items()}
+
+
+def keep_log(folder: Path, log: Path) -> None:
+    """What the stack said outlives its folder, since a failed suite is read from it."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    for written in sorted((folder / ".atoll").rglob("*.log")):
+        shutil.copy(written, log)
+
+
+@contextmanager
+def real(engine: str, folder: Path) -> Iterator[dict[str, str]]:
+    if engine == "redis-cluster":
+        with real_redis.cluster(folder) as variables:
+            yield variables
+    elif engine == "redis":
+        with real_redis.standalone(folder) as variables:
+            yield variables
+    elif engine in ("kafka", "kafka-single"):
+        with real_kafka.cluster(folder, brokers=3 if engine == "kafka" else 1) as variables:
+            yield variables
+    else:
+        raise Unavailable(f"the real counterpart of `{engine}` cannot be installed from packages")
