@@ -1,2 +1,7 @@
 //! The `atoll` command.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    atoll::cli::main(std::env::args_os())
+}

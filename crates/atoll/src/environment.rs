@@ -1,0 +1,49 @@
+//! The addresses of a stack as environment variables: for `atoll env`, `atoll run`, and pods.
+
+use std::collections::BTreeMap;
+
+/// Variables by name.
+pub type Environment = BTreeMap<String, String>;
+
+/// The variables for a Redis Cluster at these addresses (`host:port`).
+pub fn redis(addresses: &[String]) -> Environment {
+    let first = addresses.first().cloned().unwrap_or_default();
+    BTreeMap::from([("REDIS_URL".into(), format!("redis://{first}")), ("REDIS_NODES".into(), addresses.join(","))])
+}
+
+/// The variables for a Kafka cluster at these addresses (`host:port`).
+pub fn kafka(addresses: &[String]) -> Environment {
+    BTreeMap::from([("KAFKA_BOOTSTRAP_SERVERS".into(), addresses.join(","))])
+}
+
+/// The variables for a Kubernetes API.
+pub fn kubernetes(kubeconfig: &str) -> Environment {
+    BTreeMap::from([("KUBECONFIG".into(), kubeconfig.to_owned())])
+}
+
+/// As commands for a shell: `eval "$(atoll env)"`.
+pub fn as_shell(environment: &Environment) -> String {
+    environment.iter().map(|(name, value)| format!("export {name}={}\n", quoted(value))).collect()
+}
+
+/// A word of a POSIX shell that means exactly `text`.
+fn quoted(text: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:,@%+=".contains(c);
+    if !text.is_empty() && text.chars().all(is_plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_survive_a_shell() {
+        let environment =
+            BTreeMap::from([("A".to_owned(), "it's $HOME `x`".to_owned()), ("B".into(), "a:1,b:2".into())]);
+        assert_eq!(as_shell(&environment), "export A='it'\\''s $HOME `x`'\nexport B=a:1,b:2\n");
+    }
+}

@@ -1,0 +1,6 @@
+//! The command as its users run it: the built binary, its output, its exit codes.
+
+mod commands;
+mod help;
+mod lifecycle;
+mod stage;
