@@ -84,6 +84,7 @@ pub fn check(repository: &Repository) -> Vec<Finding> {
     findings.extend(layout::banned_calls(repository));
     findings.extend(text::hygiene(repository));
     findings.extend(text::machine_paths(repository));
+    findings.extend(text::links(repository));
     findings.sort();
     findings
 }
@@ -130,6 +131,21 @@ fn is_generated(text: &str) -> bool {
 /// Tests are exempt from the size limits: a file in a `tests` folder, or a `tests.rs` beside what it tests.
 fn is_test(path: &str) -> bool {
     path.split('/').any(|part| part == "tests" || part == "benches") || path.ends_with("tests.rs")
+}
+
+/// Resolves `.` and `..` in a path that uses `/`.
+fn normalize(path: &str) -> String {
+    let mut parts = Vec::new();
+    for part in path.split('/') {
+        match part {
+            ".." => {
+                parts.pop();
+            }
+            "." | "" => {}
+            part => parts.push(part),
+        }
+    }
+    parts.join("/")
 }
 
 fn packages(root: &Path, manifest: &Path) -> Result<Vec<Package>> {

@@ -67,7 +67,8 @@ fn describe(field: &Field) -> String {
         write!(text, ", tag {tag}").expect("a string takes everything");
     }
     if field.nullable() {
-        write!(text, ", null allowed in {}", versions_text(field.nullable_versions)).expect("a string takes everything");
+        write!(text, ", null allowed in {}", versions_text(field.nullable_versions))
+            .expect("a string takes everything");
     }
     text.push('.');
     text
@@ -170,7 +171,10 @@ fn flexible_line(message: &Message, body: &str) -> String {
         return String::new();
     }
     let condition = condition(message, |version| message.flexible_versions.contains(version));
-    format!("let flexible = {};\n", condition.as_deref().map_or("false", |text| if text.is_empty() { "true" } else { text }))
+    format!(
+        "let flexible = {};\n",
+        condition.as_deref().map_or("false", |text| if text.is_empty() { "true" } else { text })
+    )
 }
 
 fn served_tag(message: &Message, field: &Field) -> bool {
@@ -218,7 +222,9 @@ fn read_expression(message: &Message, field: &Field) -> Result<String> {
     let required = match &field.kind {
         Kind::String => "primitive::string(reader, flexible)?".to_owned(),
         Kind::Bytes | Kind::Records => "primitive::bytes(reader, flexible)?".to_owned(),
-        Kind::Array(inner) => format!("primitive::array(reader, flexible, {})?", array_arguments(message, field, inner)?),
+        Kind::Array(inner) => {
+            format!("primitive::array(reader, flexible, {})?", array_arguments(message, field, inner)?)
+        }
         Kind::Struct(name) => format!("{name}::decode(reader, version)?"),
         scalar => format!("reader.{}()?", scalar_method(scalar)?),
     };
@@ -266,8 +272,20 @@ fn kind_size_min(message: &Message, kind: &Kind, fields: &[Field], version: i16)
         Kind::Int32 => 4,
         Kind::Int64 | Kind::Float64 => 8,
         Kind::Uuid => 16,
-        Kind::String => if flexible { 1 } else { 2 },
-        Kind::Bytes | Kind::Records | Kind::Array(_) => if flexible { 1 } else { 4 },
+        Kind::String => {
+            if flexible {
+                1
+            } else {
+                2
+            }
+        }
+        Kind::Bytes | Kind::Records | Kind::Array(_) => {
+            if flexible {
+                1
+            } else {
+                4
+            }
+        }
         Kind::Struct(_) => {
             let plain = fields.iter().filter(|field| field.plain_in(version));
             let sizes = plain.map(|field| match &field.kind {
@@ -285,7 +303,9 @@ fn write_statement(message: &Message, field: &Field, writer: &str) -> Result<Str
         return Ok(match &field.kind {
             Kind::String => format!("primitive::put_string({writer}, flexible, &{name});"),
             Kind::Bytes | Kind::Records => format!("primitive::put_bytes({writer}, flexible, &{name});"),
-            Kind::Array(inner) => format!("primitive::put_array({writer}, flexible, &{name}, {});", write_element(inner)?),
+            Kind::Array(inner) => {
+                format!("primitive::put_array({writer}, flexible, &{name}, {});", write_element(inner)?)
+            }
             Kind::Struct(_) => format!("{name}.encode({writer}, version);"),
             scalar => format!("{writer}.{}({name});", scalar_method(scalar)?),
         });
@@ -297,7 +317,9 @@ fn write_statement(message: &Message, field: &Field, writer: &str) -> Result<Str
         Some(test) => test,
     };
     Ok(match &field.kind {
-        Kind::String => format!("primitive::put_nullable_string({writer}, flexible, {null_allowed}, {name}.as_deref());"),
+        Kind::String => {
+            format!("primitive::put_nullable_string({writer}, flexible, {null_allowed}, {name}.as_deref());")
+        }
         Kind::Bytes | Kind::Records => {
             format!("primitive::put_nullable_bytes({writer}, flexible, {null_allowed}, {name}.as_ref());")
         }
@@ -306,7 +328,9 @@ fn write_statement(message: &Message, field: &Field, writer: &str) -> Result<Str
             write_element(inner)?
         ),
         Kind::Struct(_) => {
-            format!("primitive::put_nullable_struct({writer}, {name}.as_ref(), |writer, part| part.encode(writer, version));")
+            format!(
+                "primitive::put_nullable_struct({writer}, {name}.as_ref(), |writer, part| part.encode(writer, version));"
+            )
         }
         other => bail!("{}: {other:?} cannot be null", field.name),
     })

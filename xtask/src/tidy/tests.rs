@@ -149,3 +149,13 @@ fn text_is_clean_and_names_no_machine() {
     assert_eq!(text::hygiene(&made_up).len(), 2);
     assert_eq!(text::machine_paths(&made_up).len(), 1);
 }
+
+#[test]
+fn a_link_that_leads_nowhere_is_found() {
+    let made_up = repository(&[
+        ("README.md", "[a](docs/a.md) [b](docs) [c](docs/gone.md) `[d](not/a/link.md)` [e](https://example.com/x)\n"),
+        ("docs/a.md", "[up](../README.md#start) [here](#below)\n"),
+    ]);
+    let findings = text::links(&made_up);
+    assert_eq!(messages(&findings), ["README.md:1: a link to `docs/gone.md`, which is not there"]);
+}

@@ -1,6 +1,7 @@
-//! Rules for every text file: no stray white space, no paths of one machine, no addresses of package registries.
+//! Rules for every text file: no stray white space, no paths of one machine, no addresses of package registries, no link
+//! that leads nowhere.
 
-use super::{Finding, Repository};
+use super::{Finding, Repository, normalize};
 
 pub fn hygiene(repository: &Repository) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -43,6 +44,29 @@ pub fn machine_paths(repository: &Repository) -> Vec<Finding> {
         for (index, line) in text.lines().enumerate() {
             for part in NOT_OURS.iter().filter(|part| line.contains(**part)) {
                 findings.push(Finding::new(path, index + 1, format!("names a place of one machine: {part}")));
+            }
+        }
+    }
+    findings
+}
+
+/// Links between Markdown files lead to files and folders that are there.
+pub fn links(repository: &Repository) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (path, text) in repository.files.iter().filter(|(path, _)| path.ends_with(".md")) {
+        let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+        for (index, line) in text.lines().enumerate() {
+            // What stands between backquotes is code, and code may look like a link.
+            let prose: String = line.split('`').step_by(2).collect();
+            for target in prose.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next()) {
+                let is_elsewhere = target.is_empty() || target.contains("://") || target.starts_with("mailto:");
+                let place = normalize(&format!("{folder}/{target}"));
+                let below = format!("{place}/");
+                let is_there = repository.files.contains_key(&place)
+                    || repository.files.keys().any(|file| file.starts_with(&below));
+                if !is_elsewhere && !is_there {
+                    findings.push(Finding::new(path, index + 1, format!("a link to `{target}`, which is not there")));
+                }
             }
         }
     }
