@@ -27,6 +27,7 @@ class Books:
         with self.lock:
             self.entries = {}  # order -> [ordered, charges, reservations], oldest first
             self.folded = 0
+            self.open = 0  # how many entries are not balanced
 
     def record(self, topic, event):
         """Enter one record. Returns True when the order has just become booked."""
@@ -37,20 +38,22 @@ class Books:
             entry = self.entries.get(identity)
             if entry is None:
                 entry = self.entries[identity] = [0, (), ()]
+                self.open += 1
                 self._fold()
-            before = booked(entry)
+            before, was_balanced = booked(entry), is_balanced(entry)
             if topic == streams.ORDERS:
                 entry[0] = 1
             elif topic == streams.PAYMENTS:
                 entry[1] = with_one_more(entry[1], event.get("charge"))
             elif topic == streams.RESERVATIONS:
                 entry[2] = with_one_more(entry[2], event.get("reservation"))
+            self.open += was_balanced - is_balanced(entry)
             return booked(entry) > before
 
     def _fold(self):
         while len(self.entries) > self.DETAILED_MAX:
             oldest = next(iter(self.entries))
-            if counts(oldest, self.entries[oldest])["balanced"]:
+            if is_balanced(self.entries[oldest]):
                 self.folded += 1
                 del self.entries[oldest]
             else:
@@ -69,7 +72,7 @@ class Books:
             names = list(self.entries)[offset : offset + limit]
             orders = [counts(name, self.entries[name]) for name in names]
             following = offset + limit if offset + limit < len(self.entries) else None
-            totals = {"orders": len(self.entries) + self.folded, "folded": self.folded}
+            totals = {"orders": len(self.entries) + self.folded, "folded": self.folded, "open": self.open}
         return orders, following, totals
 
 
@@ -82,6 +85,10 @@ def booked(entry):
     return entry[0] * min(len(entry[1]), len(entry[2]))
 
 
+def is_balanced(entry):
+    return (entry[0], len(entry[1]), len(entry[2])) == (1, 1, 1)
+
+
 def counts(identity, entry):
     paid, reserved, times = len(entry[1]), len(entry[2]), booked(entry)
     return {
@@ -90,7 +97,7 @@ def counts(identity, entry):
         "paid": paid,
         "reserved": reserved,
         "booked": times,
-        "balanced": (entry[0], paid, reserved, times) == (1, 1, 1, 1),
+        "balanced": is_balanced(entry),
     }
 
 

@@ -315,6 +315,14 @@ class Bookkeeping(unittest.TestCase):
         self.books.record(streams.PAYMENTS, {"order": "o-9", "charge": "c-9"})
         self.assertFalse(self.books.look_up("o-9")["balanced"])
 
+    def test_open_entries_are_counted(self):
+        self.books.record(streams.ORDERS, {"order": "o-1"})
+        self.assertEqual(self.books.page(0, 1)[2]["open"], 1)
+        self.enter()
+        self.assertEqual(self.books.page(0, 1)[2]["open"], 0)
+        self.enter(charge="c-2")
+        self.assertEqual(self.books.page(0, 1)[2]["open"], 1)
+
     def test_old_balanced_orders_become_a_sum_and_open_ones_stay(self):
         self.books.DETAILED_MAX = 3
         self.books.record(streams.ORDERS, {"order": "open"})

@@ -15,7 +15,7 @@ const STYLE: &str = "\
 --good:#3fb950;--bad:#f85149;--fault:#f8514930;--leader:#bc8cff;--p50:#58a6ff;--p99:#f0883e;--bar:#316dca}}\
 body{margin:0 auto;max-width:1020px;padding:24px;font:15px/1.5 system-ui,sans-serif;color:var(--text);background:var(--ground)}\
 h1{font-size:24px;margin:0}h2{font-size:17px;margin:32px 0 8px}p{margin:4px 0}.quiet{color:var(--quiet)}\
-.good{color:var(--good);font-weight:600}.bad{color:var(--bad);font-weight:600}\
+.good,.bad{font-weight:600;white-space:nowrap}.good{color:var(--good)}.bad{color:var(--bad)}\
 table{border-collapse:collapse;width:100%}td,th{text-align:left;vertical-align:top;padding:5px 10px;border-bottom:1px solid var(--line)}\
 th{color:var(--quiet);font-weight:600}td.number{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}th.number{text-align:right}\
 code{font:13px ui-monospace,monospace;background:var(--panel);padding:1px 5px;border-radius:4px;overflow-wrap:anywhere}\
