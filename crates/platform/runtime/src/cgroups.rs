@@ -44,7 +44,8 @@ impl Cgroups {
         let v1 = |controller: &str| {
             let directory = v1_directory(&own, &mounts, controller)?.join(format!("atoll-{name}"));
             remove_tree(&directory);
-            fs::create_dir_all(&directory).ok().map(|()| directory)
+            // Tried out, then removed again: the tree is there only while something is limited.
+            fs::create_dir(&directory).and_then(|()| fs::remove_dir(&directory)).ok().map(|()| directory)
         };
         let (cpu, memory) = (v1("cpu"), v1("memory"));
         if cpu.is_some() || memory.is_some() {
@@ -71,13 +72,15 @@ impl Cgroups {
     /// Makes the groups of one container. What cannot be limited is said in [`Group::unlimited`], not an error.
     pub(crate) fn make(&self, name: &str, resources: &Resources) -> Group {
         let mut group = Group::default();
-        let asked = *resources != Resources::default();
+        if *resources == Resources::default() {
+            return group;
+        }
         let made = match self {
             Self::Unavailable { reason } => {
-                group.unlimited = asked.then(|| reason.clone());
+                group.unlimited = Some(reason.clone());
                 return group;
             }
-            Self::V2 { root } => group.make_v2(&root.join(name), resources),
+            Self::V2 { root } => group.make_v2(root, name, resources),
             Self::V1 { cpu, memory } => {
                 if (cpu.is_none() && resources.cpu_limit_millis.is_some())
                     || (memory.is_none() && resources.memory_limit_bytes.is_some())
@@ -89,7 +92,7 @@ impl Cgroups {
         };
         if let Err(error) = made {
             group.remove();
-            group.unlimited = asked.then(|| format!("control group {name}: {error}"));
+            group.unlimited = Some(format!("control group {name}: {error}"));
         }
         group
     }
@@ -105,7 +108,10 @@ impl Cgroups {
 }
 
 impl Group {
-    fn make_v2(&mut self, directory: &Path, resources: &Resources) -> io::Result<()> {
+    fn make_v2(&mut self, root: &Path, name: &str, resources: &Resources) -> io::Result<()> {
+        fs::create_dir_all(root)?;
+        fs::write(root.join("cgroup.subtree_control"), "+cpu +memory")?;
+        let directory = &root.join(name);
         self.enter(directory)?;
         if let Some(millis) = resources.cpu_limit_millis {
             fs::write(directory.join("cpu.max"), format!("{} {CPU_PERIOD_US}", quota_us(millis)))?;
@@ -155,7 +161,9 @@ impl Group {
     }
 
     fn enter(&mut self, directory: &Path) -> io::Result<()> {
-        fs::create_dir(directory)?;
+        // Another container's end may remove the tree above between the two steps of one attempt.
+        let made = fs::create_dir_all(directory).or_else(|_| fs::create_dir_all(directory));
+        made?;
         self.directories.push(directory.into());
         self.procs.push(fs::OpenOptions::new().write(true).open(directory.join("cgroup.procs"))?.into());
         Ok(())
@@ -171,8 +179,11 @@ impl Group {
     pub(crate) fn remove(&mut self) {
         self.procs.clear();
         for directory in self.directories.drain(..) {
-            // A zombie's group is busy for a moment; what stays is removed with the whole tree.
-            let _ = fs::remove_dir(directory);
+            // A zombie's group is busy for a moment; what stays is removed with the whole tree. The tree itself goes
+            // with its last group.
+            if fs::remove_dir(&directory).is_ok() {
+                let _ = directory.parent().map(fs::remove_dir);
+            }
         }
     }
 }
@@ -238,8 +249,6 @@ fn v2_root(own: &str, mounts: &str, name: &str) -> Result<PathBuf, String> {
             fs::write(leaf.join("cgroup.procs"), std::process::id().to_string())?;
             fs::write(&control, "+cpu +memory")?;
         }
-        fs::create_dir_all(&root)?;
-        fs::write(root.join("cgroup.subtree_control"), "+cpu +memory")?;
         Ok(root)
     };
     attempt().map_err(|error| format!("cgroup v2 at {}: {error}", directory.display()))

@@ -176,7 +176,9 @@ pub enum Event {
 #[derive(Debug, thiserror::Error)]
 pub enum RuntimeError {
     /// The image's name is not one (`InvalidImageName` in Kubernetes).
-    #[error("Failed to apply default image tag \"{image}\": couldn't parse image name \"{image}\": invalid reference format")]
+    #[error(
+        "Failed to apply default image tag \"{image}\": couldn't parse image name \"{image}\": invalid reference format"
+    )]
     InvalidImageName {
         /// As given.
         image: String,

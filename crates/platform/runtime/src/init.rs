@@ -106,7 +106,8 @@ fn enter_namespaces(control: &OwnedFd) -> Result<Option<PodSetup>, Failure> {
     .step("make namespaces (are unprivileged user namespaces allowed?)")?;
     if setup.mapped_from_outside {
         control::send(control.as_fd(), &Report::Unshared, &[]).step("report the namespaces")?;
-        let Some((Request::Mapped, _)) = control::receive::<Request>(control.as_fd()).step("await identity maps")? else {
+        let Some((Request::Mapped, _)) = control::receive::<Request>(control.as_fd()).step("await identity maps")?
+        else {
             return Ok(None);
         };
     } else {
@@ -152,7 +153,8 @@ impl<'c> Init<'c> {
         netlink::redirect_outbound(setup.ip).step("redirect outbound connections (nf_tables)")?;
         // As containerd does for pods: any user may listen on port 80. Older kernels lack the switch.
         let _ = std::fs::write("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0");
-        let capture = TcpListener::bind((Ipv4Addr::LOCALHOST, netlink::CAPTURE_PORT)).step("open the capture listener")?;
+        let capture =
+            TcpListener::bind((Ipv4Addr::LOCALHOST, netlink::CAPTURE_PORT)).step("open the capture listener")?;
         let dns = UdpSocket::bind((Ipv4Addr::LOCALHOST, netlink::DNS_PORT)).step("open the DNS socket")?;
         let dns_stream = TcpListener::bind((Ipv4Addr::LOCALHOST, netlink::DNS_PORT)).step("open the DNS listener")?;
         let mut mask = SigSet::empty();
@@ -160,7 +162,8 @@ impl<'c> Init<'c> {
             mask.add(signal);
         }
         mask.thread_block().step("block signals")?;
-        let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).step("watch signals")?;
+        let signals =
+            SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).step("watch signals")?;
         let sockets = [capture.as_fd(), dns.as_fd(), dns_stream.as_fd()];
         control::send(control.as_fd(), &Report::Ready, &sockets).step("report readiness")?;
         Ok(Self { control, signals, running: BTreeMap::new(), paused: false, waiting: Vec::new() })
@@ -203,7 +206,7 @@ impl<'c> Init<'c> {
             Request::Signal { id, signal } => {
                 if let (Some(running), Ok(signal)) = (self.running.get(&id), Signal::try_from(signal)) {
                     // It may have ended just now; the report is on its way.
-                    let _ = kill(running.pid, signal);
+                    let _ = kill(running.signalled, signal);
                 }
             }
             Request::Sockets { count } => self.make_sockets(count)?,

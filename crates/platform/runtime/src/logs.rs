@@ -144,9 +144,8 @@ impl Logs {
 /// Restart numbers that have a log, ascending.
 fn starts(directory: &Path) -> Vec<u32> {
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-    let mut starts: Vec<u32> = entries
-        .filter_map(|entry| entry.file_name().to_str()?.strip_suffix(".log")?.parse().ok())
-        .collect();
+    let mut starts: Vec<u32> =
+        entries.filter_map(|entry| entry.file_name().to_str()?.strip_suffix(".log")?.parse().ok()).collect();
     starts.sort_unstable();
     starts
 }

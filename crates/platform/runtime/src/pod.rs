@@ -116,8 +116,7 @@ async fn introduce(control: &AsyncFd<OwnedFd>, pid: u32, setup: PodSetup) -> Res
                 let Ok([capture, dns, dns_stream]) = <[OwnedFd; 3]>::try_from(sockets) else {
                     return Err(failed("receive the pod's sockets", "some are missing".into()));
                 };
-                let network =
-                    PodNetwork { capture: capture.into(), dns: dns.into(), dns_stream: dns_stream.into() };
+                let network = PodNetwork { capture: capture.into(), dns: dns.into(), dns_stream: dns_stream.into() };
                 let nonblocking = network.capture.set_nonblocking(true);
                 let nonblocking = nonblocking.and(network.dns.set_nonblocking(true));
                 nonblocking
@@ -318,6 +317,16 @@ impl Pod {
                 Some(socket) => return Ok(socket),
                 None => refilled.await,
             }
+        }
+    }
+}
+
+impl Drop for Pod {
+    /// Ordinarily the supervisor has been waited for. If Atoll's tasks were dropped instead, this leaves no zombie.
+    fn drop(&mut self) {
+        if let Some(mut supervisor) = self.supervisor.get_mut().take() {
+            let _ = supervisor.kill();
+            let _ = supervisor.wait();
         }
     }
 }

@@ -2,9 +2,7 @@
 #![allow(clippy::disallowed_methods)] // A door: starts of processes have times, and pods' directories are files.
 
 use crate::cgroups::{Cgroups, Group};
-use crate::config::{
-    ContainerConfig, Event, Exit, PodConfig, Resources, RuntimeConfig, RuntimeError, Started, Volume,
-};
+use crate::config::{ContainerConfig, Event, Exit, PodConfig, Resources, RuntimeConfig, RuntimeError, Started, Volume};
 use crate::control::{BindMount, ContainerSetup, PodSetup, Request};
 use crate::images::LocalCommand;
 use crate::logs::{LineWriter, Log, LogOptions, Logs};

@@ -79,7 +79,10 @@ impl PodDirectory {
         };
         let Some(sub_path) = sub_path else { return Ok(root) };
         if !sub_path.components().all(|component| matches!(component, Component::Normal(_))) {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "subPath must be relative and must not contain '..'"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "subPath must be relative and must not contain '..'",
+            ));
         }
         let path = root.join(sub_path);
         if matches!(volume, Volume::EmptyDir) && !path.exists() {
@@ -120,7 +123,8 @@ fn hosts(ip: Ipv4Addr, hostname: &str, more: &[(Ipv4Addr, String)]) -> String {
 fn write_files(volume: &Path, files: &BTreeMap<String, Vec<u8>>, mode: u32) -> io::Result<()> {
     let data = volume.join("..data");
     let old = fs::read_link(&data).ok();
-    let generation = old.as_ref().and_then(|old| old.to_str()?.strip_prefix("..")?.parse::<u64>().ok()).unwrap_or(0) + 1;
+    let generation =
+        old.as_ref().and_then(|old| old.to_str()?.strip_prefix("..")?.parse::<u64>().ok()).unwrap_or(0) + 1;
     let fresh = volume.join(format!("..{generation}"));
     fs::create_dir(&fresh)?;
     for (name, content) in files {
@@ -136,7 +140,9 @@ fn write_files(volume: &Path, files: &BTreeMap<String, Vec<u8>>, mode: u32) -> i
     let unfinished = volume.join("..data_tmp");
     symlink(format!("..{generation}"), &unfinished)?;
     fs::rename(&unfinished, &data)?;
-    let wanted = |name: &str| files.keys().any(|file| Path::new(file).components().next() == Path::new(name).components().next());
+    let wanted = |name: &str| {
+        files.keys().any(|file| Path::new(file).components().next() == Path::new(name).components().next())
+    };
     for entry in fs::read_dir(volume)?.flatten() {
         if let Some(name) = entry.file_name().to_str().filter(|name| !name.starts_with("..") && !wanted(name)) {
             fs::remove_file(volume.join(name))?;

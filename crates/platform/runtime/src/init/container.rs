@@ -19,6 +19,9 @@ use std::path::{Path, PathBuf};
 /// A container or a command that runs, as a child of the init.
 pub(super) struct Running {
     pub(super) pid: Pid,
+    /// Whom signals are for. A container's first process takes all others along when it dies; a command's does not, so
+    /// its whole process group is meant.
+    pub(super) signalled: Pid,
     setup: ContainerSetup,
 }
 
@@ -81,7 +84,7 @@ pub(super) fn start(descriptors: Vec<OwnedFd>) -> Result<Running, Refusal> {
         roots::assemble(&setup)?;
         execute(&setup, &setup.argv, &stdout, &stderr)
     })?;
-    Ok(Running { pid, setup })
+    Ok(Running { pid, signalled: pid, setup })
 }
 
 impl Running {
@@ -116,7 +119,7 @@ impl Running {
                 ForkResult::Parent { child } => pass_on(child),
             }
         })?;
-        Ok(Self { pid, setup: self.setup.clone() })
+        Ok(Self { pid, signalled: Pid::from_raw(-pid.as_raw()), setup: self.setup.clone() })
     }
 }
 
@@ -178,12 +181,7 @@ fn join(groups: &[File]) -> Result<(), Refusal> {
 }
 
 /// Becomes the command. Returns only if that fails.
-fn execute(
-    setup: &ContainerSetup,
-    argv: &[String],
-    stdout: &OwnedFd,
-    stderr: &OwnedFd,
-) -> Result<Infallible, Refusal> {
+fn execute(setup: &ContainerSetup, argv: &[String], stdout: &OwnedFd, stderr: &OwnedFd) -> Result<Infallible, Refusal> {
     let reason = "RunContainerError";
     std::env::set_current_dir(&setup.working_dir)
         .refuse(reason, format_args!("working directory {}", setup.working_dir.display()))?;

@@ -36,6 +36,7 @@ pub(super) fn assemble(setup: &ContainerSetup) -> Result<(), Refusal> {
     let mut root = Root { path: setup.root.clone(), own: Vec::new() };
     root.tmpfs(Path::new("/"), "mode=755")?;
     root.mirror_host()?;
+    root.sys()?;
     root.devices()?;
     root.proc()?;
     root.enter()?;
@@ -83,7 +84,7 @@ impl Root {
                 symlink(to, &target).refuse(REASON, path.display())?;
             } else if kind.is_dir() {
                 fs::create_dir(&target).refuse(REASON, path.display())?;
-                if !["/proc", "/dev", "/tmp"].iter().any(|ours| Path::new(ours) == path) {
+                if !["/proc", "/dev", "/tmp", "/sys"].iter().any(|ours| Path::new(ours) == path) {
                     self.bind(&path, &path)?;
                 }
             } else if kind.is_file() {
@@ -94,8 +95,19 @@ impl Root {
         for needed in ["/proc", "/dev", "/tmp"] {
             fs::create_dir_all(self.at(Path::new(needed))).refuse(REASON, needed)?;
         }
-        if Path::new("/sys").is_dir() {
-            make_read_only(&self.at(Path::new("/sys"))).refuse(REASON, "make /sys read-only")?;
+        Ok(())
+    }
+
+    /// A `/sys` that shows the pod's own network, read-only; where the kernel refuses that, the host's, read-only.
+    fn sys(&self) -> Result<(), Refusal> {
+        let sys = Path::new("/sys");
+        if !sys.is_dir() {
+            return Ok(());
+        }
+        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC | MsFlags::MS_RDONLY;
+        if mount(Some("sysfs"), &self.at(sys), Some("sysfs"), flags, None::<&str>).is_err() {
+            self.bind(sys, sys)?;
+            make_read_only(&self.at(sys)).refuse(REASON, "make /sys read-only")?;
         }
         Ok(())
     }
@@ -223,14 +235,7 @@ fn attach(mount: &OwnedFd, target: &Path) -> Result<(), Refusal> {
     let flags = libc::MOVE_MOUNT_F_EMPTY_PATH | libc::MOVE_MOUNT_T_SYMLINKS;
     // SAFETY: both paths are NUL-terminated, and the descriptor is open.
     let result = unsafe {
-        libc::syscall(
-            libc::SYS_move_mount,
-            mount.as_raw_fd(),
-            c"".as_ptr(),
-            libc::AT_FDCWD,
-            text.as_ptr(),
-            flags,
-        )
+        libc::syscall(libc::SYS_move_mount, mount.as_raw_fd(), c"".as_ptr(), libc::AT_FDCWD, text.as_ptr(), flags)
     };
     if result < 0 { Err(std::io::Error::last_os_error()).refuse(REASON, &step) } else { Ok(()) }
 }

@@ -24,9 +24,8 @@ async fn a_pod_sees_itself_alone() {
         .await;
     assert_eq!(exit.code, 0, "{text}");
     let lines: Vec<&str> = text.lines().map(str::trim).collect();
-    let expected = [
-        "0", "lo", "web-0", "web-0", "nameserver 10.96.0.10", "options ndots:5", "10.244.1.5\tweb-0", "pid 1",
-    ];
+    let expected =
+        ["0", "lo", "web-0", "web-0", "nameserver 10.96.0.10", "options ndots:5", "10.244.1.5\tweb-0", "pid 1"];
     assert_eq!(lines[..8], expected, "{text}");
     assert!(lines[8].parse::<u32>().expect("a count of processes") <= 4, "only its own processes: {text}");
     assert_eq!(lines[9..], ["0", "web-0", "sys is read-only", "no capability"], "{text}");

@@ -18,9 +18,7 @@ async fn every_connection_out_arrives_at_the_capture_listener_with_its_destinati
     let capture = tokio::net::TcpListener::from_std(network.capture).expect("listener");
     for (place, port) in [("10.96.0.50", 80), ("10.244.2.7", 8080), ("93.184.216.34", 443), ("10.240.0.2", 9092)] {
         let name = format!("client-{port}");
-        stand
-            .run("out-0", shell(&name, &format!("exec 3<>/dev/tcp/{place}/{port}; echo ping >&3; cat <&3")))
-            .await;
+        stand.run("out-0", shell(&name, &format!("exec 3<>/dev/tcp/{place}/{port}; echo ping >&3; cat <&3"))).await;
         let (mut stream, from) = capture.accept().await.expect("captured");
         let wanted = getsockopt(&stream, OriginalDst).expect("original destination");
         assert_eq!(Ipv4Addr::from(u32::from_be(wanted.sin_addr.s_addr)).to_string(), place);

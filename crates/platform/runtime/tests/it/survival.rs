@@ -17,13 +17,15 @@ const VICTIM: &str = "ATOLL_TEST_VICTIM_DIRECTORY";
 #[tokio::test]
 async fn victim() {
     let Some(directory) = std::env::var_os(VICTIM) else { return };
-    let (runtime, _events) = Runtime::new(config("test-victim", Path::new(&directory))).expect("runtime");
+    let (runtime, events) = Runtime::new(config("test-victim", Path::new(&directory))).expect("runtime");
+    let stand = Stand { runtime, events, directory: tempfile::tempdir().expect("temporary directory") };
     for number in 0..3 {
         let uid = format!("victim-{number}");
-        let _network = runtime.start(pod(&uid, 20 + number)).await.expect("pod");
-        let mut stubborn = shell("main", "trap '' TERM HUP INT; sleep 1000 & sleep 1000 & wait");
+        stand.start(pod(&uid, 20 + number)).await;
+        let mut stubborn = shell("main", "trap '' TERM HUP INT; sleep 1000 & sleep 1000 & echo up; wait");
         stubborn.resources = Resources::limited(500, 64 * 1024 * 1024);
-        runtime.start_container(&uid, stubborn).await.expect("container");
+        stand.run(&uid, stubborn).await;
+        stand.printed(&uid, "main", "up").await;
     }
     println!("\nready");
     std::future::pending::<()>().await;
