@@ -134,12 +134,6 @@ enum Command {
         /// The shell
         shell: clap_complete::Shell,
     },
-    /// A single check of `doctor` that needs a process of its own
-    #[command(hide = true)]
-    Probe {
-        /// Which
-        probe: crate::doctor::Probe,
-    },
 }
 
 /// How a stack is started.
@@ -249,7 +243,6 @@ fn dispatch(cli: Cli, output: Output) -> Result<u8> {
         Command::Ledger { part, limit, check } => faults::ledger(common, part, limit, check, output),
         Command::Doctor => diagnosis::doctor(output),
         Command::Completions { shell } => diagnosis::completions(shell, output),
-        Command::Probe { probe } => crate::doctor::run_probe(probe),
     }
 }
 

@@ -2,16 +2,13 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::AsRawFd;
-use std::path::Path;
-use std::process::{Command, Stdio};
 
-use nix::sched::CloneFlags;
+use atoll_runtime::{Capabilities, Runtime, RuntimeConfig};
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, SockaddrIn};
 use serde::Serialize;
 
 use crate::config::StackFile;
-use crate::files;
 use crate::registry::{self, Registry};
 use crate::stack;
 
@@ -49,32 +46,19 @@ const TOOLS: &str = "Tools";
 
 /// Runs every check. Leaves nothing behind.
 pub fn examine() -> Vec<Check> {
-    vec![
-        namespaces(
-            "user namespaces",
-            Probe::User,
-            "allow unprivileged user namespaces (`sysctl kernel.unprivileged_userns_clone=1`, and see AppArmor's restriction), or run as root",
-        ),
-        namespaces(
-            "pod namespaces",
-            Probe::Pod,
-            "pods need mount, PID and network namespaces: a container that runs Atoll must allow them",
-        ),
-        cgroups(),
-        program(
-            ISOLATION,
-            "nft",
-            &["nft", "/usr/sbin/nft"],
-            "install nftables: pods' connections are captured with it",
-        ),
+    let mut checks = pods();
+    checks.extend([
         address_space(),
         ports(),
         registry_directory(),
         open_files(),
         disk_space(),
         clock(),
-        program(TOOLS, "kubectl", &["kubectl"], "install kubectl to talk to the Kubernetes API by hand"),
-    ]
+        program("kubectl", "install kubectl to talk to the Kubernetes API by hand"),
+        program("redis-cli", "Debian's package redis-tools has it"),
+        program("kcat", "Debian's package kcat has it"),
+    ]);
+    checks
 }
 
 fn check(group: &'static str, name: &'static str, grade: Grade, finding: impl Into<String>, hint: &str) -> Check {
@@ -82,61 +66,40 @@ fn check(group: &'static str, name: &'static str, grade: Grade, finding: impl In
     Check { group, name, grade, finding: finding.into(), hint }
 }
 
-/// A check that changes the process it runs in, and so needs one of its own.
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
-pub enum Probe {
-    /// Enter a user namespace.
-    User,
-    /// Enter all namespaces of a pod.
-    Pod,
+/// Makes a pod, as a stack would, and looks at what it got.
+fn pods() -> Vec<Check> {
+    let hint = "allow user namespaces (`sysctl kernel.unprivileged_userns_clone=1`; on Ubuntu see AppArmor's restriction) and load nf_tables, or run as root; a container that runs Atoll must allow both";
+    let limits_hint = "without a writable cgroup, CPU and memory limits of pods are not enforced: run in a delegated scope (`systemd-run --user --scope -p Delegate=yes`) or as root";
+    match try_a_pod() {
+        Err(reason) => vec![check(ISOLATION, "pods", Grade::Failed, reason, hint)],
+        Ok(found) => vec![
+            match found.pods {
+                Ok(()) => check(ISOLATION, "pods", Grade::Ok, "namespaces and capture of connections work", hint),
+                Err(reason) => check(ISOLATION, "pods", Grade::Failed, reason, hint),
+            },
+            match found.limits {
+                Ok(how) => check(ISOLATION, "limits", Grade::Ok, how, limits_hint),
+                Err(reason) => check(ISOLATION, "limits", Grade::Warning, reason, limits_hint),
+            },
+        ],
+    }
 }
 
-/// Runs one probe in this process: `atoll probe NAME`.
-pub fn run_probe(probe: Probe) -> crate::error::Result<u8> {
-    // Root needs no user namespace for the others.
-    let user = if nix::unistd::geteuid().is_root() { CloneFlags::empty() } else { CloneFlags::CLONE_NEWUSER };
-    let flags = match probe {
-        Probe::User => CloneFlags::CLONE_NEWUSER,
-        Probe::Pod => user | CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWNET,
-    };
-    Ok(u8::from(nix::sched::unshare(flags).is_err()))
-}
-
-fn namespaces(name: &'static str, probe: Probe, hint: &str) -> Check {
-    let word = match probe {
-        Probe::User => "user",
-        Probe::Pod => "pod",
-    };
-    let succeeds = std::env::current_exe().is_ok_and(|program| {
-        let mut command = Command::new(program);
-        command.args(["probe", word]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        command.status().is_ok_and(|status| status.success())
+fn try_a_pod() -> Result<Capabilities, String> {
+    let directory =
+        Registry::open().map_err(|failure| failure.message)?.directory().join(format!("doctor-{}", std::process::id()));
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
+    let outcome = runtime.block_on(async {
+        let (pods, _events) =
+            Runtime::new(RuntimeConfig::new("doctor", &directory)).map_err(|error| error.to_string())?;
+        let capabilities = pods.capabilities().await;
+        pods.shutdown().await;
+        Ok(capabilities)
     });
-    // Root can do without user namespaces.
-    let is_needed = matches!(probe, Probe::Pod) || !nix::unistd::geteuid().is_root();
-    match (succeeds, is_needed) {
-        (true, _) => check(ISOLATION, name, Grade::Ok, "can be made", hint),
-        (false, true) => check(ISOLATION, name, Grade::Failed, "cannot be made", hint),
-        (false, false) => check(ISOLATION, name, Grade::Warning, "cannot be made; root does without", hint),
-    }
-}
-
-fn cgroups() -> Check {
-    let hint = "without a writable cgroup, CPU and memory limits of pods are not enforced: run in a delegated scope (`systemd-run --user --scope -p Delegate=yes`) or as root";
-    let is_writable = |path: &Path| nix::unistd::access(path, nix::unistd::AccessFlags::W_OK).is_ok();
-    let root = Path::new("/sys/fs/cgroup");
-    if root.join("cgroup.controllers").exists() {
-        let own = files::read_text(Path::new("/proc/self/cgroup"), 64 * 1024).unwrap_or_default();
-        let below = own.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default();
-        let grade = if is_writable(&root.join(below)) || is_writable(root) { Grade::Ok } else { Grade::Warning };
-        let finding = if grade == Grade::Ok { "version 2, writable" } else { "version 2, not writable" };
-        return check(ISOLATION, "cgroups", grade, finding, hint);
-    }
-    let has_version_1 = is_writable(&root.join("memory")) && is_writable(&root.join("cpu"));
-    match has_version_1 {
-        true => check(ISOLATION, "cgroups", Grade::Ok, "version 1, writable", hint),
-        false => check(ISOLATION, "cgroups", Grade::Warning, "none that is writable", hint),
-    }
+    // Nothing but empty directories; what cannot be removed is removed with the registry's file system.
+    let _ = std::fs::remove_dir_all(&directory);
+    outcome
 }
 
 fn address_space() -> Check {
@@ -206,13 +169,11 @@ fn clock() -> Check {
     }
 }
 
-fn program(group: &'static str, name: &'static str, places: &[&str], hint: &str) -> Check {
+fn program(name: &'static str, hint: &str) -> Check {
     let directories = std::env::var_os("PATH").unwrap_or_default();
-    let found = places.iter().find_map(|place| {
-        std::env::split_paths(&directories).map(|directory| directory.join(place)).find(|path| path.is_file())
-    });
+    let found = std::env::split_paths(&directories).map(|directory| directory.join(name)).find(|path| path.is_file());
     match found {
-        Some(path) => check(group, name, Grade::Ok, path.display().to_string(), hint),
-        None => check(group, name, Grade::Warning, "not found", hint),
+        Some(path) => check(TOOLS, name, Grade::Ok, path.display().to_string(), hint),
+        None => check(TOOLS, name, Grade::Warning, "not found", hint),
     }
 }
