@@ -81,5 +81,8 @@ def real(engine: str, folder: Path) -> Iterator[dict[str, str]]:
     elif engine in ("kafka", "kafka-single"):
         with real_kafka.cluster(folder, brokers=3 if engine == "kafka" else 1) as variables:
             yield variables
+    elif engine == "stack":
+        with real_redis.standalone(folder) as redis, real_kafka.cluster(folder, brokers=1) as kafka:
+            yield {**redis, **kafka}
     else:
         raise Unavailable(f"the real counterpart of `{engine}` cannot be installed from packages")
