@@ -123,9 +123,11 @@ pub fn partition(kernel: &Kernel, groups: &[Vec<u16>]) -> Result<Value> {
 /// Undoes every fault.
 pub fn heal(kernel: &Kernel) -> Value {
     let before = kernel.version();
+    let mut known = kernel.rules();
     kernel.inject(&Fault::Heal);
-    let events: Vec<String> = kernel.events_since(before).iter().map(|(_, event)| describe(event)).collect();
-    json!({ "healed": events, "rules": rules(kernel) })
+    let events = kernel.events_since(before);
+    let healed: Vec<String> = events.iter().flat_map(|(_, event)| describe(kernel, event, &mut known)).collect();
+    json!({ "healed": healed, "rules": rules(kernel) })
 }
 
 /// The newest entries of the ledger, and how many there were of each kind.
@@ -157,29 +159,50 @@ pub fn rules(kernel: &Kernel) -> Vec<Value> {
                 "to": shown(&rule.to),
                 "part": rule.part,
                 "plane": rule.plane,
-                "verdict": match rule.verdict {
-                    Verdict::Pass => "pass".to_owned(),
-                    Verdict::Delay(delay) => format!("slow {} ms", delay.as_millis()),
-                    Verdict::Drop => "cut".to_owned(),
-                    Verdict::Reset => "reset".to_owned(),
-                },
+                "verdict": outcome(rule.verdict),
             })
         })
         .collect()
 }
 
-/// A fault event in words.
-pub fn describe(event: &FaultEvent) -> String {
-    match event {
+/// A fault event in words. `known` are the rules that were described before, and become those of now.
+pub fn describe(kernel: &Kernel, event: &FaultEvent, known: &mut Vec<(RuleId, Rule)>) -> Vec<String> {
+    vec![match event {
         FaultEvent::Killed(node) => format!("node {node} killed"),
         FaultEvent::PowerLost(node) => format!("node {node} lost power"),
         FaultEvent::Paused(node) => format!("node {node} paused"),
         FaultEvent::Resumed(node) => format!("node {node} resumed"),
         FaultEvent::Started(node) => format!("node {node} started"),
         FaultEvent::Stopped(node) => format!("node {node} stopped"),
-        FaultEvent::RulesChanged => "links changed".to_owned(),
         FaultEvent::ClockChanged(node) => format!("clock of node {node} changed"),
         FaultEvent::DiskChanged(node, health) => format!("disk of node {node} is {health:?}").to_lowercase(),
+        FaultEvent::RulesChanged => {
+            let now = kernel.rules();
+            let lines = changes_of_rules(known, &now);
+            *known = now;
+            return lines;
+        }
+    }]
+}
+
+/// What became of the list of rules. Empty if an earlier event of the same moment has told it already.
+fn changes_of_rules(before: &[(RuleId, Rule)], after: &[(RuleId, Rule)]) -> Vec<String> {
+    let gone = before.iter().filter(|rule| !after.contains(rule)).map(|(_, rule)| (rule, "healed".to_owned()));
+    let new = after.iter().filter(|rule| !before.contains(rule)).map(|(_, rule)| (rule, outcome(rule.verdict)));
+    gone.chain(new)
+        .map(|(rule, outcome)| {
+            let part = rule.part.as_ref().map(|part| format!(" for {part}")).unwrap_or_default();
+            format!("link {} → {}{part}: {outcome}", shown(&rule.from), shown(&rule.to))
+        })
+        .collect()
+}
+
+fn outcome(verdict: Verdict) -> String {
+    match verdict {
+        Verdict::Pass => "pass".to_owned(),
+        Verdict::Delay(delay) => format!("slow {} ms", delay.as_millis()),
+        Verdict::Drop => "cut".to_owned(),
+        Verdict::Reset => "reset".to_owned(),
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! This is the only crate that names every part. Start here:
 //! - `stack.rs`: what a stack consists of, in the order in which it starts and stops.
-//! - `config.rs`: `atoll.yaml`, and how a mistake in it is reported.
+//! - `config/`: `atoll.yaml`, and how a mistake in it is reported.
 //! - `cli.rs`: the command tree; one file per command beneath `cli/`.
 //! - `serve.rs`: the life of the process that holds a stack: claim, start, serve the control socket, stop.
 //! - `control.rs`: what commands ask of a running stack, and how.

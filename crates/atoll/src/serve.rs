@@ -147,11 +147,14 @@ async fn log_faults(running: Rc<Running>) {
     let bell = Arc::clone(&news);
     kernel.watch(move || bell.notify_one());
     let mut seen = kernel.version();
+    let mut known = kernel.rules();
     loop {
         news.notified().await;
         for (_, event) in kernel.events_since(seen) {
             seen += 1;
-            running.log("faults", &faults::describe(&event));
+            for line in faults::describe(kernel, &event, &mut known) {
+                running.log("faults", &line);
+            }
         }
     }
 }

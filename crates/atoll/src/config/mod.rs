@@ -3,6 +3,8 @@
 //! Start at [`parse_stack`]. The text becomes a tree in which every key and value knows its place (`tree.rs`); `schema.rs`
 //! reads the tree into a [`StackFile`] and collects every [`Problem`] instead of stopping at the first; `report.rs` shows
 //! problems with the lines they are in. Input is bounded in size and depth, and nothing here panics on any text.
+//!
+//! This file is a `mod.rs`, so that the fuzz target can take the module by its path.
 
 use std::collections::BTreeMap;
 
