@@ -89,6 +89,18 @@ def eventually(condition, seconds: float = 20.0):
         time.sleep(0.02)
 
 
+def patiently(function, *arguments, seconds: float = 20.0):
+    """Calls until nothing is raised; for what a cluster knows at one node a moment before the others."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return function(*arguments)
+        except Exception:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+
+
 def end() -> None:
     """Ends the program with the status that its checks earned."""
     sys.stdout.flush()

@@ -1,15 +1,16 @@
 """Apache Kafka 4.0 in KRaft mode, every node broker and controller at once, from the jars that Maven brings."""
 
-import uuid
 import base64
+import uuid
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Iterator
 
 from . import install
+from .addresses import block
+from .check import eventually
 from .process import Server, run
 
-ADDRESS = "127.41.0.{}"
 CLIENT_PORT, CONTROLLER_PORT = 9092, 9093
 LOGGING = ["-Dorg.slf4j.simpleLogger.logFile=System.out", "-Dorg.slf4j.simpleLogger.defaultLogLevel=info"]
 # What Kafka's own start script passes, with a smaller heap: three brokers share the machine with their clients.
@@ -21,11 +22,15 @@ def cluster(folder: Path, brokers: int) -> Iterator[dict[str, str]]:
     install.debian("java", "default-jre-headless")
     jars = f"{install.java_packages(install.KAFKA_JARS)}/*"
     identifier = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-    hosts = [ADDRESS.format(node) for node in range(1, brokers + 1)]
     with ExitStack() as stack:
+        prefix = block(stack, [CLIENT_PORT, CONTROLLER_PORT])
+        hosts = [f"{prefix}{node}" for node in range(1, brokers + 1)]
         servers = [broker(stack, folder, jars, identifier, hosts, node) for node in range(1, brokers + 1)]
         for server in servers:
             server.wait_ready(90)
+        install.debian("kcat", "kcat")
+        for host in hosts:
+            eventually(lambda host=host: f" {brokers} brokers:" in run(["kcat", "-b", f"{host}:{CLIENT_PORT}", "-L"], 20), 60)
         yield {"KAFKA_BOOTSTRAP_SERVERS": ",".join(f"{host}:{CLIENT_PORT}" for host in hosts)}
 
 

@@ -5,27 +5,27 @@ from pathlib import Path
 from typing import Iterator
 
 from . import install
+from .addresses import block
 from .check import eventually
 from .process import Server, run
 
-# A block of loopback addresses of its own, so that a stack of Atoll may run at the same time.
-ADDRESS = "127.40.0.{}"
 PRIMARY_PORT, REPLICA_PORT = 6379, 6381
 READY = "Ready to accept connections"
 
 
 @contextmanager
 def standalone(folder: Path) -> Iterator[dict[str, str]]:
-    host = ADDRESS.format(1)
     with ExitStack() as stack:
+        host = f"{block(stack, [PRIMARY_PORT])}1"
         server(stack, folder, host, PRIMARY_PORT, [])
         yield {"REDIS_URL": f"redis://{host}:{PRIMARY_PORT}", "REDIS_NODES": f"{host}:{PRIMARY_PORT}"}
 
 
 @contextmanager
 def cluster(folder: Path) -> Iterator[dict[str, str]]:
-    places = [(ADDRESS.format(node), port) for port in (PRIMARY_PORT, REPLICA_PORT) for node in (1, 2, 3)]
     with ExitStack() as stack:
+        prefix = block(stack, [PRIMARY_PORT, REPLICA_PORT])
+        places = [(f"{prefix}{node}", port) for port in (PRIMARY_PORT, REPLICA_PORT) for node in (1, 2, 3)]
         for host, port in places:
             server(stack, folder, host, port, ["--cluster-enabled", "yes"])
         nodes = [f"{host}:{port}" for host, port in places]
@@ -47,10 +47,10 @@ def server(stack: ExitStack, folder: Path, host: str, port: int, options: list[s
 
 
 def is_settled(host: str, port: int) -> bool:
-    """The node sees all slots served and three replicas that are linked to their primaries."""
+    """The node sees all slots served, and it names three replicas, which it does once it knows their offsets."""
     ask = ["redis-cli", "-h", host, "-p", str(port)]
     info = run([*ask, "CLUSTER", "INFO"], 10)
-    nodes = run([*ask, "CLUSTER", "NODES"], 10)
+    slots = run([*ask, "CLUSTER", "SLOTS"], 10).split()
     replication = run([*ask, "INFO", "replication"], 10)
     is_linked = "role:master" in replication or "master_link_status:up" in replication
-    return "cluster_state:ok" in info and nodes.count("slave") == 3 and is_linked
+    return "cluster_state:ok" in info and slots.count(str(REPLICA_PORT)) == 3 and is_linked
