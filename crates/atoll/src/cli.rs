@@ -127,6 +127,13 @@ enum Command {
         #[arg(long)]
         check: bool,
     },
+    /// Start the orders application on three nodes, with orders flowing
+    Demo(crate::demo::DemoArguments),
+    /// Break the running stack as an experiment says, and judge what came of it
+    Chaos {
+        #[command(subcommand)]
+        action: ChaosCommand,
+    },
     /// Check whether this machine has what Atoll needs
     Doctor,
     /// Print the completion script of a shell
@@ -204,6 +211,14 @@ enum LinkCommand {
     },
 }
 
+#[derive(Debug, Subcommand)]
+enum ChaosCommand {
+    /// Run an experiment, and exit with 3 if a hypothesis does not hold
+    Run(crate::demo::chaos::RunArguments),
+    /// List the experiments of the running stack
+    List,
+}
+
 /// Runs the command line and says how the process ends.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
@@ -241,6 +256,13 @@ fn dispatch(cli: Cli, output: Output) -> Result<u8> {
         Command::Partition { groups } => faults::partition(common, &groups, output),
         Command::Heal => faults::heal(common, output),
         Command::Ledger { part, limit, check } => faults::ledger(common, part, limit, check, output),
+        Command::Demo(arguments) => crate::demo::demo(&arguments, output),
+        Command::Chaos { action: ChaosCommand::Run(arguments) } => {
+            crate::demo::chaos::run(&target::find(common)?, &arguments, output)
+        }
+        Command::Chaos { action: ChaosCommand::List } => {
+            crate::demo::chaos::list(&target::find(common)?.directory, output)
+        }
         Command::Doctor => diagnosis::doctor(output),
         Command::Completions { shell } => diagnosis::completions(shell, output),
     }

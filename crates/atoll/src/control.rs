@@ -63,6 +63,24 @@ pub enum Request {
     },
     /// Undo every fault.
     Heal,
+    /// What happened to nodes and links since so many events, and what time it is.
+    Events {
+        /// How many events are known already; None asks for the number only.
+        since: Option<u64>,
+    },
+    /// Do something to a node when a protocol event happens, inside of that event.
+    When {
+        /// The protocol event: `kafka.produce.acknowledged`.
+        point: String,
+        /// Only if it happens on this node.
+        on: Option<u16>,
+        /// On which occurrence, from 1.
+        nth: u64,
+        /// What.
+        action: NodeAction,
+        /// To which node.
+        node: u16,
+    },
     /// What clients lost, read stale or got twice.
     Ledger {
         /// Only this part of the stack.

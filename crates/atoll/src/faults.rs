@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use atoll_kernel::{Fault, FaultEvent, Kernel, NodeId, NodeState, Pattern, Rule, RuleId, Verdict};
+use atoll_kernel::{Fault, FaultEvent, Kernel, NodeId, NodeState, Pattern, Rule, RuleId, Trigger, Verdict};
 use serde_json::{Value, json};
 
 use crate::control::{LinkAction, NodeAction};
@@ -13,14 +13,7 @@ pub fn node(kernel: &Kernel, action: NodeAction, number: u16) -> Result<Value> {
     let id = known_node(kernel, number)?;
     let before = kernel.node_state(id);
     refuse_the_impossible(action, id, before)?;
-    kernel.inject(&match action {
-        NodeAction::Kill => Fault::Kill(id),
-        NodeAction::Power => Fault::Power(id),
-        NodeAction::Pause => Fault::Pause(id),
-        NodeAction::Resume => Fault::Resume(id),
-        NodeAction::Start => Fault::Start(id),
-        NodeAction::Stop => Fault::Stop(id),
-    });
+    kernel.inject(&node_fault(action, id));
     let after = kernel.node_state(id);
     Ok(json!({ "node": number, "before": before, "state": after, "changed": before != after }))
 }
@@ -128,6 +121,48 @@ pub fn heal(kernel: &Kernel) -> Value {
     let events = kernel.events_since(before);
     let healed: Vec<String> = events.iter().flat_map(|(_, event)| describe(kernel, event, &mut known)).collect();
     json!({ "healed": healed, "rules": rules(kernel) })
+}
+
+/// The fault events since so many, whether everything is well, and the kernel's time, for whoever keeps a timeline.
+pub fn events(kernel: &Kernel, since: Option<u64>) -> Value {
+    let version = kernel.version();
+    let news = since.map(|since| kernel.events_since(since)).unwrap_or_default();
+    let events: Vec<Value> = news
+        .iter()
+        .map(|(at, event)| {
+            let is_recovery = matches!(event, FaultEvent::Resumed(_) | FaultEvent::Started(_));
+            let is_about_links = matches!(event, FaultEvent::RulesChanged);
+            let text = describe(kernel, event, &mut kernel.rules()).join(", ");
+            json!({ "at": at.as_nanos(), "text": text, "isRecovery": is_recovery, "isAboutLinks": is_about_links })
+        })
+        .collect();
+    json!({ "version": version, "now": kernel.now().as_nanos(), "healthy": kernel.is_healthy(), "events": events })
+}
+
+/// Sets a trigger.
+pub fn when(
+    kernel: &Kernel,
+    point: String,
+    on: Option<u16>,
+    nth: u64,
+    (action, number): (NodeAction, u16),
+) -> Result<Value> {
+    let id = known_node(kernel, number)?;
+    let only = on.map(|on| known_node(kernel, on)).transpose()?;
+    let answer = json!({ "point": point, "nth": nth, "node": number });
+    kernel.when(Trigger { point, node: only, nth: nth.max(1), fault: node_fault(action, id) });
+    Ok(answer)
+}
+
+fn node_fault(action: NodeAction, id: NodeId) -> Fault {
+    match action {
+        NodeAction::Kill => Fault::Kill(id),
+        NodeAction::Power => Fault::Power(id),
+        NodeAction::Pause => Fault::Pause(id),
+        NodeAction::Resume => Fault::Resume(id),
+        NodeAction::Start => Fault::Start(id),
+        NodeAction::Stop => Fault::Stop(id),
+    }
 }
 
 /// The newest entries of the ledger, and how many there were of each kind.

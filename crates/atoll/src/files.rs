@@ -23,6 +23,18 @@ pub fn read_text(path: &Path, bytes_max: usize) -> io::Result<String> {
     String::from_utf8(bytes).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "not UTF-8 text"))
 }
 
+/// Writes a text file for the user, in one step, so that a reader sees the old or the new text.
+///
+/// # Errors
+/// What the system says.
+pub fn write_text(path: &Path, text: &str) -> io::Result<()> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.new", std::process::id()));
+    let beside = path.with_file_name(name);
+    std::fs::write(&beside, text)?;
+    std::fs::rename(&beside, path)
+}
+
 /// Makes a directory that only its owner may enter. If it is there already, it must be this user's own, and is closed to
 /// others.
 pub fn owner_only_directory(path: &Path) -> io::Result<()> {

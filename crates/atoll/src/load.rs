@@ -45,7 +45,6 @@ struct Shared {
     started: Instant,
     is_stopped: Cell<bool>,
     stop: Notify,
-    sent: Cell<u64>,
     under_way: Cell<u64>,
     all_answered: Notify,
     answers: RefCell<Vec<Sample>>,
@@ -60,7 +59,6 @@ impl Load {
             started: Instant::now(),
             is_stopped: Cell::new(false),
             stop: Notify::new(),
-            sent: Cell::new(0),
             under_way: Cell::new(0),
             all_answered: Notify::new(),
             answers: RefCell::default(),
@@ -73,11 +71,6 @@ impl Load {
     /// When the first order could be sent: what [`Sample::due`] counts from.
     pub fn started(&self) -> Instant {
         self.shared.started
-    }
-
-    /// How many orders were sent.
-    pub fn sent(&self) -> u64 {
-        self.shared.sent.get()
     }
 
     /// How many orders are not answered yet.
@@ -139,7 +132,6 @@ async fn pace(shared: Rc<Shared>, mut source: Source) {
         if shared.is_stopped.get() {
             return;
         }
-        shared.sent.set(shared.sent.get() + 1);
         shared.under_way.set(shared.under_way.get() + 1);
         let shared = Rc::clone(&shared);
         tokio::task::spawn_local(async move {

@@ -61,6 +61,8 @@ pub struct Wanted<'a> {
     pub home: &'a Path,
     /// The ports that it needs, each with the node's number.
     pub ports: &'a [(u8, u16)],
+    /// Blocks that turned out to be taken after all.
+    pub excluded: &'a [u8],
     /// See [`Entry::ephemeral`].
     pub ephemeral: bool,
     /// See [`Entry::private`].
@@ -142,7 +144,8 @@ impl Registry {
             files::lock(&self.directory.join("claims.lock")).map_err(|error| unusable(&self.directory, &error))?;
         let running = self.running()?;
         refuse_twins(wanted, &running)?;
-        let taken: Vec<u8> = running.iter().map(|entry| entry.instance).collect();
+        let taken: Vec<u8> =
+            running.iter().map(|entry| entry.instance).chain(wanted.excluded.iter().copied()).collect();
         let (instance, passed_over) = free_instance(wanted, &taken)?;
         let entry = Entry {
             name: wanted.name.to_owned(),

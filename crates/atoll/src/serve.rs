@@ -25,6 +25,9 @@ use crate::stack::{self, Stack};
 /// How long engines may take to finish before the process ends without them.
 const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(20);
 
+/// How often a start is tried again on the next block of addresses, when another program was quicker.
+const ADDRESS_RACES_MAX: usize = 5;
+
 /// Who is told how the start goes.
 pub trait Reporter {
     /// A step succeeded.
@@ -81,20 +84,28 @@ pub fn serve<T>(
 
 impl Running {
     fn start(plan: Plan, held: &Held, registry: &Registry, reporter: &mut dyn Reporter) -> Result<Running> {
-        let claim = registry.claim(&Wanted {
-            name: &plan.name,
-            directory: &plan.directory,
-            home: plan.home.directory(),
-            ports: &stack::ports(&plan.stack),
-            ephemeral: plan.ephemeral,
-            private: plan.private,
-        })?;
-        if let Some(reason) = claim.passed_over.first() {
-            let block = format!("127.{}.0.n", claim.entry.instance);
-            reporter.warn(&format!("{reason}: this stack's addresses are {block}"));
-        }
         let logs = Logs::default();
-        let stack = Stack::start(&plan, held, claim.entry.instance, &logs, reporter)?;
+        let mut excluded = Vec::new();
+        let (claim, stack) = loop {
+            let claim = registry.claim(&Wanted {
+                name: &plan.name,
+                directory: &plan.directory,
+                home: plan.home.directory(),
+                ports: &stack::ports(&plan.stack),
+                excluded: &excluded,
+                ephemeral: plan.ephemeral,
+                private: plan.private,
+            })?;
+            warn_of_a_move(&claim, reporter);
+            match Stack::start(&plan, held, claim.entry.instance, &logs, reporter) {
+                Ok(stack) => break (claim, stack),
+                // Somebody has taken an address between the claim's probe and the engine's start.
+                Err(failure) if failure.code == Code::AddressInUse && excluded.len() < ADDRESS_RACES_MAX => {
+                    excluded.push(claim.entry.instance);
+                }
+                Err(failure) => return Err(failure),
+            }
+        };
         Ok(Running { plan, stack, logs, claim, stop: Notify::new(), purge: Cell::new(false) })
     }
 
@@ -159,6 +170,12 @@ async fn log_faults(running: Rc<Running>) {
     }
 }
 
+fn warn_of_a_move(claim: &Claim, reporter: &mut dyn Reporter) {
+    if let Some(reason) = claim.passed_over.first() {
+        reporter.warn(&format!("{reason}: this stack's addresses are 127.{}.0.n", claim.entry.instance));
+    }
+}
+
 /// While engines finish, a second signal or too long a time ends the process on the spot.
 fn end_hard_if_asked_again(signals: Signals) {
     let Ok(descriptor) = signals.into_descriptor() else { return };
@@ -194,6 +211,8 @@ impl Service for Running {
             }
             Request::Partition { groups } => faults::partition(kernel, &groups),
             Request::Heal => Ok(faults::heal(kernel)),
+            Request::Events { since } => Ok(faults::events(kernel, since)),
+            Request::When { point, on, nth, action, node } => faults::when(kernel, point, on, nth, (action, node)),
             Request::Ledger { part, limit } => Ok(faults::ledger(kernel, part.as_deref(), limit)),
             Request::Apply { documents } => self.stack.apply(&documents),
         }
