@@ -117,8 +117,7 @@ impl DnsServer {
 
     /// Asks the host's resolvers. Silence if the pod's node is cut off from the host; SERVFAIL if none of them answers.
     async fn forward(&self, query: &Query, message: &[u8]) -> Option<Vec<u8>> {
-        let link =
-            Link { from: Endpoint::Node(self.node), to: Endpoint::Client, plane: Plane::Client, part: PART };
+        let link = Link { from: Endpoint::Node(self.node), to: Endpoint::Client, plane: Plane::Client, part: PART };
         if [link, link.reversed()].iter().any(|link| self.shared.host.kernel.judge(link) == Verdict::Drop) {
             return None;
         }

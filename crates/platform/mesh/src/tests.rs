@@ -136,7 +136,7 @@ fn an_answer_on_the_wire_is_as_the_standard_says() {
 #[test]
 fn a_long_answer_is_cut_for_datagrams_and_says_so() {
     let query = wire::decode(&question("db.shop.svc.cluster.local", kind::A)).expect("a question");
-    let records = (0..100).map(|last| address(last)).collect();
+    let records = (0..100).map(address).collect();
     let message = wire::encode(&query, &Answer { records, ttl: 30, ..Answer::default() });
     let cut = wire::truncated(message.clone(), &query);
     assert_eq!(cut.len(), 12 + query.question.len());
@@ -155,7 +155,11 @@ fn what_is_not_a_question_is_refused() {
     }
     let mut answer = good.clone();
     answer[2] |= 0x80;
-    assert_eq!((wire::decode(&answer), wire::refuse(&answer)), (Err(wire::Malformed), None), "an answer is not answered");
+    assert_eq!(
+        (wire::decode(&answer), wire::refuse(&answer)),
+        (Err(wire::Malformed), None),
+        "an answer is not answered"
+    );
     let mut two = good.clone();
     two[5] = 2;
     assert_eq!(wire::decode(&two), Err(wire::Malformed));

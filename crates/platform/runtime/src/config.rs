@@ -68,14 +68,18 @@ pub enum Volume {
     EmptyDir,
     /// Files with these names and contents (ConfigMap, Secret, downward API, projected). Replaced as a whole, atomically,
     /// by [`update_volume`](crate::Runtime::update_volume). Mounted read-only, whatever the mount says, as Kubernetes does.
-    Files {
-        /// Contents by relative path.
-        files: BTreeMap<String, Vec<u8>>,
-        /// Permission bits, `0o644` by default in Kubernetes.
-        mode: u32,
-    },
+    Files(BTreeMap<String, ProjectedFile>),
     /// A directory or file of the host.
     HostPath(PathBuf),
+}
+
+/// One file of a volume; named by its relative path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProjectedFile {
+    /// What is in it.
+    pub contents: Vec<u8>,
+    /// Permission bits, `0o644` by default in Kubernetes.
+    pub mode: u32,
 }
 
 /// One start of one container.

@@ -33,7 +33,8 @@ mod volumes;
 mod tests;
 
 pub use config::{
-    ContainerConfig, Event, Exit, Mount, PodConfig, Resources, RuntimeConfig, RuntimeError, Started, Volume,
+    ContainerConfig, Event, Exit, Mount, PodConfig, ProjectedFile, Resources, RuntimeConfig, RuntimeError, Started,
+    Volume,
 };
 pub use images::{Images, LocalCommand};
 pub use init::pod_init_main;

@@ -34,6 +34,8 @@ pub struct LogOptions {
     pub follow: bool,
     /// The log of the start before the last (`previous`).
     pub previous: bool,
+    /// The log of this very start, whatever `previous` says.
+    pub restart: Option<u32>,
     /// Put the time before each line (`timestamps`).
     pub timestamps: bool,
     /// Not more than this (`limitBytes`).
@@ -125,7 +127,10 @@ impl Logs {
     ) -> Result<mpsc::Receiver<Bytes>, RuntimeError> {
         let directory = self.directory_of(uid, container);
         let starts = starts(&directory);
-        let wanted = if options.previous { starts.iter().rev().nth(1) } else { starts.last() };
+        let wanted = match options.restart {
+            Some(restart) => starts.iter().find(|start| **start == restart),
+            None => starts.iter().rev().nth(usize::from(options.previous)),
+        };
         let Some(start) = wanted else {
             let which = if options.previous { "previous terminated container" } else { "log of container" };
             return Err(RuntimeError::NotFound(format!("{which} \"{container}\"")));

@@ -2,7 +2,9 @@
 #![allow(clippy::disallowed_methods)] // A door: starts of processes have times, and pods' directories are files.
 
 use crate::cgroups::{Cgroups, Group};
-use crate::config::{ContainerConfig, Event, Exit, PodConfig, Resources, RuntimeConfig, RuntimeError, Started, Volume};
+use crate::config::{
+    ContainerConfig, Event, Exit, PodConfig, ProjectedFile, Resources, RuntimeConfig, RuntimeError, Started, Volume,
+};
 use crate::control::{BindMount, ContainerSetup, PodSetup, Request};
 use crate::images::LocalCommand;
 use crate::logs::{LineWriter, Log, LogOptions, Logs};
@@ -251,11 +253,10 @@ impl Runtime {
         &self,
         uid: &str,
         volume: &str,
-        files: &BTreeMap<String, Vec<u8>>,
-        mode: u32,
+        files: &BTreeMap<String, ProjectedFile>,
     ) -> Result<(), RuntimeError> {
         let pod = self.pod(uid)?;
-        pod.directory.update(volume, files, mode).map_err(RuntimeError::system("update the volume"))
+        pod.directory.update(volume, files).map_err(RuntimeError::system("update the volume"))
     }
 
     /// The pods that run, by uid.
@@ -420,7 +421,7 @@ fn container_setup(pod: &Pod, config: &ContainerConfig, image: &LocalCommand) ->
         if !mount.path.is_absolute() {
             return Err(refuse(format!("mountPath {} is not absolute", mount.path.display())));
         }
-        let read_only = mount.read_only || matches!(volume, Volume::Files { .. });
+        let read_only = mount.read_only || matches!(volume, Volume::Files(_));
         mounts.push(BindMount { source, target: mount.path.clone(), read_only });
     }
     Ok(ContainerSetup {

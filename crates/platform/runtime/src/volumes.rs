@@ -4,7 +4,7 @@
 //! link to a directory with the contents, so that replacing `..data` replaces all of them at once.
 #![allow(clippy::disallowed_methods)] // A door: these files are what containers mount, rebuilt from the API at every start.
 
-use crate::config::{PodConfig, RuntimeError, Volume};
+use crate::config::{PodConfig, ProjectedFile, RuntimeError, Volume};
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;
@@ -50,9 +50,9 @@ impl PodDirectory {
                     // Kubernetes makes them writable for everyone.
                     fs::set_permissions(&path, Permissions::from_mode(0o777))?;
                 }
-                Volume::Files { files, mode } => {
+                Volume::Files(files) => {
                     fs::create_dir(&path)?;
-                    write_files(&path, files, *mode)?;
+                    write_files(&path, files)?;
                 }
                 Volume::HostPath(_) => {}
             }
@@ -75,7 +75,7 @@ impl PodDirectory {
     pub(crate) fn source(&self, name: &str, volume: &Volume, sub_path: Option<&Path>) -> io::Result<PathBuf> {
         let root = match volume {
             Volume::HostPath(path) => path.clone(),
-            Volume::EmptyDir | Volume::Files { .. } => self.volume(name)?,
+            Volume::EmptyDir | Volume::Files(_) => self.volume(name)?,
         };
         let Some(sub_path) = sub_path else { return Ok(root) };
         if !sub_path.components().all(|component| matches!(component, Component::Normal(_))) {
@@ -97,8 +97,8 @@ impl PodDirectory {
     }
 
     /// Replaces the files of a volume, all at once.
-    pub(crate) fn update(&self, name: &str, files: &BTreeMap<String, Vec<u8>>, mode: u32) -> io::Result<()> {
-        write_files(&self.volume(name)?, files, mode)
+    pub(crate) fn update(&self, name: &str, files: &BTreeMap<String, ProjectedFile>) -> io::Result<()> {
+        write_files(&self.volume(name)?, files)
     }
 
     pub(crate) fn remove(&self) {
@@ -120,22 +120,22 @@ fn hosts(ip: Ipv4Addr, hostname: &str, more: &[(Ipv4Addr, String)]) -> String {
     text
 }
 
-fn write_files(volume: &Path, files: &BTreeMap<String, Vec<u8>>, mode: u32) -> io::Result<()> {
+fn write_files(volume: &Path, files: &BTreeMap<String, ProjectedFile>) -> io::Result<()> {
     let data = volume.join("..data");
     let old = fs::read_link(&data).ok();
     let generation =
         old.as_ref().and_then(|old| old.to_str()?.strip_prefix("..")?.parse::<u64>().ok()).unwrap_or(0) + 1;
     let fresh = volume.join(format!("..{generation}"));
     fs::create_dir(&fresh)?;
-    for (name, content) in files {
+    for (name, file) in files {
         let relative = Path::new(name);
         if name.is_empty() || !relative.components().all(|component| matches!(component, Component::Normal(_))) {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("file name {name:?}")));
         }
         let path = fresh.join(relative);
         fs::create_dir_all(path.parent().unwrap_or(&fresh))?;
-        fs::write(&path, content)?;
-        fs::set_permissions(&path, Permissions::from_mode(mode & 0o777))?;
+        fs::write(&path, &file.contents)?;
+        fs::set_permissions(&path, Permissions::from_mode(file.mode & 0o777))?;
     }
     let unfinished = volume.join("..data_tmp");
     symlink(format!("..{generation}"), &unfinished)?;

@@ -155,14 +155,7 @@ pub(crate) fn encode(query: &Query, answer: &Answer) -> Vec<u8> {
     let counted = |length: usize| u16::try_from(length).unwrap_or(u16::MAX);
     let additional = answer.additional.len() + usize::from(query.edns_bytes_max.is_some());
     let mut out = Vec::with_capacity(PLAIN_DATAGRAM_BYTES_MAX);
-    for word in [
-        query.id,
-        flags,
-        1,
-        counted(answer.records.len()),
-        u16::from(has_authority),
-        counted(additional),
-    ] {
+    for word in [query.id, flags, 1, counted(answer.records.len()), u16::from(has_authority), counted(additional)] {
         out.extend_from_slice(&word.to_be_bytes());
     }
     out.extend_from_slice(&query.question);

@@ -35,8 +35,11 @@ async fn a_pod_sees_itself_alone() {
 async fn volumes_appear_where_mounted_and_nothing_is_created_on_the_host() {
     let Some(mut stand) = stand("volumes").await else { return };
     let mut config = pod("vol-0", 6);
-    let file = |text: &str| BTreeMap::from([("app.conf".to_owned(), text.as_bytes().to_vec())]);
-    config.volumes.insert("config".into(), Volume::Files { files: file("color=blue\n"), mode: 0o444 });
+    let file = |text: &str| {
+        let file = ProjectedFile { contents: text.into(), mode: 0o444 };
+        BTreeMap::from([("app.conf".to_owned(), file)])
+    };
+    config.volumes.insert("config".into(), Volume::Files(file("color=blue\n")));
     config.volumes.insert("scratch".into(), Volume::EmptyDir);
     stand.start(config).await;
     let mount = |volume: &str, path: &str| Mount { volume: volume.into(), path: path.into(), ..Mount::default() };
@@ -62,7 +65,7 @@ async fn volumes_appear_where_mounted_and_nothing_is_created_on_the_host() {
     stand.output("vol-0", waiter.clone()).await;
     stand.run("vol-0", reader).await;
     stand.printed("vol-0", "reader", "color=blue").await;
-    stand.runtime.update_volume("vol-0", "config", &file("color=red\n"), 0o444).expect("updated");
+    stand.runtime.update_volume("vol-0", "config", &file("color=red\n")).expect("updated");
     waiter.args = vec!["echo go > /srv/x/go".into()];
     waiter.restart = 1;
     stand.run("vol-0", waiter).await;
