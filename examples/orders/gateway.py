@@ -3,6 +3,7 @@
 POST /orders          201 once the order is safe; 400 if it is wrong; 503 if it may be sent again
 GET  /orders/{id}     what has happened to an order
 GET  /books           the books, for a reconciliation
+GET  /ready           whether orders are taken and books are kept
 """
 
 import json
@@ -39,9 +40,16 @@ class Gateway:
     def read_books(self, _path, query, _body):
         return self.ask(self.books, "GET", "/books?" + urllib.parse.urlencode(query))
 
-    def ask(self, upstream, method, path, body=None):
+    def ready(self, _path, _query, _body):
+        for upstream in (self.orders, self.books):
+            status, answer = self.ask(upstream, "GET", "/readyz", within=1.0)
+            if status != 200:
+                return status, answer
+        return 200, {"status": "ready"}
+
+    def ask(self, upstream, method, path, body=None, within=9.0):
         try:
-            return upstream.request(method, path, body)
+            return upstream.request(method, path, body, within)
         except common.Unreachable as error:
             log("upstream_unreachable", error=str(error))
             return 503, {"error": upstream.host + " did not answer in time"}
@@ -58,6 +66,7 @@ def main():
             ("POST", "orders"): gateway.place,
             ("GET", "orders"): gateway.look_up,
             ("GET", "books"): gateway.read_books,
+            ("GET", "ready"): gateway.ready,
         }
     )
     log("started")

@@ -106,9 +106,11 @@ fn start_stack(directory: &Path, ephemeral: bool, output: Output) -> Result<Entr
     let status = command.status().map_err(broken)?;
     if !status.success() {
         // Its own words stand on standard error already.
-        return Err(Failure::new(Code::StartFailed, "the stack did not start").hint("see above; `atoll doctor` checks this machine"));
+        return Err(Failure::new(Code::StartFailed, "the stack did not start")
+            .hint("see above; `atoll doctor` checks this machine"));
     }
-    running(&registry)?.ok_or_else(|| Failure::new(Code::StartFailed, "the stack ended at once").hint("see `.atoll/atoll.log`"))
+    running(&registry)?
+        .ok_or_else(|| Failure::new(Code::StartFailed, "the stack ended at once").hint("see `.atoll/atoll.log`"))
 }
 
 fn stop_stack(entry: &Entry) -> Result<()> {

@@ -7,6 +7,8 @@
 //! - `serve.rs`: the life of the process that holds a stack: claim, start, serve the control socket, stop.
 //! - `control.rs`: what commands ask of a running stack, and how.
 //! - `registry.rs`: which stacks this user runs, and which block of addresses each has.
+//! - `demo.rs`: the orders application with live traffic; `demo/chaos.rs`: experiments. `load.rs`: the traffic.
+//! - `pods.rs`: pods and their network, put together.
 //! - `error.rs`: every error code and its exit code.
 //!
 //! Invariants: data goes to standard output and everything else to standard error. What a command prints is a JSON value
@@ -15,6 +17,7 @@
 pub mod cli;
 pub mod config;
 mod control;
+mod demo;
 mod detach;
 mod doctor;
 mod environment;
@@ -22,9 +25,11 @@ pub mod error;
 mod faults;
 mod files;
 mod home;
+mod load;
 mod logs;
 mod output;
 mod plan;
+pub mod pods;
 mod registry;
 mod serve;
 mod signals;

@@ -232,7 +232,10 @@ impl Running {
         for line in lines {
             replies.item(json!(line)).await?;
         }
-        while follow {
+        if !follow {
+            return Ok(json!({ "lines": count }));
+        }
+        loop {
             match feed.recv().await {
                 Ok(line) if logs::is_wanted(&line, sources) => replies.item(json!(line)).await?,
                 Ok(_) => {}

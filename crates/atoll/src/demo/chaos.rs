@@ -70,10 +70,16 @@ pub fn run(entry: &Entry, arguments: &RunArguments, output: Output) -> Result<u8
 /// # Errors
 /// Only if standard output cannot be written.
 pub fn list(stack: &Path, output: Output) -> Result<u8> {
-    let directory = places::experiment(Path::new("kill-broker"), stack).and_then(|path| path.parent().map(Path::to_owned));
+    let directory =
+        places::experiment(Path::new("kill-broker"), stack).and_then(|path| path.parent().map(Path::to_owned));
     let mut found = Vec::new();
-    let mut paths: Vec<PathBuf> =
-        directory.and_then(|directory| std::fs::read_dir(directory).ok()).into_iter().flatten().flatten().map(|file| file.path()).collect();
+    let mut paths: Vec<PathBuf> = directory
+        .and_then(|directory| std::fs::read_dir(directory).ok())
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|file| file.path())
+        .collect();
     paths.sort();
     for path in paths {
         if path.extension().is_some_and(|extension| extension == "yaml")
@@ -171,7 +177,8 @@ impl Run {
     async fn take_bearings(&mut self) -> Result<()> {
         let events = self.ask(Request::Events { since: None }).await?;
         if events["healthy"] != json!(true) {
-            return Err(Failure::new(Code::CheckFailed, "something is broken before the experiment begins").hint("`atoll heal`"));
+            return Err(Failure::new(Code::CheckFailed, "something is broken before the experiment begins")
+                .hint("`atoll heal`"));
         }
         let ahead = u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(0);
         self.began_kernel = events["now"].as_u64().unwrap_or(0).saturating_sub(ahead);

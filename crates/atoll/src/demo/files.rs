@@ -78,7 +78,10 @@ pub(super) fn prepare_environment(directory: &Path, output: Output) -> Result<()
     }
     output.say("installing the client libraries of the orders application (once, about half a minute) …");
     let pip = environment.join("bin/pip");
-    run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&environment), "install Python with its venv module")?;
+    run(
+        Command::new("python3").args(["-m", "venv", "--clear"]).arg(&environment),
+        "install Python with its venv module",
+    )?;
     let install = ["install", "--quiet", "--disable-pip-version-check", "--requirement"];
     run(Command::new(pip).args(install).arg(&wanted), "the package index must be reachable once")?;
     files::write_text(&installed, &text(&wanted).unwrap_or_default())

@@ -203,7 +203,9 @@ impl StatusLine {
         let errors = 100.0 * failed as f64 / answered.max(1) as f64;
         let p99 = latency.quantile(990_000).as_millis();
         let (accepted, under_way) = (load.accepted_count(), load.under_way());
-        format!("  Traffic   {rate:.0} orders/s, p99 {p99} ms, errors {errors:.1} %, {accepted} accepted, {under_way} under way")
+        format!(
+            "  Traffic   {rate:.0} orders/s, p99 {p99} ms, errors {errors:.1} %, {accepted} accepted, {under_way} under way"
+        )
     }
 
     fn end(&self) {

@@ -46,7 +46,8 @@ impl Drop for Balancer {
 impl Balancer {
     /// Begins to check the addresses.
     pub fn new(addresses: &[SocketAddr]) -> Balancer {
-        let target = |address: &SocketAddr| Rc::new(Target { client: Client::new(*address), is_well: watch::Sender::new(true) });
+        let target =
+            |address: &SocketAddr| Rc::new(Target { client: Client::new(*address), is_well: watch::Sender::new(true) });
         let targets: Vec<Rc<Target>> = addresses.iter().map(target).collect();
         let check = |target: &Rc<Target>| tokio::task::spawn_local(check(Rc::clone(target)));
         let checks = targets.iter().map(check).collect();

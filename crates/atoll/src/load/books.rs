@@ -114,8 +114,12 @@ fn compare(
     settled: &mut BTreeSet<String>,
 ) -> Reconciliation {
     let mut found = Reconciliation { accepted: accepted.len() as u64, ..Reconciliation::default() };
-    let discrepancy = |order: &str, (paid, reserved, booked): Counts| {
-        Discrepancy { order: order.to_owned(), accepted: accepted.contains(order), paid, reserved, booked }
+    let discrepancy = |order: &str, (paid, reserved, booked): Counts| Discrepancy {
+        order: order.to_owned(),
+        accepted: accepted.contains(order),
+        paid,
+        reserved,
+        booked,
     };
     for order in accepted {
         match books.get(order) {
@@ -129,9 +133,9 @@ fn compare(
     }
     // An order that was not accepted may have been carried out all the same, but then wholly.
     let own = format!("{run}-");
-    let others = books.iter().filter(|(order, counts)| {
-        order.starts_with(&own) && !accepted.contains(*order) && **counts != (1, 1, 1)
-    });
+    let others = books
+        .iter()
+        .filter(|(order, counts)| order.starts_with(&own) && !accepted.contains(*order) && **counts != (1, 1, 1));
     found.discrepancies.extend(others.map(|(order, counts)| discrepancy(order, *counts)));
     found
 }

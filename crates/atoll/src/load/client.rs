@@ -86,8 +86,7 @@ impl Client {
         };
         // A connection without it works as well, only slower.
         let _ = stream.set_nodelay(true);
-        let (sender, connection) =
-            http1::handshake(TokioIo::new(stream)).await.map_err(|_| "the connection broke")?;
+        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|_| "the connection broke")?;
         tokio::task::spawn_local(async move {
             // How a connection ends is seen by the request that is on it.
             let _ = connection.await;

@@ -27,7 +27,10 @@ fn orders_are_valid_and_varied() {
     for order in &orders {
         let items = order["items"].as_array().expect("items");
         assert!((1..=8).contains(&items.len()));
-        let total: u64 = items.iter().map(|item| item["quantity"].as_u64().unwrap_or(0) * item["price_cents"].as_u64().unwrap_or(0)).sum();
+        let total: u64 = items
+            .iter()
+            .map(|item| item["quantity"].as_u64().unwrap_or(0) * item["price_cents"].as_u64().unwrap_or(0))
+            .sum();
         assert_eq!(order["total_cents"], json!(total));
         customers.insert(order["customer"].to_string());
     }
