@@ -132,7 +132,10 @@ pub fn events(kernel: &Kernel, since: Option<u64>) -> Value {
         .map(|(at, event)| {
             let is_recovery = matches!(event, FaultEvent::Resumed(_) | FaultEvent::Started(_));
             let is_about_links = matches!(event, FaultEvent::RulesChanged);
-            let text = describe(kernel, event, &mut kernel.rules()).join(", ");
+            let text = match event {
+                FaultEvent::RulesChanged => "links changed".to_owned(),
+                event => describe(kernel, event, &mut Vec::new()).join(", "),
+            };
             json!({ "at": at.as_nanos(), "text": text, "isRecovery": is_recovery, "isAboutLinks": is_about_links })
         })
         .collect();
