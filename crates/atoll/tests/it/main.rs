@@ -3,4 +3,5 @@
 mod commands;
 mod help;
 mod lifecycle;
+mod pods;
 mod stage;
