@@ -273,7 +273,10 @@ impl fmt::Display for Action {
             }
             Action::Partition(groups) => {
                 let side = |group: &Vec<u16>| group.iter().map(u16::to_string).collect::<Vec<_>>().join(",");
-                write!(f, "nodes divided: {} | the others", groups.iter().map(side).collect::<Vec<_>>().join(" | "))
+                let sides: Vec<String> = groups.iter().map(side).collect();
+                // A single group stands against everybody who is not named.
+                let rest = if sides.len() == 1 { " | the others" } else { "" };
+                write!(f, "nodes divided: {}{rest}", sides.join(" | "))
             }
             Action::Heal => f.write_str("everything healed"),
         }
