@@ -1,5 +1,33 @@
-//! Kafka over its real protocol.
+//! Kafka over its real protocol: one broker on every node, a controller quorum as under KRaft, replicas that share bytes.
+//!
+//! Start here:
+//! - [`Config`] in `config.rs`: broker and topic options by their real names.
+//! - `ops.rs`: the dispatch table, one line per API; `ops/` has one file per operation.
+//! - [`Cluster`] in `cluster.rs`: the core, and `cluster/`: brokers, controller, replication, waiting requests.
+//! - `image.rs`: metadata, and each broker's view of it; `partition.rs`, `tree.rs`: logs as epoch fork trees.
+//! - `groups.rs`: consumer groups; `store.rs`: what is on disk.
+//! - `server.rs`: sockets; the only async file.
+//! - [`wire`]: bytes ↔ requests and responses, generated from Kafka's message definitions.
+//!
+//! Invariants: the core does no I/O but reading and writing its logs. A broker answers from its own image. A batch is stored
+//! and served as it came. What is not implemented is listed in `COVERAGE.md` and answered with Kafka's own error.
 
+mod cluster;
+mod config;
+mod error;
+mod groups;
+mod image;
+mod ops;
+mod partition;
+mod producers;
+mod server;
+mod store;
+mod tree;
 pub mod wire;
 
+pub use cluster::{ACKNOWLEDGED, APPENDED, Caller, Cluster, Outcome, PART, Side, Ticket};
+pub use config::{Config, TOPIC_OPTIONS, TimestampType, TopicConfig};
+pub use error::ErrorCode;
+pub use ops::unsupported_api_versions;
+pub use server::{Handle, Kafka};
 pub use wire::decode_request;

@@ -154,7 +154,8 @@ impl BatchHeader {
         if self.is_transactional() && !idempotent {
             return Err(BatchError::Inconsistent("a transaction needs a producer id"));
         }
-        let stated = bytes.get(CRC_START - 4..CRC_START).and_then(|field| field.try_into().ok()).map(u32::from_be_bytes);
+        let stated =
+            bytes.get(CRC_START - 4..CRC_START).and_then(|field| field.try_into().ok()).map(u32::from_be_bytes);
         let found = crc32c::crc32c(&bytes[CRC_START..self.size]);
         match stated {
             Some(stated) if stated == found => Ok(()),

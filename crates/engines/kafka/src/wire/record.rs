@@ -50,7 +50,11 @@ fn read_record(header: &BatchHeader, reader: &mut Reader) -> Result<Record, Wire
     let append_time = header.attributes & 0x08 != 0;
     Ok(Record {
         offset: header.base_offset.saturating_add(i64::from(offset_delta)),
-        timestamp: if append_time { header.max_timestamp } else { header.base_timestamp.saturating_add(timestamp_delta) },
+        timestamp: if append_time {
+            header.max_timestamp
+        } else {
+            header.base_timestamp.saturating_add(timestamp_delta)
+        },
         key,
         value,
     })

@@ -1,0 +1,300 @@
+//! Requests whose answers come later: until replicas have a batch, until there is something to fetch, until the controller
+//! can be reached, or until a starting broker serves.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use atoll_kernel::{Context, NodeId};
+
+use super::{ACKNOWLEDGED, Caller, Cluster, Outcome, Ticket, Timer};
+use crate::error::ErrorCode;
+use crate::image::PartitionKey;
+use crate::ops;
+use crate::tree::Acknowledged;
+use crate::wire::generated::{FetchRequest, OffsetCommitResponse, ProduceResponse};
+use crate::wire::{Request, Response};
+
+/// What a request waits for.
+#[derive(Debug)]
+pub(crate) enum Waiting {
+    /// The broker has not yet started.
+    Serving(Request),
+    /// The controller cannot be reached.
+    Controller(Request),
+    /// Records are not yet on all in-sync replicas.
+    Replicated(Vec<Need>, Then),
+    /// There is not yet enough to fetch.
+    Fetch(Box<FetchRequest>),
+}
+
+/// Records that must be committed before an answer is given.
+#[derive(Debug, Clone)]
+pub(crate) struct Need {
+    pub key: PartitionKey,
+    /// The leader's epoch when they were appended.
+    pub epoch: i32,
+    pub base_offset: i64,
+    /// The offset after the last of them.
+    pub end: i64,
+    /// Where the answer speaks of them: topic and partition.
+    pub place: (usize, usize),
+    /// What came of it.
+    pub result: Option<ErrorCode>,
+}
+
+/// What is then answered.
+#[derive(Debug)]
+pub(crate) enum Then {
+    Produce(ProduceResponse),
+    /// Offsets of a group were committed; these values become visible with the answer.
+    Commit(OffsetCommitResponse, String, Vec<crate::groups::NewOffset>),
+    /// A group's assignment was stored: its members may be told.
+    Synced(String, i32),
+    /// Nobody waits for the answer.
+    Nothing,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    caller: Caller,
+    waiting: Waiting,
+    keys: Vec<PartitionKey>,
+}
+
+/// All requests that wait.
+#[derive(Debug, Default)]
+pub(super) struct Waits {
+    next: u64,
+    waiters: BTreeMap<u64, Waiter>,
+    by_ticket: BTreeMap<Ticket, u64>,
+    by_partition: BTreeMap<PartitionKey, BTreeSet<u64>>,
+}
+
+impl Waits {
+    fn add(&mut self, caller: &Caller, waiting: Waiting, keys: &[PartitionKey]) -> u64 {
+        let id = self.next;
+        self.next += 1;
+        self.by_ticket.insert(caller.ticket, id);
+        self.waiters.insert(id, Waiter { caller: caller.clone(), waiting, keys: keys.to_vec() });
+        for key in keys {
+            self.by_partition.entry(*key).or_default().insert(id);
+        }
+        id
+    }
+
+    fn remove(&mut self, id: u64) -> Option<Waiter> {
+        let waiter = self.waiters.remove(&id)?;
+        self.unlist(id, &waiter);
+        Some(waiter)
+    }
+
+    /// Forgets where a waiter is listed.
+    fn unlist(&mut self, id: u64, waiter: &Waiter) {
+        if self.by_ticket.get(&waiter.caller.ticket) == Some(&id) {
+            self.by_ticket.remove(&waiter.caller.ticket);
+        }
+        for key in &waiter.keys {
+            if let Some(ids) = self.by_partition.get_mut(key) {
+                ids.remove(&id);
+                if ids.is_empty() {
+                    self.by_partition.remove(key);
+                }
+            }
+        }
+    }
+
+    pub fn cancel(&mut self, ticket: Ticket) {
+        if let Some(id) = self.by_ticket.get(&ticket).copied() {
+            self.remove(id);
+        }
+    }
+
+    /// The clients of a dead broker get no answers.
+    pub fn forget(&mut self, node: NodeId) {
+        let ids: Vec<u64> =
+            self.waiters.iter().filter(|(_, waiter)| waiter.caller.node == node).map(|(id, _)| *id).collect();
+        for id in ids {
+            self.remove(id);
+        }
+    }
+}
+
+impl Cluster {
+    pub(super) fn park_until_serving(&mut self, caller: &Caller, request: Request) -> Outcome {
+        self.waits.add(caller, Waiting::Serving(request), &[]);
+        Outcome::Parked
+    }
+
+    /// Parks a request until the controller can be reached, or its time is up.
+    pub(crate) fn park_for_controller(
+        &mut self,
+        ctx: &Context<'_>,
+        caller: &Caller,
+        request: Request,
+        timeout_ms: i32,
+    ) -> Outcome {
+        self.park(ctx, caller, Waiting::Controller(request), &[], timeout_ms)
+    }
+
+    /// Parks a request until something happens to one of these partitions, or its time is up.
+    pub(crate) fn park(
+        &mut self,
+        ctx: &Context<'_>,
+        caller: &Caller,
+        waiting: Waiting,
+        keys: &[PartitionKey],
+        timeout_ms: i32,
+    ) -> Outcome {
+        let id = self.waits.add(caller, waiting, keys);
+        let timeout = Duration::from_millis(u64::try_from(timeout_ms).unwrap_or(0));
+        self.set_timer(ctx.now() + timeout, Timer::Deadline(id));
+        self.woken.extend(keys);
+        Outcome::Parked
+    }
+
+    /// Links have changed, the controller is another, or a broker has started: what waited for that is tried again.
+    pub(super) fn retry_requests(&mut self, ctx: &Context<'_>) {
+        let can_commit = self.plane.can_commit(ctx);
+        let ready = |(id, waiter): (&u64, &Waiter)| {
+            let node = waiter.caller.node;
+            let ready = match &waiter.waiting {
+                Waiting::Serving(_) => self.brokers.get(&node).is_some_and(|broker| broker.serving),
+                Waiting::Controller(_) => can_commit && self.controller_near(ctx, node),
+                _ => false,
+            };
+            ready.then_some(*id)
+        };
+        let ids: Vec<u64> = self.waits.waiters.iter().filter_map(ready).collect();
+        for id in ids {
+            let Some(Waiter { caller, waiting, .. }) = self.waits.remove(id) else { continue };
+            let (Waiting::Serving(request) | Waiting::Controller(request)) = waiting else { continue };
+            match ops::dispatch(self, ctx, &caller, request) {
+                Outcome::Parked => {}
+                outcome => self.answers.push((caller.ticket, outcome)),
+            }
+        }
+    }
+
+    /// Something happened to a partition: who waits for it is looked at.
+    pub(super) fn wake(&mut self, ctx: &Context<'_>, key: PartitionKey) {
+        let Some(ids) = self.waits.by_partition.get(&key).cloned() else { return };
+        for id in ids {
+            self.try_complete(ctx, id, false);
+        }
+    }
+
+    /// A request's time is up.
+    pub(super) fn expire(&mut self, ctx: &Context<'_>, id: u64) {
+        self.try_complete(ctx, id, true);
+    }
+
+    /// Answers a request if it can be answered, or must be.
+    fn try_complete(&mut self, ctx: &Context<'_>, id: u64, time_is_up: bool) {
+        // It is taken out for as long as it is looked at, and stays listed.
+        let Some(mut waiter) = self.waits.waiters.remove(&id) else { return };
+        let caller = waiter.caller.clone();
+        let (mut answer, mut done) = (None, false);
+        match &mut waiter.waiting {
+            Waiting::Serving(_) => {}
+            Waiting::Controller(request) => answer = time_is_up.then(|| ops::timed_out(request)),
+            Waiting::Fetch(request) => {
+                answer = ops::fetch::answer(self, ctx, &caller, request, time_is_up).map(Response::Fetch);
+            }
+            Waiting::Replicated(needs, then) => {
+                done = needs.iter_mut().fold(true, |all, need| self.check_need(caller.node, need, time_is_up) & all);
+                if done {
+                    let then = std::mem::replace(then, Then::Nothing);
+                    let needs = std::mem::take(needs);
+                    answer = self.conclude(ctx, &caller, &needs, then);
+                }
+            }
+        }
+        if answer.is_none() && !done {
+            self.waits.waiters.insert(id, waiter);
+            return;
+        }
+        self.waits.unlist(id, &waiter);
+        if let Some(response) = answer {
+            self.answer(caller.ticket, response);
+        }
+    }
+
+    /// Whether it is known what has become of appended records.
+    pub(crate) fn check_need(&self, node: NodeId, need: &mut Need, time_is_up: bool) -> bool {
+        if need.result.is_some() {
+            return true;
+        }
+        need.result = match self.partitions.get(&need.key) {
+            None => Some(ErrorCode::UnknownTopicOrPartition),
+            Some(partition) => match partition.leadership(node) {
+                Some(led) if led.epoch == need.epoch => {
+                    let committed = partition.high_watermark(node) >= need.end;
+                    let wanted =
+                        usize::try_from(self.min_insync(node, need.key)).unwrap_or(1).min(partition.replicas.len());
+                    match (committed, time_is_up) {
+                        (true, _) if led.isr.union(&led.joining).count() < wanted => {
+                            Some(ErrorCode::NotEnoughReplicasAfterAppend)
+                        }
+                        (true, _) => Some(ErrorCode::None),
+                        (false, true) => Some(ErrorCode::RequestTimedOut),
+                        (false, false) => None,
+                    }
+                }
+                _ => Some(ErrorCode::NotLeaderOrFollower),
+            },
+        };
+        need.result.is_some()
+    }
+
+    /// A partition's `min.insync.replicas` in a broker's view.
+    pub(crate) fn min_insync(&self, node: NodeId, key: PartitionKey) -> i32 {
+        let image = self.brokers.get(&node).map(|broker| &broker.image);
+        image.and_then(|image| image.partition_by_key(key)).map_or(1, |(_, topic, _)| topic.config.min_insync_replicas)
+    }
+
+    /// Gives the answer to a request whose records have been committed, or not.
+    pub(crate) fn conclude(
+        &mut self,
+        ctx: &Context<'_>,
+        caller: &Caller,
+        needs: &[Need],
+        then: Then,
+    ) -> Option<Response> {
+        match then {
+            Then::Produce(mut response) => {
+                for need in needs {
+                    self.conclude_produce(caller.node, need, &mut response);
+                }
+                ctx.reached(ACKNOWLEDGED, caller.node);
+                Some(Response::Produce(response))
+            }
+            Then::Commit(response, group, offsets) => {
+                Some(ops::offset_commit::conclude(self, caller, response, &group, offsets, needs))
+            }
+            Then::Synced(group, generation) => {
+                let failed = needs.iter().find_map(|need| need.result.filter(|result| *result != ErrorCode::None));
+                self.group_stored(ctx, caller.node, &group, generation, failed);
+                None
+            }
+            Then::Nothing => None,
+        }
+    }
+
+    fn conclude_produce(&mut self, node: NodeId, need: &Need, response: &mut ProduceResponse) {
+        let min_insync_replicas = self.min_insync(node, need.key);
+        let place =
+            response.responses.get_mut(need.place.0).and_then(|topic| topic.partition_responses.get_mut(need.place.1));
+        let Some(place) = place else { return };
+        match need.result {
+            Some(ErrorCode::None) => {
+                if let Some(partition) = self.partitions.get_mut(&need.key) {
+                    partition.tree.acknowledge(node, need.base_offset, Acknowledged::InSync { min_insync_replicas });
+                }
+            }
+            other => {
+                place.error_code = other.unwrap_or(ErrorCode::RequestTimedOut).code();
+                place.base_offset = -1;
+            }
+        }
+    }
+}

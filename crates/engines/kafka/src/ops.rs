@@ -1,0 +1,117 @@
+//! The dispatch table: one line per API, one file per operation.
+//!
+//! An operation gets a request that has been decoded and answers from the asked broker's own view. What only the
+//! controller can do waits for the controller, for as long as the request says.
+
+pub(crate) mod alter_configs;
+mod api_versions;
+mod create_partitions;
+mod create_topics;
+mod delete_groups;
+mod delete_topics;
+mod describe_cluster;
+mod describe_configs;
+mod describe_groups;
+mod describe_topic_partitions;
+pub(crate) mod fetch;
+mod find_coordinator;
+mod init_producer_id;
+mod leave_group;
+mod list_groups;
+mod list_offsets;
+mod metadata;
+pub(crate) mod offset_commit;
+mod offset_fetch;
+mod offset_for_leader_epoch;
+mod produce;
+
+use atoll_kernel::{Context, NodeId};
+
+use crate::cluster::{Caller, Cluster, Outcome, Side};
+use crate::error::ErrorCode;
+use crate::wire::generated::HeartbeatResponse;
+use crate::wire::{Request, Response};
+
+pub use api_versions::unsupported as unsupported_api_versions;
+
+/// Does what a request asks.
+pub(crate) fn dispatch(cluster: &mut Cluster, ctx: &Context<'_>, caller: &Caller, request: Request) -> Outcome {
+    match request {
+        Request::ApiVersions(request) => api_versions::apply(&request),
+        Request::CreatePartitions(request) => create_partitions::apply(cluster, ctx, caller, request),
+        Request::CreateTopics(request) => create_topics::apply(cluster, ctx, caller, request),
+        Request::DeleteGroups(request) => delete_groups::apply(cluster, ctx, caller, request),
+        Request::DeleteTopics(request) => delete_topics::apply(cluster, ctx, caller, request),
+        Request::DescribeCluster(request) => describe_cluster::apply(cluster, ctx, caller, &request),
+        Request::DescribeConfigs(request) => describe_configs::apply(cluster, caller, request),
+        Request::DescribeGroups(request) => describe_groups::apply(cluster, caller, request),
+        Request::DescribeTopicPartitions(request) => describe_topic_partitions::apply(cluster, caller, request),
+        Request::Fetch(request) => fetch::apply(cluster, ctx, caller, request),
+        Request::FindCoordinator(request) => find_coordinator::apply(cluster, ctx, caller, request),
+        Request::Heartbeat(request) => {
+            let error_code = code(cluster.group_heartbeat(ctx, caller.node, &request));
+            Response::Heartbeat(HeartbeatResponse { error_code, ..HeartbeatResponse::default() }).into()
+        }
+        Request::IncrementalAlterConfigs(request) => alter_configs::apply(cluster, ctx, caller, request),
+        Request::InitProducerId(request) => init_producer_id::apply(cluster, ctx, caller, request),
+        Request::JoinGroup(request) => cluster.join_group(ctx, caller, request),
+        Request::LeaveGroup(request) => leave_group::apply(cluster, ctx, caller, request),
+        Request::ListGroups(request) => list_groups::apply(cluster, caller, &request),
+        Request::ListOffsets(request) => list_offsets::apply(cluster, caller, request),
+        Request::Metadata(request) => metadata::apply(cluster, ctx, caller, request),
+        Request::OffsetCommit(request) => offset_commit::apply(cluster, ctx, caller, request),
+        Request::OffsetFetch(request) => offset_fetch::apply(cluster, caller, request),
+        Request::OffsetForLeaderEpoch(request) => offset_for_leader_epoch::apply(cluster, caller, request),
+        Request::Produce(request) => produce::apply(cluster, ctx, caller, request),
+        Request::SyncGroup(request) => cluster.sync_group(ctx, caller, request),
+    }
+}
+
+/// The answer to a request that has waited for the controller in vain. Whether it will be done is unknown.
+pub(crate) fn timed_out(request: &Request) -> Response {
+    match request {
+        Request::CreateTopics(request) => create_topics::timed_out(request),
+        Request::DeleteTopics(request) => delete_topics::timed_out(request),
+        Request::CreatePartitions(request) => create_partitions::timed_out(request),
+        Request::IncrementalAlterConfigs(request) => alter_configs::timed_out(request),
+        _ => init_producer_id::timed_out(),
+    }
+}
+
+/// An outcome as the number on the wire.
+fn code(result: Result<(), ErrorCode>) -> i16 {
+    result.err().unwrap_or(ErrorCode::None).code()
+}
+
+/// Where a caller reaches a broker.
+fn address(cluster: &Cluster, ctx: &Context<'_>, caller: &Caller, node: NodeId) -> (String, i32) {
+    let host = ctx.kernel().node(node).map(|node| match caller.side {
+        Side::Host => node.config.address.to_string(),
+        Side::Pod => node.config.pod_side_address.to_string(),
+    });
+    (host.unwrap_or_default(), i32::from(cluster.port))
+}
+
+/// A broker's rack: the zone of its node.
+fn rack(ctx: &Context<'_>, node: NodeId) -> Option<String> {
+    ctx.kernel().node(node).map(|node| node.config.zone)
+}
+
+/// What clients are told to be the controller: under KRaft any broker that serves, since it passes requests on.
+fn controller_id(cluster: &Cluster, caller: &Caller) -> i32 {
+    let image = cluster.brokers.get(&caller.node).map(|broker| &broker.image);
+    let known = |node: &NodeId| image.is_some_and(|image| image.is_active(*node));
+    let leader = cluster.plane.leader().filter(known);
+    leader.or_else(|| image.and_then(|image| image.active_brokers().next())).map_or(-1, |node| i32::from(node.0))
+}
+
+/// Brokers' ids as the wire has them.
+fn ids(nodes: &[u16]) -> Vec<i32> {
+    nodes.iter().map(|node| i32::from(*node)).collect()
+}
+
+/// The operations bit field when it was not asked for.
+const OPERATIONS_NOT_ASKED: i32 = i32::MIN;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,47 @@
+//! CreatePartitions (37), versions 0–3: topics get more partitions.
+//!
+//! <https://kafka.apache.org/protocol.html#The_Messages_CreatePartitions>
+
+use atoll_kernel::Context;
+
+use super::alter_configs::nodes;
+use crate::cluster::{Caller, Cluster, Outcome};
+use crate::error::ErrorCode;
+use crate::wire::generated::create_partitions_response::CreatePartitionsTopicResult;
+use crate::wire::generated::{CreatePartitionsRequest, CreatePartitionsResponse};
+use crate::wire::{Request, Response};
+
+pub(super) fn apply(
+    cluster: &mut Cluster,
+    ctx: &Context<'_>,
+    caller: &Caller,
+    request: CreatePartitionsRequest,
+) -> Outcome {
+    if !cluster.controller_near(ctx, caller.node) || !cluster.plane.can_commit(ctx) {
+        let timeout_ms = request.timeout_ms;
+        return cluster.park_for_controller(ctx, caller, Request::CreatePartitions(request), timeout_ms);
+    }
+    let mut results = Vec::new();
+    for topic in request.topics {
+        let assignments: Option<Vec<Vec<u16>>> =
+            topic.assignments.map(|given| given.iter().map(|replicas| nodes(&replicas.broker_ids)).collect());
+        let outcome =
+            cluster.create_partitions(ctx, &topic.name, topic.count, assignments.as_deref(), request.validate_only);
+        let (error, error_message) =
+            outcome.err().map_or((ErrorCode::None, None), |(error, reason)| (error, Some(reason)));
+        results.push(CreatePartitionsTopicResult { name: topic.name, error_code: error.code(), error_message });
+    }
+    Response::CreatePartitions(CreatePartitionsResponse { results, ..CreatePartitionsResponse::default() }).into()
+}
+
+pub(super) fn timed_out(request: &CreatePartitionsRequest) -> Response {
+    let results = request.topics.iter().map(|topic| CreatePartitionsTopicResult {
+        name: topic.name.clone(),
+        error_code: ErrorCode::RequestTimedOut.code(),
+        ..CreatePartitionsTopicResult::default()
+    });
+    Response::CreatePartitions(CreatePartitionsResponse {
+        results: results.collect(),
+        ..CreatePartitionsResponse::default()
+    })
+}

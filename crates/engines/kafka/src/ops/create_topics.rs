@@ -1,0 +1,95 @@
+//! CreateTopics (19), versions 2–7: the controller makes topics, or says why not.
+//!
+//! <https://kafka.apache.org/protocol.html#The_Messages_CreateTopics>
+
+use std::collections::BTreeMap;
+
+use atoll_kernel::Context;
+
+use crate::cluster::{Caller, Cluster, NewTopic, Outcome};
+use crate::error::ErrorCode;
+use crate::wire::generated::create_topics_request::CreatableTopic;
+use crate::wire::generated::create_topics_response::{CreatableTopicConfigs, CreatableTopicResult};
+use crate::wire::generated::{CreateTopicsRequest, CreateTopicsResponse};
+use crate::wire::{Request, Response};
+
+pub(super) fn apply(
+    cluster: &mut Cluster,
+    ctx: &Context<'_>,
+    caller: &Caller,
+    request: CreateTopicsRequest,
+) -> Outcome {
+    if !cluster.controller_near(ctx, caller.node) || !cluster.plane.can_commit(ctx) {
+        let timeout_ms = request.timeout_ms;
+        return cluster.park_for_controller(ctx, caller, Request::CreateTopics(request), timeout_ms);
+    }
+    let mut topics = Vec::new();
+    for topic in &request.topics {
+        let twice = request.topics.iter().filter(|other| other.name == topic.name).count() > 1;
+        topics.push(match twice {
+            true => refused(&topic.name, ErrorCode::InvalidRequest, "Duplicate topic name.".to_owned()),
+            false => create(cluster, ctx, topic, request.validate_only),
+        });
+    }
+    Response::CreateTopics(CreateTopicsResponse { topics, ..CreateTopicsResponse::default() }).into()
+}
+
+fn create(cluster: &mut Cluster, ctx: &Context<'_>, topic: &CreatableTopic, dry: bool) -> CreatableTopicResult {
+    if !topic.assignments.is_empty() && (topic.num_partitions != -1 || topic.replication_factor != -1) {
+        let reason = "Both numPartitions or replicationFactor and replicasAssignments were set.".to_owned();
+        return refused(&topic.name, ErrorCode::InvalidRequest, reason);
+    }
+    let assignment =
+        topic.assignments.iter().map(|given| (given.partition_index, super::alter_configs::nodes(&given.broker_ids)));
+    let options = topic.configs.iter().map(|config| (config.name.clone(), config.value.clone().unwrap_or_default()));
+    let new = NewTopic {
+        name: topic.name.clone(),
+        partitions: topic.num_partitions,
+        replication_factor: topic.replication_factor,
+        assignment: assignment.collect(),
+        options: options.collect::<BTreeMap<_, _>>(),
+    };
+    match cluster.create_topic(ctx, &new, dry) {
+        Err((error, reason)) => refused(&topic.name, error, reason),
+        Ok(()) => made(cluster, &new),
+    }
+}
+
+fn made(cluster: &Cluster, new: &NewTopic) -> CreatableTopicResult {
+    let topic = cluster.authority.topics.get(&new.name);
+    let configs = new.options.iter().map(|(name, value)| CreatableTopicConfigs {
+        name: name.clone(),
+        value: Some(value.clone()),
+        config_source: 1,
+        ..CreatableTopicConfigs::default()
+    });
+    CreatableTopicResult {
+        name: new.name.clone(),
+        topic_id: topic.map_or(uuid::Uuid::nil(), |topic| topic.id),
+        num_partitions: topic.map_or(new.partitions, |topic| topic.partitions.len() as i32),
+        replication_factor: topic
+            .and_then(|topic| topic.partitions.first())
+            .map_or(new.replication_factor, |state| state.replicas.len() as i16),
+        configs: Some(configs.collect()),
+        ..CreatableTopicResult::default()
+    }
+}
+
+fn refused(name: &str, error: ErrorCode, reason: String) -> CreatableTopicResult {
+    CreatableTopicResult {
+        name: name.to_owned(),
+        error_code: error.code(),
+        error_message: Some(reason),
+        num_partitions: -1,
+        replication_factor: -1,
+        ..CreatableTopicResult::default()
+    }
+}
+
+pub(super) fn timed_out(request: &CreateTopicsRequest) -> Response {
+    let late = |topic: &CreatableTopic| {
+        refused(&topic.name, ErrorCode::RequestTimedOut, "The controller was not reached.".to_owned())
+    };
+    let topics = request.topics.iter().map(late).collect();
+    Response::CreateTopics(CreateTopicsResponse { topics, ..CreateTopicsResponse::default() })
+}

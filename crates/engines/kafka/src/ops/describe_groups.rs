@@ -1,0 +1,41 @@
+//! DescribeGroups (15), versions 0–5: a group's phase, protocol and members.
+//!
+//! <https://kafka.apache.org/protocol.html#The_Messages_DescribeGroups>
+
+use super::OPERATIONS_NOT_ASKED;
+use crate::cluster::{Caller, Cluster, Outcome};
+use crate::groups::{Group, Phase};
+use crate::wire::Response;
+use crate::wire::generated::describe_groups_response::{DescribedGroup, DescribedGroupMember};
+use crate::wire::generated::{DescribeGroupsRequest, DescribeGroupsResponse};
+
+pub(super) fn apply(cluster: &Cluster, caller: &Caller, request: DescribeGroupsRequest) -> Outcome {
+    let describe = |group_id: String| {
+        let mut described =
+            DescribedGroup { group_id, authorized_operations: OPERATIONS_NOT_ASKED, ..DescribedGroup::default() };
+        match cluster.group(caller.node, &described.group_id) {
+            Err(error) => described.error_code = error.code(),
+            Ok(None) => described.group_state = "Dead".to_owned(),
+            Ok(Some(group)) => fill(&mut described, group),
+        }
+        described
+    };
+    let groups = request.groups.into_iter().map(describe).collect();
+    Response::DescribeGroups(DescribeGroupsResponse { groups, ..DescribeGroupsResponse::default() }).into()
+}
+
+fn fill(described: &mut DescribedGroup, group: &Group) {
+    let settled = group.phase == Phase::Stable;
+    described.group_state = group.phase.name().to_owned();
+    described.protocol_type = group.protocol_type.clone();
+    described.protocol_data = group.protocol.clone().filter(|_| settled).unwrap_or_default();
+    let members = group.members.iter().map(|(id, member)| DescribedGroupMember {
+        member_id: id.clone(),
+        group_instance_id: member.instance_id.clone(),
+        client_id: member.client_id.clone(),
+        client_host: member.client_host.clone(),
+        member_metadata: if settled { group.subscription(member) } else { bytes::Bytes::new() },
+        member_assignment: if settled { member.assignment.clone() } else { bytes::Bytes::new() },
+    });
+    described.members = members.collect();
+}

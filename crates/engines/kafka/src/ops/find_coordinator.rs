@@ -1,0 +1,72 @@
+//! FindCoordinator (10), versions 0–6: which broker coordinates a group. The topic of offsets is made on first use.
+//! Transactions have no coordinator here.
+//!
+//! <https://kafka.apache.org/protocol.html#The_Messages_FindCoordinator>
+
+use atoll_kernel::{Context, NodeId};
+
+use super::address;
+use crate::cluster::{Caller, Cluster, Outcome};
+use crate::error::ErrorCode;
+use crate::image::OFFSETS_TOPIC;
+use crate::wire::Response;
+use crate::wire::generated::find_coordinator_response::Coordinator;
+use crate::wire::generated::{FindCoordinatorRequest, FindCoordinatorResponse};
+
+const GROUP: i8 = 0;
+
+pub(super) fn apply(
+    cluster: &mut Cluster,
+    ctx: &Context<'_>,
+    caller: &Caller,
+    request: FindCoordinatorRequest,
+) -> Outcome {
+    let batched = caller.version >= 4;
+    let keys = if batched { request.coordinator_keys } else { vec![request.key] };
+    let coordinators: Vec<Coordinator> =
+        keys.into_iter().map(|key| find(cluster, ctx, caller, request.key_type, key)).collect();
+    let mut response = FindCoordinatorResponse::default();
+    if batched {
+        response.coordinators = coordinators;
+    } else if let Some(found) = coordinators.into_iter().next() {
+        response.error_code = found.error_code;
+        response.error_message = found.error_message;
+        (response.node_id, response.host, response.port) = (found.node_id, found.host, found.port);
+    }
+    Response::FindCoordinator(response).into()
+}
+
+fn find(cluster: &mut Cluster, ctx: &Context<'_>, caller: &Caller, key_type: i8, key: String) -> Coordinator {
+    match locate(cluster, ctx, caller, key_type, &key) {
+        Ok(node) => {
+            let (host, port) = address(cluster, ctx, caller, node);
+            let error_message = Some("NONE".to_owned());
+            Coordinator { key, node_id: i32::from(node.0), host, port, error_code: 0, error_message }
+        }
+        Err((error, reason)) => {
+            let error_message = Some(reason.to_owned());
+            Coordinator { key, node_id: -1, host: String::new(), port: -1, error_code: error.code(), error_message }
+        }
+    }
+}
+
+fn locate(
+    cluster: &mut Cluster,
+    ctx: &Context<'_>,
+    caller: &Caller,
+    key_type: i8,
+    key: &str,
+) -> Result<NodeId, (ErrorCode, &'static str)> {
+    if key_type != GROUP {
+        return Err((ErrorCode::InvalidRequest, "Only groups have coordinators here."));
+    }
+    let not_available = (ErrorCode::CoordinatorNotAvailable, "The coordinator is not available.");
+    let known = cluster.brokers.get(&caller.node).is_some_and(|broker| broker.image.topics.contains_key(OFFSETS_TOPIC));
+    if !known && cluster.controller_near(ctx, caller.node) && cluster.ensure_offsets_topic(ctx) {
+        cluster.settle(ctx);
+    }
+    let (_, leader) = cluster.group_partition(caller.node, key).map_err(|_| not_available)?;
+    let image = cluster.brokers.get(&caller.node).map(|broker| &broker.image);
+    let leader = leader.map(NodeId).filter(|leader| image.is_some_and(|image| image.is_active(*leader)));
+    leader.ok_or(not_available)
+}

@@ -1,0 +1,26 @@
+//! ListGroups (16), versions 0–5: the groups that this broker coordinates. A client asks all brokers.
+//!
+//! <https://kafka.apache.org/protocol.html#The_Messages_ListGroups>
+
+use crate::cluster::{Caller, Cluster, Outcome};
+use crate::wire::Response;
+use crate::wire::generated::list_groups_response::ListedGroup;
+use crate::wire::generated::{ListGroupsRequest, ListGroupsResponse};
+
+pub(super) fn apply(cluster: &Cluster, caller: &Caller, request: &ListGroupsRequest) -> Outcome {
+    let wanted =
+        |filter: &[String], value: &str| filter.is_empty() || filter.iter().any(|one| one.eq_ignore_ascii_case(value));
+    let groups = cluster
+        .groups
+        .of(caller.node)
+        .filter(|(_, group)| {
+            wanted(&request.states_filter, group.phase.name()) && wanted(&request.types_filter, "classic")
+        })
+        .map(|(name, group)| ListedGroup {
+            group_id: name.clone(),
+            protocol_type: group.protocol_type.clone(),
+            group_state: group.phase.name().to_owned(),
+            group_type: "classic".to_owned(),
+        });
+    Response::ListGroups(ListGroupsResponse { groups: groups.collect(), ..ListGroupsResponse::default() }).into()
+}

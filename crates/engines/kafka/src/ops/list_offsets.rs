@@ -1,0 +1,95 @@
+//! ListOffsets (2), versions 1–10: the first offset, the next offset, or the first record not older than a time. A new leader
+//! that does not yet know what is committed says OFFSET_NOT_AVAILABLE.
+//!
+//! <https://kafka.apache.org/protocol.html#The_Messages_ListOffsets>
+
+use crate::cluster::{Caller, Cluster, Outcome};
+use crate::error::ErrorCode;
+use crate::wire::generated::list_offsets_request::ListOffsetsPartition;
+use crate::wire::generated::list_offsets_response::{ListOffsetsPartitionResponse, ListOffsetsTopicResponse};
+use crate::wire::generated::{ListOffsetsRequest, ListOffsetsResponse};
+use crate::wire::{Response, record};
+
+/// The offset after the last record that can be read.
+const LATEST: i64 = -1;
+/// The first offset.
+const EARLIEST: i64 = -2;
+/// The record with the greatest timestamp (KIP-734).
+const MAX_TIMESTAMP: i64 = -3;
+/// The first offset that is not in tiered storage, of which there is none (KIP-405).
+const EARLIEST_LOCAL: i64 = -4;
+/// The last offset that is in tiered storage.
+const LATEST_TIERED: i64 = -5;
+
+pub(super) fn apply(cluster: &mut Cluster, caller: &Caller, request: ListOffsetsRequest) -> Outcome {
+    let mut topics = Vec::new();
+    for topic in request.topics {
+        let mut partitions = Vec::new();
+        for asked in &topic.partitions {
+            let mut answer =
+                ListOffsetsPartitionResponse { partition_index: asked.partition_index, ..Default::default() };
+            match find(cluster, caller, &topic.name, asked) {
+                Ok((offset, timestamp, leader_epoch)) => {
+                    (answer.offset, answer.timestamp, answer.leader_epoch) = (offset, timestamp, leader_epoch);
+                }
+                Err(error) => answer.error_code = error.code(),
+            }
+            partitions.push(answer);
+        }
+        topics.push(ListOffsetsTopicResponse { name: topic.name, partitions });
+    }
+    Response::ListOffsets(ListOffsetsResponse { topics, ..ListOffsetsResponse::default() }).into()
+}
+
+/// Offset, timestamp and leader epoch.
+fn find(
+    cluster: &mut Cluster,
+    caller: &Caller,
+    topic: &str,
+    asked: &ListOffsetsPartition,
+) -> Result<(i64, i64, i32), ErrorCode> {
+    let node = caller.node;
+    let (key, epoch) = cluster.replica_for(caller, topic, asked.partition_index, asked.current_leader_epoch, true)?;
+    let partition = cluster.partitions.get(&key).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    let leadership = partition.leadership(node).ok_or(ErrorCode::NotLeaderOrFollower)?;
+    let high_watermark = partition.high_watermark(node);
+    let unsure = high_watermark < leadership.start_offset;
+    let not_available = if caller.version >= 5 { ErrorCode::OffsetNotAvailable } else { ErrorCode::LeaderNotAvailable };
+    match asked.timestamp {
+        EARLIEST | EARLIEST_LOCAL => Ok((0, -1, partition.tree.epoch_before(node, 1).unwrap_or(epoch))),
+        _ if unsure => Err(not_available),
+        LATEST => Ok((high_watermark, -1, epoch)),
+        LATEST_TIERED => Ok((-1, -1, -1)),
+        MAX_TIMESTAMP => {
+            let committed = partition.tree.batches(node, 0).take_while(|batch| batch.next_offset <= high_watermark);
+            let newest =
+                committed.reduce(|one, other| if other.max_timestamp > one.max_timestamp { other } else { one });
+            let place = newest.map(|batch| {
+                (batch.position, batch.size as usize, batch.base_offset, batch.max_timestamp, batch.leader_epoch)
+            });
+            Ok(place.map_or((-1, -1, -1), |place| within(cluster, key, place, place.3)))
+        }
+        wanted if wanted < 0 => Err(ErrorCode::InvalidRequest),
+        wanted => {
+            let committed = partition.tree.batches(node, 0).take_while(|batch| batch.next_offset <= high_watermark);
+            let first = committed.filter(|batch| batch.max_timestamp >= wanted).next();
+            let place = first.map(|batch| {
+                (batch.position, batch.size as usize, batch.base_offset, batch.max_timestamp, batch.leader_epoch)
+            });
+            Ok(place.map_or((-1, -1, -1), |place| within(cluster, key, place, wanted)))
+        }
+    }
+}
+
+/// The first record of a batch that is not older than a time. Of a compressed batch, which is not opened, it is the first.
+fn within(
+    cluster: &mut Cluster,
+    key: crate::image::PartitionKey,
+    (position, size, base_offset, max_timestamp, epoch): (u64, usize, i64, i64, i32),
+    wanted: i64,
+) -> (i64, i64, i32) {
+    let bytes = cluster.store.read(key, &[(position, size)]).ok();
+    let records = bytes.and_then(|bytes| record::read_records(&bytes)).and_then(Result::ok);
+    let found = records.and_then(|records| records.into_iter().find(|record| record.timestamp >= wanted));
+    found.map_or((base_offset, max_timestamp, epoch), |record| (record.offset, record.timestamp, epoch))
+}

@@ -1,0 +1,103 @@
+//! OffsetFetch (9), versions 1–9: what a group has committed; since version 8 for several groups at once.
+//!
+//! <https://kafka.apache.org/protocol.html#The_Messages_OffsetFetch>
+
+use std::collections::BTreeMap;
+
+use crate::cluster::{Caller, Cluster, Outcome};
+use crate::error::ErrorCode;
+use crate::groups::Committed;
+use crate::wire::Response;
+use crate::wire::generated::offset_fetch_response::{
+    OffsetFetchResponseGroup, OffsetFetchResponsePartition, OffsetFetchResponsePartitions, OffsetFetchResponseTopic,
+    OffsetFetchResponseTopics,
+};
+use crate::wire::generated::{OffsetFetchRequest, OffsetFetchResponse};
+
+/// Partitions by topic, each with what is committed.
+type Found = Vec<(String, Vec<(i32, Option<Committed>)>)>;
+
+pub(super) fn apply(cluster: &Cluster, caller: &Caller, request: OffsetFetchRequest) -> Outcome {
+    let mut response = OffsetFetchResponse::default();
+    if caller.version < 8 {
+        let wanted = request
+            .topics
+            .map(|topics| topics.into_iter().map(|topic| (topic.name, topic.partition_indexes)).collect());
+        let (found, error) = find(cluster, caller, &request.group_id, wanted);
+        response.error_code = error.code();
+        response.topics = found.into_iter().map(|(name, partitions)| old_topic(name, partitions, error)).collect();
+        return Response::OffsetFetch(response).into();
+    }
+    for group in request.groups {
+        let wanted =
+            group.topics.map(|topics| topics.into_iter().map(|topic| (topic.name, topic.partition_indexes)).collect());
+        let (found, error) = find(cluster, caller, &group.group_id, wanted);
+        response.groups.push(OffsetFetchResponseGroup {
+            group_id: group.group_id,
+            topics: found.into_iter().map(|(name, partitions)| new_topic(name, partitions, error)).collect(),
+            error_code: error.code(),
+        });
+    }
+    Response::OffsetFetch(response).into()
+}
+
+fn find(
+    cluster: &Cluster,
+    caller: &Caller,
+    group: &str,
+    wanted: Option<Vec<(String, Vec<i32>)>>,
+) -> (Found, ErrorCode) {
+    let wanted_found = |lookup: &dyn Fn(&str, i32) -> Option<Committed>, wanted: Vec<(String, Vec<i32>)>| -> Found {
+        let one = |(topic, indexes): (String, Vec<i32>)| {
+            let partitions = indexes.into_iter().map(|index| (index, lookup(&topic, index))).collect();
+            (topic, partitions)
+        };
+        wanted.into_iter().map(one).collect()
+    };
+    match (cluster.group(caller.node, group), wanted) {
+        (Err(error), wanted) => (wanted_found(&|_, _| None, wanted.unwrap_or_default()), error),
+        (Ok(None), wanted) => (wanted_found(&|_, _| None, wanted.unwrap_or_default()), ErrorCode::None),
+        (Ok(Some(group)), Some(wanted)) => {
+            let lookup = |topic: &str, index: i32| group.offsets.get(&(topic.to_owned(), index)).cloned();
+            (wanted_found(&lookup, wanted), ErrorCode::None)
+        }
+        (Ok(Some(group)), None) => {
+            let mut by_topic: BTreeMap<String, Vec<(i32, Option<Committed>)>> = BTreeMap::new();
+            for ((topic, index), committed) in &group.offsets {
+                by_topic.entry(topic.clone()).or_default().push((*index, Some(committed.clone())));
+            }
+            (by_topic.into_iter().collect(), ErrorCode::None)
+        }
+    }
+}
+
+fn old_topic(name: String, partitions: Vec<(i32, Option<Committed>)>, error: ErrorCode) -> OffsetFetchResponseTopic {
+    let one = |(partition_index, committed): (i32, Option<Committed>)| {
+        let committed = committed.unwrap_or(NOTHING);
+        OffsetFetchResponsePartition {
+            partition_index,
+            committed_offset: committed.offset,
+            committed_leader_epoch: committed.leader_epoch,
+            metadata: Some(committed.metadata),
+            error_code: error.code(),
+        }
+    };
+    OffsetFetchResponseTopic { name, partitions: partitions.into_iter().map(one).collect() }
+}
+
+fn new_topic(name: String, partitions: Vec<(i32, Option<Committed>)>, error: ErrorCode) -> OffsetFetchResponseTopics {
+    let one = |(partition_index, committed): (i32, Option<Committed>)| {
+        let committed = committed.unwrap_or(NOTHING);
+        OffsetFetchResponsePartitions {
+            partition_index,
+            committed_offset: committed.offset,
+            committed_leader_epoch: committed.leader_epoch,
+            metadata: Some(committed.metadata),
+            error_code: error.code(),
+        }
+    };
+    OffsetFetchResponseTopics { name, partitions: partitions.into_iter().map(one).collect() }
+}
+
+/// What is answered where nothing was committed.
+const NOTHING: Committed = Committed { offset: -1, leader_epoch: -1, metadata: String::new() };
