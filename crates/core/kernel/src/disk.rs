@@ -23,7 +23,8 @@ pub trait Disk: Send + Sync + fmt::Debug {
     /// Opens the file at `path` for reading and writing.
     fn open(&self, path: &str, how: Open) -> Result<Arc<dyn DiskFile>, DiskError>;
 
-    /// Makes a directory and those above it, all of them durable on return. Not an error if it is there.
+    /// Makes a directory and those above it. Not an error if it is there. Like a file's, a directory's name is durable once the
+    /// directory above it is synced, and what is in it cannot be found before that.
     fn create_directory(&self, path: &str) -> Result<(), DiskError>;
 
     /// The names of the files and directories directly in a directory, sorted. [`DiskError::NotFound`] if it is not there.

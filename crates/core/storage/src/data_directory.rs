@@ -29,7 +29,12 @@ impl DataDirectory {
     pub fn open(path: impl Into<PathBuf>) -> Result<DataDirectory, DataDirectoryError> {
         let path = path.into();
         let failed = |error| DataDirectoryError::Unusable { path: path.clone(), reason: format!("{error}") };
-        DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(failed)?;
+        if !path.is_dir() {
+            DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(failed)?;
+            // The directory's own name must survive a power failure as well as what will be in it.
+            let above = path.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            File::open(above).and_then(|above| above.sync_all()).map_err(failed)?;
+        }
         let lock = lock(&path)?;
         check_version(&path)?;
         Ok(DataDirectory { path, _lock: lock })

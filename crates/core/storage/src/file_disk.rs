@@ -69,16 +69,7 @@ impl Disk for FileDisk {
         if full.is_dir() {
             return Ok(());
         }
-        let create = || {
-            fs::create_dir_all(&full)?;
-            // Each directory on the way may be new, and is durable once the one above it is synced.
-            let above = full.ancestors().skip(1).take_while(|above| above.starts_with(&self.root));
-            for directory in above {
-                sync_directory(directory)?;
-            }
-            Ok(())
-        };
-        create().map_err(|said| error(path, Operation::Write, &said))
+        fs::create_dir_all(&full).map_err(|said| error(path, Operation::Write, &said))
     }
 
     fn list(&self, directory: &str) -> Result<Vec<String>, DiskError> {

@@ -163,7 +163,7 @@ impl From<DiskError> for LogError {
 }
 
 /// After a flush, a larger buffer is given back: a thousand idle logs should cost little.
-const BUFFER_KEPT: usize = 16 << 10;
+const BUFFER_KEPT: usize = 32 << 10;
 
 impl Log {
     /// Opens the log in `directory`, which is made if it is not there, and cuts a torn tail off. Blocks: it reads the last

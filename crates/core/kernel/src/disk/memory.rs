@@ -50,13 +50,22 @@ struct Names {
     directories: BTreeSet<String>,
     /// What names would be there after a power failure, and the changes since, in order. Only of a simulated disk.
     durable: BTreeMap<String, Arc<MemoryFile>>,
+    durable_directories: BTreeSet<String>,
     unsynced: Vec<NameChange>,
 }
 
-/// A change of names that survives or is lost as a whole: each name in `directory` and the file that has it from now on.
+/// A change of names that survives or is lost as a whole.
 struct NameChange {
+    /// The directory that has to be synced for it.
     directory: String,
-    names: Vec<(String, Option<Arc<MemoryFile>>)>,
+    kind: NameChangeKind,
+}
+
+enum NameChangeKind {
+    /// Each name and the file that has it from now on.
+    Files(Vec<(String, Option<Arc<MemoryFile>>)>),
+    /// A new directory.
+    Directory(String),
 }
 
 impl MemoryDisk {
@@ -107,10 +116,14 @@ impl MemoryDisk {
         if let Keep::Torn(stream) = &mut keep {
             let kept = stream.below(names.unsynced.len() as u64 + 1) as usize;
             for change in names.unsynced.drain(..kept) {
-                change.apply(&mut names.durable);
+                change.kind.apply(&mut names.durable, &mut names.durable_directories);
             }
         }
         names.unsynced.clear();
+        names.durable_directories = names.reachable_directories();
+        names.directories = names.durable_directories.clone();
+        let reachable = &names.directories;
+        names.durable.retain(|path, _| parent(path).is_empty() || reachable.contains(parent(path)));
         // In the order of their names, so that the same stream always has the same effect.
         let durable = std::mem::take(&mut names.durable);
         names.live.clear();
@@ -122,13 +135,20 @@ impl MemoryDisk {
     }
 }
 
-impl NameChange {
-    fn apply(self, names: &mut BTreeMap<String, Arc<MemoryFile>>) {
-        for (path, file) in self.names {
-            match file {
-                Some(file) => names.insert(path, file),
-                None => names.remove(&path),
-            };
+impl NameChangeKind {
+    fn apply(self, files: &mut BTreeMap<String, Arc<MemoryFile>>, directories: &mut BTreeSet<String>) {
+        match self {
+            NameChangeKind::Files(names) => {
+                for (path, file) in names {
+                    match file {
+                        Some(file) => files.insert(path, file),
+                        None => files.remove(&path),
+                    };
+                }
+            }
+            NameChangeKind::Directory(path) => {
+                directories.insert(path);
+            }
         }
     }
 }
@@ -136,9 +156,22 @@ impl NameChange {
 impl Names {
     fn change(&mut self, simulated: bool, directory: &str, names: Vec<(String, Option<Arc<MemoryFile>>)>) {
         if simulated {
-            self.unsynced.push(NameChange { directory: directory.to_owned(), names: names.clone() });
+            let kind = NameChangeKind::Files(names.clone());
+            self.unsynced.push(NameChange { directory: directory.to_owned(), kind });
         }
-        NameChange { directory: String::new(), names }.apply(&mut self.live);
+        NameChangeKind::Files(names).apply(&mut self.live, &mut self.directories);
+    }
+
+    /// The durable directories that all directories above are durable of.
+    fn reachable_directories(&self) -> BTreeSet<String> {
+        let mut reachable = BTreeSet::new();
+        // In the order of paths, those above come first.
+        for path in &self.durable_directories {
+            if parent(path).is_empty() || reachable.contains(parent(path)) {
+                reachable.insert(path.clone());
+            }
+        }
+        reachable
     }
 }
 
@@ -181,6 +214,10 @@ impl Disk for MemoryDisk {
         let mut names = self.shared.names.lock();
         let mut above = path;
         while !above.is_empty() && names.directories.insert(above.to_owned()) {
+            if self.shared.simulated {
+                let kind = NameChangeKind::Directory(above.to_owned());
+                names.unsynced.push(NameChange { directory: parent(above).to_owned(), kind });
+            }
             above = parent(above);
         }
         Ok(())
@@ -253,7 +290,7 @@ impl Disk for MemoryDisk {
         let (synced, others) = unsynced.into_iter().partition(|change| change.directory == path);
         names.unsynced = others;
         for change in synced {
-            NameChange::apply(change, &mut names.durable);
+            change.kind.apply(&mut names.durable, &mut names.durable_directories);
         }
         Ok(())
     }

@@ -70,6 +70,24 @@ fn power_loss_takes_what_was_not_synced() {
 }
 
 #[test]
+fn a_directory_survives_once_those_above_it_are_synced() {
+    let disk = MemoryDisk::simulated();
+    let fill = || {
+        disk.create_directory("kafka/orders-0").expect("creates");
+        open(&disk, "kafka/orders-0/file").sync().expect("syncs");
+        disk.sync_directory("kafka/orders-0").expect("syncs");
+        disk.sync_directory("kafka").expect("syncs");
+    };
+    fill();
+    disk.power_loss(Keep::Synced);
+    assert_eq!(disk.list(""), Ok(Vec::new()), "the name of `kafka` was not durable, so nothing below it is found");
+    fill();
+    disk.sync_directory("").expect("syncs");
+    disk.power_loss(Keep::Synced);
+    assert_eq!(disk.list("kafka/orders-0"), Ok(vec!["file".to_owned()]));
+}
+
+#[test]
 fn a_rename_survives_once_its_directory_is_synced() {
     let disk = MemoryDisk::simulated();
     replace_file(&disk, "", "state", b"old").expect("writes");

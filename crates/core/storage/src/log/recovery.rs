@@ -51,7 +51,7 @@ pub(super) fn open(disk: Arc<dyn Disk>, directory: &str, config: LogConfig) -> R
         ragged: false,
         cut_unfinished: false,
         synced: durable,
-        durability: Durability::new(start),
+        durability: Durability::new(start, durable),
         reading: Mutex::new(None),
         recovery,
         disk: Arc::clone(&disk),
@@ -148,7 +148,7 @@ impl Opening<'_> {
             return Ok(limit);
         }
         let opened = self.disk.open(&path, Open::Existing)?;
-        let mut scan = Scan { file: &*opened, base: file.base, position: file.base, newest_time: i64::MIN };
+        let mut scan = Scan::new(&*opened, file.base);
         while scan.step(limit, self.config.record_bytes_max)? {}
         self.recovery.verified_bytes += scan.position - file.base;
         self.kept.push_back(Segment::existing(file.base, scan.position, scan.newest_time));
@@ -186,40 +186,43 @@ struct Scan<'a> {
     base: u64,
     position: u64,
     newest_time: i64,
+    /// The bytes of the file from `window_offset` on, as far as they were read ahead.
+    window: Vec<u8>,
+    window_offset: u64,
 }
 
-impl Scan<'_> {
+/// How much is read at once.
+const WINDOW: usize = 64 << 10;
+
+impl<'a> Scan<'a> {
+    fn new(file: &'a dyn DiskFile, base: u64) -> Scan<'a> {
+        Scan { file, base, position: base, newest_time: i64::MIN, window: Vec::new(), window_offset: 0 }
+    }
+
     /// Verifies the next record and steps behind it; false if there is no whole record before `limit`.
     fn step(&mut self, limit: u64, record_bytes_max: u32) -> Result<bool, LogError> {
         if limit.saturating_sub(self.position) < RECORD_OVERHEAD {
             return Ok(false);
         }
-        let mut buffer = [0; 16 << 10];
         let mut offset = self.position - self.base + SEGMENT_HEADER;
-        let mut filled = self.file.read_at(offset, &mut buffer)?;
-        let Some((framing, _)) = buffer[..filled].split_first_chunk() else { return Ok(false) };
+        let Some(framing) = self.bytes(offset, RECORD_OVERHEAD as usize)?.first_chunk() else { return Ok(false) };
         let (header, claimed) = RecordHeader::decode(framing);
         let record_bytes = RECORD_OVERHEAD + u64::from(header.length);
         if header.length > record_bytes_max || record_bytes > limit - self.position {
             return Ok(false);
         }
         let mut checksum = header.begin_checksum(self.position);
-        let mut skipped = RECORD_OVERHEAD as usize;
+        offset += RECORD_OVERHEAD;
         let mut rest = header.length as usize;
-        loop {
-            let payload = &buffer[skipped..filled];
+        while rest > 0 {
+            let payload = self.bytes(offset, 1)?;
             let payload = &payload[..payload.len().min(rest)];
-            checksum = crc32c::crc32c_append(checksum, payload);
-            rest -= payload.len();
-            if rest == 0 {
-                break;
-            }
-            offset += filled as u64;
-            skipped = 0;
-            filled = self.file.read_at(offset, &mut buffer)?;
-            if filled == 0 {
+            if payload.is_empty() {
                 return Ok(false);
             }
+            checksum = crc32c::crc32c_append(checksum, payload);
+            rest -= payload.len();
+            offset += payload.len() as u64;
         }
         if checksum != claimed {
             return Ok(false);
@@ -227,5 +230,17 @@ impl Scan<'_> {
         self.position += record_bytes;
         self.newest_time = self.newest_time.max(header.time_ms);
         Ok(true)
+    }
+
+    /// What was read ahead from `offset` on, at least `wanted` bytes unless the file ends before.
+    fn bytes(&mut self, offset: u64, wanted: usize) -> Result<&[u8], LogError> {
+        let window_end = self.window_offset + self.window.len() as u64;
+        if offset < self.window_offset || offset + wanted as u64 > window_end {
+            self.window.resize(WINDOW, 0);
+            let read = self.file.read_at(offset, &mut self.window)?;
+            self.window.truncate(read);
+            self.window_offset = offset;
+        }
+        Ok(&self.window[(offset - self.window_offset) as usize..])
     }
 }

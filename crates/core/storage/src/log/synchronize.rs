@@ -21,11 +21,15 @@ pub(super) struct Durability {
     /// The start that is durable, so that of two jobs the later one never restores an earlier start.
     durable_start: Arc<AtomicU64>,
     removals: Vec<String>,
+    /// Whether the log's directory itself is durable.
+    directory_synced: bool,
 }
 
 impl Durability {
-    pub fn new(durable_start: u64) -> Durability {
-        Durability { durable_start: Arc::new(AtomicU64::new(durable_start)), ..Durability::default() }
+    /// Of a log that was durable up to `durable` when it was opened.
+    pub fn new(durable_start: u64, durable: u64) -> Durability {
+        let durable_start = Arc::new(AtomicU64::new(durable_start));
+        Durability { durable_start, directory_synced: durable > 0, ..Durability::default() }
     }
 
     pub fn invalidate_job(&mut self) {
@@ -49,6 +53,7 @@ pub struct SyncJob {
     directory: String,
     files: Vec<Arc<dyn DiskFile>>,
     names_changed: bool,
+    directory_synced: bool,
     start: u64,
     durable_start: Arc<AtomicU64>,
     removals: Vec<String>,
@@ -93,6 +98,11 @@ impl SyncJob {
         }
         if self.names_changed {
             self.disk.sync_directory(&self.directory)?;
+        }
+        let mut above = self.directory.as_str();
+        while !self.directory_synced && !above.is_empty() {
+            above = above.rsplit_once('/').map_or("", |(above, _)| above);
+            self.disk.sync_directory(above)?;
         }
         // Before anything is removed it must be known, durably, that it is not missed.
         if self.start > self.durable_start.load(Ordering::Relaxed) {
@@ -155,6 +165,7 @@ impl Log {
             directory: self.directory.clone(),
             files,
             names_changed: self.segments.iter().any(|segment| !segment.name_synced),
+            directory_synced: self.durability.directory_synced,
             start: self.start,
             durable_start: Arc::clone(&self.durability.durable_start),
             removals: std::mem::take(&mut self.durability.removals),
@@ -172,6 +183,7 @@ impl Log {
         durability.job_running &= !outcome.awaited;
         durability.removals.extend(outcome.not_removed);
         outcome.result?;
+        durability.directory_synced = true;
         if outcome.generation == durability.generation {
             self.synced = self.synced.max(outcome.upto);
             // One that begins just there may have been made after the job was begun.
