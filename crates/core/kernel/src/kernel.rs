@@ -198,6 +198,12 @@ impl Kernel {
         self.shared.armed.store(true, Ordering::Release);
     }
 
+    /// True while any trigger waits. A core that skips bookkeeping while nothing can happen asks this as well as
+    /// [`Kernel::is_healthy`], because a trigger goes off in the middle of a request.
+    pub fn is_armed(&self) -> bool {
+        self.shared.armed.load(Ordering::Acquire)
+    }
+
     /// Says that a protocol event happened on a node. Costs an atomic read unless a trigger waits.
     pub fn reached(&self, point: Point, node: NodeId) {
         if !self.shared.armed.load(Ordering::Acquire) {

@@ -1,1 +1,31 @@
-//! Redis Cluster over its real protocol.
+//! Redis Cluster over its real protocol: Redis 7.2's commands, its failures, and what they do to data.
+//!
+//! Start here:
+//! - [`Cluster`] in `core.rs`: the whole cluster as plain data; [`Cluster::apply`] executes a request.
+//! - `ops.rs`: the dispatch table, and `ops/<family>.rs`: the commands.
+//! - `state.rs`: values, the key space, and the one physical copy that replicas share until they differ.
+//! - `cluster.rs`: failure detection, elections, replication, redirects.
+//! - `wire.rs`: RESP.
+//! - `server.rs`: the only async file; [`Redis::start`].
+//!
+//! Invariants: the core is synchronous and does no I/O. Each instance answers from its own view only. A write that was
+//! acknowledged is either there or named in the kernel's ledger. `COVERAGE.md` lists what is not here.
+
+mod clients;
+mod cluster;
+mod config;
+mod core;
+mod error;
+mod ops;
+mod persistence;
+mod pubsub;
+mod state;
+pub mod wire;
+
+pub use clients::ConnId;
+pub use cluster::{REPLICATE, WRITE_ACKNOWLEDGED};
+pub use config::{Config, ConfigError, OPTIONS, OptionInfo, OptionKind, option};
+pub use core::{Cluster, Delivery, InstanceAddress, Outcome};
+
+/// The release of Redis that this stands in for.
+pub const VERSION: &str = "7.2.4";

@@ -1,0 +1,164 @@
+//! Connections as the core knows them.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use atoll_kernel::Moment;
+use atoll_net::Peer;
+use slab::Slab;
+
+use crate::cluster::InstanceId;
+use crate::state::Blob;
+use crate::wire::OwnedRequest;
+
+/// Names a connection: its place, and its number, which no other connection ever has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnId {
+    pub(crate) place: usize,
+    pub(crate) number: u64,
+}
+
+/// Which replies a client wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Replies {
+    On,
+    Off,
+    /// Not the reply to the next command.
+    SkipNext,
+    /// Not the reply to this command.
+    Skip,
+}
+
+/// One connection.
+#[derive(Debug)]
+pub(crate) struct Client {
+    pub(crate) number: u64,
+    pub(crate) instance: InstanceId,
+    pub(crate) peer: Peer,
+    pub(crate) addresses: Option<(SocketAddr, SocketAddr)>,
+    pub(crate) name: Vec<u8>,
+    pub(crate) library: Vec<u8>,
+    pub(crate) library_version: Vec<u8>,
+    pub(crate) is_resp3: bool,
+    pub(crate) is_authenticated: bool,
+    pub(crate) database: usize,
+    pub(crate) reads_replica: bool,
+    pub(crate) is_asking: bool,
+    pub(crate) no_evict: bool,
+    pub(crate) no_touch: bool,
+    pub(crate) replies: Replies,
+    pub(crate) transaction: Option<Box<Transaction>>,
+    pub(crate) watched: Vec<(usize, Blob)>,
+    /// A watched key has changed.
+    pub(crate) is_dirty: bool,
+    pub(crate) blocked: Option<Box<Blocked>>,
+    pub(crate) channels: usize,
+    pub(crate) patterns: usize,
+    pub(crate) shard_channels: usize,
+    pub(crate) connected_at: Moment,
+    pub(crate) used_at: Moment,
+    pub(crate) last_command: &'static str,
+    /// The position after its last write, for WAIT.
+    pub(crate) write_position: u64,
+    pub(crate) is_closing: bool,
+}
+
+/// Commands that MULTI has queued.
+#[derive(Debug, Default)]
+pub(crate) struct Transaction {
+    pub(crate) queue: Vec<OwnedRequest>,
+    pub(crate) size: usize,
+    /// A command was refused, so EXEC will be.
+    pub(crate) is_refused: bool,
+}
+
+/// What a client waits for.
+#[derive(Debug)]
+pub(crate) struct Blocked {
+    pub(crate) on: BlockedOn,
+    pub(crate) deadline: Option<Moment>,
+}
+
+#[derive(Debug)]
+pub(crate) enum BlockedOn {
+    /// One of these keys; then the request is executed again.
+    Keys { keys: Vec<(usize, Blob)>, request: OwnedRequest },
+    /// So many replicas at this position.
+    Replicas { wanted: usize, position: u64 },
+}
+
+impl Client {
+    /// What CLIENT LIST shows after `flags=`.
+    pub(crate) fn flags(&self) -> String {
+        let subscribed = self.subscriptions() > 0;
+        let flags: String = [
+            (subscribed, 'P'),
+            (self.transaction.is_some(), 'x'),
+            (self.blocked.is_some(), 'b'),
+            (self.is_dirty, 'd'),
+            (self.is_closing, 'c'),
+            (self.reads_replica, 'r'),
+            (self.no_evict, 'e'),
+            (self.no_touch, 'T'),
+        ]
+        .into_iter()
+        .filter(|(is_set, _)| *is_set)
+        .map(|(_, flag)| flag)
+        .collect();
+        if flags.is_empty() { "N".to_owned() } else { flags }
+    }
+
+    pub(crate) fn subscriptions(&self) -> usize {
+        self.channels + self.patterns + self.shard_channels
+    }
+}
+
+/// All connections.
+#[derive(Debug, Default)]
+pub(crate) struct Clients {
+    pub(crate) list: Slab<Client>,
+    pub(crate) last_number: u64,
+    /// Blocked clients by their deadlines.
+    pub(crate) deadlines: std::collections::BTreeSet<(Moment, usize)>,
+    pub(crate) blocked: usize,
+    /// How many clients wait for replicas.
+    pub(crate) waiting: usize,
+}
+
+impl Clients {
+    #[inline]
+    pub(crate) fn get(&self, conn: ConnId) -> Option<&Client> {
+        self.list.get(conn.place).filter(|client| client.number == conn.number)
+    }
+
+    /// The clients of one instance, by number.
+    pub(crate) fn of(&self, instance: InstanceId) -> Vec<usize> {
+        let ordered: BTreeMap<u64, usize> = self
+            .list
+            .iter()
+            .filter(|(_, client)| client.instance == instance)
+            .map(|(place, client)| (client.number, place))
+            .collect();
+        ordered.into_values().collect()
+    }
+
+    pub(crate) fn block(&mut self, place: usize, on: BlockedOn, deadline: Option<Moment>) {
+        self.blocked += 1;
+        self.waiting += usize::from(matches!(on, BlockedOn::Replicas { .. }));
+        if let Some(deadline) = deadline {
+            self.deadlines.insert((deadline, place));
+        }
+        self.list[place].blocked = Some(Box::new(Blocked { on, deadline }));
+    }
+
+    /// Ends a wait. The caller takes the client off the keys that it waited for.
+    pub(crate) fn unblock(&mut self, place: usize) -> Option<BlockedOn> {
+        let blocked = self.list.get_mut(place)?.blocked.take()?;
+        self.blocked -= 1;
+        self.waiting -= usize::from(matches!(blocked.on, BlockedOn::Replicas { .. }));
+        if let Some(deadline) = blocked.deadline {
+            self.deadlines.remove(&(deadline, place));
+        }
+        Some(blocked.on)
+    }
+}

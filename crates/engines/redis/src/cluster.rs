@@ -1,0 +1,30 @@
+//! The cluster: instances, what each believes, how they find failures out, elect, replicate and redirect.
+//!
+//! - `topology.rs`: which instances there are, and how slots are dealt at the start.
+//! - [`Instance`] and [`View`] in `instance.rs`: one server process, and what it believes about all of them.
+//! - `bus.rs`: the cluster bus: pings, gossip, PFAIL, FAIL, epochs, slot ownership.
+//! - `election.rs`: how a replica becomes a master.
+//! - `replication.rs`: offsets between masters and replicas, synchronisation, and what is lost on the way.
+//! - `faults.rs`: what a kill, a pause or a restart of a node does to its instances.
+//! - `route.rs`: whether a request is served here, redirected or refused.
+//! - `settle.rs`: when all is well the bus rests, because its messages would change nothing.
+//!
+//! While anything is wrong the bus is simulated message by message, ten times a second per instance as in Redis, over the
+//! kernel's links; so the windows of detection and election are Redis's own and not ours.
+
+mod bus;
+mod election;
+mod faults;
+mod instance;
+mod replication;
+mod route;
+mod settle;
+pub(crate) mod slots;
+mod topology;
+
+pub(crate) use bus::{Bus, Message};
+pub(crate) use instance::{Instance, InstanceId, Peer, Run, Stats, View};
+pub(crate) use replication::Attached;
+pub use replication::{REPLICATE, WRITE_ACKNOWLEDGED};
+pub(crate) use route::{Route, decide};
+pub(crate) use topology::build;

@@ -1,0 +1,221 @@
+//! One server process, and what it believes about all of them.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+use std::time::Duration;
+
+use atoll_kernel::{Envelope, Moment, NodeId};
+
+use super::bus::Letter;
+use super::replication::{Attached, MasterLink};
+use super::slots::SLOTS;
+use crate::pubsub::Subscriptions;
+use crate::state::Interest;
+
+/// The index of an instance in the cluster.
+pub(crate) type InstanceId = usize;
+
+/// Nobody owns the slot.
+pub(crate) const NOBODY: u16 = u16::MAX;
+
+/// Ranges of slots, both ends included.
+pub(crate) type Ranges = Rc<[(u16, u16)]>;
+
+/// Whether an instance's process runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Run {
+    Up,
+    Paused,
+    Down,
+}
+
+/// One server process of the cluster.
+#[derive(Debug)]
+pub(crate) struct Instance {
+    pub(crate) node: NodeId,
+    pub(crate) port: u16,
+    /// Forty hexadecimal digits.
+    pub(crate) name: String,
+    pub(crate) run: Run,
+    /// Which dataset it owns or follows; None while it is dead and left nothing on disk.
+    pub(crate) dataset: Option<usize>,
+    pub(crate) view: View,
+    pub(crate) interest: Interest,
+    pub(crate) subscriptions: Subscriptions,
+    /// As a replica: its link to its master.
+    pub(crate) link: MasterLink,
+    /// As a master: the replicas that are attached.
+    pub(crate) attached: BTreeMap<InstanceId, Attached>,
+    /// Letters wait until then: a process that wakes up serves what its clients sent first.
+    pub(crate) busy_until: Option<Moment>,
+    pub(crate) inbox: VecDeque<Envelope<Letter>>,
+    /// Its data are being loaded until then.
+    pub(crate) loading_until: Option<Moment>,
+    pub(crate) stats: Stats,
+}
+
+/// What INFO counts.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Stats {
+    pub(crate) commands: u64,
+    pub(crate) connections: u64,
+    pub(crate) rejected: u64,
+    pub(crate) hits: u64,
+    pub(crate) misses: u64,
+    pub(crate) expired: u64,
+    pub(crate) full_syncs: u64,
+    pub(crate) partial_syncs: u64,
+    pub(crate) messages_sent: u64,
+    pub(crate) messages_received: u64,
+    pub(crate) started: Moment,
+}
+
+/// What one instance believes. It answers from this and from nothing else.
+#[derive(Clone, Debug)]
+pub(crate) struct View {
+    /// What it believes of each instance, itself included.
+    pub(crate) peers: Vec<Peer>,
+    /// The owner of each slot.
+    pub(crate) owners: Box<[u16]>,
+    /// The slots of each instance, derived from `owners`.
+    ranges: Vec<Ranges>,
+    pub(crate) current_epoch: u64,
+    pub(crate) last_vote_epoch: u64,
+    /// `cluster_state:ok`.
+    pub(crate) is_ok: bool,
+    pub(crate) started_at: Moment,
+    /// When it last could not reach a majority.
+    pub(crate) in_minority_at: Option<Moment>,
+    /// How many masters own slots.
+    pub(crate) size: usize,
+    pub(crate) candidacy: Candidacy,
+    pub(crate) ticks: u64,
+}
+
+/// A replica's attempt to be elected.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Candidacy {
+    /// When votes are asked for; None before the first attempt.
+    pub(crate) at: Option<Moment>,
+    pub(crate) rank: u64,
+    pub(crate) is_sent: bool,
+    pub(crate) votes: usize,
+    pub(crate) epoch: u64,
+    pub(crate) attempts: u64,
+}
+
+/// What one instance believes of another.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Peer {
+    /// Whose replica it is; None: it is a master.
+    pub(crate) master: Option<InstanceId>,
+    pub(crate) config_epoch: u64,
+    /// How many slots it owns.
+    pub(crate) slots: usize,
+    /// When the ping was sent that is not yet answered.
+    pub(crate) ping_sent: Option<Moment>,
+    /// When that ping was last sent again over a new connection.
+    pub(crate) ping_repeated: Moment,
+    pub(crate) pong_received: Moment,
+    pub(crate) data_received: Moment,
+    /// Suspected: PFAIL.
+    pub(crate) is_suspected: bool,
+    /// Agreed to have failed: FAIL, since when.
+    pub(crate) failed_at: Option<Moment>,
+    /// Which masters say that it does not answer, and when they last did.
+    pub(crate) reports: BTreeMap<InstanceId, Moment>,
+    /// When a replica of it was last voted for.
+    pub(crate) voted_at: Option<Moment>,
+    pub(crate) offset: u64,
+}
+
+impl Peer {
+    pub(crate) fn is_master(&self) -> bool {
+        self.master.is_none()
+    }
+
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failed_at.is_some()
+    }
+
+    /// Removes reports that are too old to count: a report is valid for two node timeouts.
+    pub(crate) fn forget_old_reports(&mut self, now: Moment, node_timeout: Duration) {
+        self.reports.retain(|_, at| now.since(*at) <= node_timeout * 2);
+    }
+}
+
+impl View {
+    pub(crate) fn new(peers: Vec<Peer>) -> View {
+        View {
+            ranges: vec![Rc::from([]); peers.len()],
+            peers,
+            owners: vec![NOBODY; SLOTS].into_boxed_slice(),
+            current_epoch: 0,
+            last_vote_epoch: 0,
+            is_ok: true,
+            started_at: Moment::ZERO,
+            in_minority_at: None,
+            size: 0,
+            candidacy: Candidacy::default(),
+            ticks: 0,
+        }
+    }
+
+    /// The owner of a slot.
+    #[inline]
+    pub(crate) fn owner(&self, slot: u16) -> Option<InstanceId> {
+        match self.owners.get(usize::from(slot)) {
+            Some(&NOBODY) | None => None,
+            Some(owner) => Some(usize::from(*owner)),
+        }
+    }
+
+    /// The slots of an instance.
+    pub(crate) fn ranges(&self, instance: InstanceId) -> &Ranges {
+        &self.ranges[instance]
+    }
+
+    /// Gives every slot of `ranges` to `owner`.
+    pub(crate) fn assign(&mut self, ranges: &[(u16, u16)], owner: InstanceId) {
+        for (first, last) in ranges {
+            self.owners[usize::from(*first)..=usize::from(*last)].fill(owner as u16);
+        }
+        self.derive();
+    }
+
+    /// Takes all slots of an instance away.
+    pub(crate) fn unassign(&mut self, owner: InstanceId) {
+        for slot in self.owners.iter_mut().filter(|slot| usize::from(**slot) == owner) {
+            *slot = NOBODY;
+        }
+        self.derive();
+    }
+
+    /// Computes what follows from `owners`. To be called when it was changed.
+    pub(crate) fn derive(&mut self) {
+        let mut ranges: Vec<Vec<(u16, u16)>> = vec![Vec::new(); self.peers.len()];
+        let mut slot = 0;
+        while slot < SLOTS {
+            let owner = self.owners[slot];
+            let length = self.owners[slot..].iter().take_while(|other| **other == owner).count();
+            if let Some(list) = ranges.get_mut(usize::from(owner)) {
+                list.push((slot as u16, (slot + length - 1) as u16));
+            }
+            slot += length;
+        }
+        for (peer, list) in self.peers.iter_mut().zip(&ranges) {
+            peer.slots = list.iter().map(|(first, last)| usize::from(last - first) + 1).sum();
+        }
+        self.ranges = ranges.into_iter().map(Rc::from).collect();
+    }
+
+    /// The replicas of a master.
+    pub(crate) fn replicas(&self, master: InstanceId) -> impl Iterator<Item = InstanceId> {
+        self.peers.iter().enumerate().filter(move |(_, peer)| peer.master == Some(master)).map(|(id, _)| id)
+    }
+
+    /// The votes that make a majority of the masters that own slots.
+    pub(crate) fn quorum(&self) -> usize {
+        self.size / 2 + 1
+    }
+}

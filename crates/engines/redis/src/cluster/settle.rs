@@ -1,0 +1,97 @@
+//! When all is well, the bus rests: its messages would say what everybody knows.
+
+use atoll_kernel::{Context, Moment};
+
+use super::bus::TICK;
+use super::instance::{InstanceId, Run};
+use crate::core::Cluster;
+
+impl Cluster {
+    /// Does all of the cluster that is due.
+    pub(crate) fn advance_cluster(&mut self, ctx: &Context<'_>) {
+        self.read_letters(ctx);
+        if self.bus.next_tick.is_some_and(|tick| tick <= ctx.now()) {
+            self.bus.next_tick = Some(ctx.now() + TICK);
+            for id in 0..self.instances.len() {
+                let is_awake = self.instances[id].run == Run::Up && self.instances[id].busy_until.is_none();
+                if is_awake {
+                    self.instances[id].loading_until = self.instances[id].loading_until.filter(|at| *at > ctx.now());
+                    self.tick_instance(ctx, id);
+                    self.tick_replication(ctx, id);
+                    self.read_letters(ctx);
+                }
+            }
+            self.rest_if_settled(ctx);
+        }
+        self.flush_streams(ctx);
+        self.finish_syncs(ctx);
+        self.read_letters(ctx);
+    }
+
+    /// When the cluster has something to do.
+    pub(crate) fn next_cluster_wake(&self) -> Option<Moment> {
+        let sync = self.bus.syncs.first().map(|(at, ..)| *at);
+        let busy = self.instances.iter().filter_map(|instance| instance.busy_until).min();
+        [self.bus.next_tick, self.bus.network.next_due(), self.bus.flush_at, sync, busy].into_iter().flatten().min()
+    }
+
+    /// Reads every letter that has arrived at an instance that can read.
+    pub(crate) fn read_letters(&mut self, ctx: &Context<'_>) {
+        for id in 0..self.instances.len() {
+            let instance = &mut self.instances[id];
+            if instance.busy_until.is_some_and(|until| until <= ctx.now()) {
+                instance.busy_until = None;
+                for envelope in std::mem::take(&mut instance.inbox) {
+                    self.read_letter(ctx, envelope.message);
+                }
+            }
+        }
+        while let Some(envelope) = self.bus.network.receive(ctx) {
+            let instance = &mut self.instances[envelope.message.to];
+            if instance.busy_until.is_some() {
+                instance.inbox.push_back(envelope);
+            } else {
+                self.read_letter(ctx, envelope.message);
+            }
+        }
+    }
+
+    fn rest_if_settled(&mut self, ctx: &Context<'_>) {
+        if !ctx.is_healthy() {
+            return;
+        }
+        let in_flight = self.bus.network.in_flight() + self.bus.syncs.len();
+        if in_flight > 0 || !(0..self.instances.len()).all(|id| self.is_settled(id)) {
+            return;
+        }
+        for (_, dataset) in &mut self.datasets {
+            if ctx.kernel().is_armed() || !dataset.try_lockstep() {
+                return;
+            }
+        }
+        self.bus.next_tick = None;
+        ctx.trace(|| "redis settled".to_owned());
+    }
+
+    /// True if an instance believes what the first one believes, and nothing is pending for it.
+    fn is_settled(&self, id: InstanceId) -> bool {
+        let instance = &self.instances[id];
+        let (view, first) = (&instance.view, &self.instances[0].view);
+        let is_quiet = |(other, peer): (InstanceId, &super::Peer)| {
+            let same = &first.peers[other];
+            !peer.is_suspected
+                && !peer.has_failed()
+                && (peer.ping_sent.is_none() || other == id)
+                && peer.reports.is_empty()
+                && (peer.master, peer.config_epoch) == (same.master, same.config_epoch)
+        };
+        let is_following = view.peers[id].is_master() || instance.link.is_up;
+        view.is_ok
+            && is_following
+            && instance.busy_until.is_none()
+            && instance.loading_until.is_none()
+            && view.current_epoch == first.current_epoch
+            && view.owners == first.owners
+            && view.peers.iter().enumerate().all(is_quiet)
+    }
+}

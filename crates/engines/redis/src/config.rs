@@ -1,0 +1,352 @@
+//! Options of redis.conf: their names, types, defaults, and which may be changed at run time.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use serde::de::{Deserialize, Deserializer, Error as _};
+
+use crate::state::Thresholds;
+
+/// What an option's value looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OptionKind {
+    /// `yes` or `no`.
+    YesNo,
+    /// A whole number between two bounds, both included.
+    Integer(i64, i64),
+    /// A number of bytes, with an optional unit such as `mb`.
+    Memory,
+    /// One of these words.
+    Choice(&'static [&'static str]),
+    /// Anything.
+    Text,
+}
+
+/// One option of redis.conf.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OptionInfo {
+    /// Its name.
+    pub name: &'static str,
+    /// What its value looks like.
+    pub kind: OptionKind,
+    /// Redis's default.
+    pub default: &'static str,
+    /// True if CONFIG SET may change it.
+    pub is_mutable: bool,
+}
+
+use OptionKind::{Choice, Integer, Memory, Text, YesNo};
+
+const fn fixed(name: &'static str, kind: OptionKind, default: &'static str) -> OptionInfo {
+    OptionInfo { name, kind, default, is_mutable: false }
+}
+
+const fn mutable(name: &'static str, kind: OptionKind, default: &'static str) -> OptionInfo {
+    OptionInfo { name, kind, default, is_mutable: true }
+}
+
+const INT: OptionKind = Integer(0, i32::MAX as i64);
+const POLICIES: OptionKind = Choice(&[
+    "volatile-lru",
+    "volatile-lfu",
+    "volatile-random",
+    "volatile-ttl",
+    "allkeys-lru",
+    "allkeys-lfu",
+    "allkeys-random",
+    "noeviction",
+]);
+
+/// Every option that Atoll knows, in the order of their names.
+pub const OPTIONS: &[OptionInfo] = &[
+    mutable("appendfsync", Choice(&["everysec", "always", "no"]), "everysec"),
+    fixed("appendonly", YesNo, "no"),
+    mutable("busy-reply-threshold", INT, "5000"),
+    mutable("client-query-buffer-limit", Memory, "1073741824"),
+    mutable("client-output-buffer-limit", Text, "normal 0 0 0 slave 268435456 67108864 60 pubsub 33554432 8388608 60"),
+    mutable("cluster-allow-pubsubshard-when-down", YesNo, "yes"),
+    mutable("cluster-allow-reads-when-down", YesNo, "no"),
+    fixed("cluster-enabled", YesNo, "yes"),
+    mutable("cluster-node-timeout", Integer(0, i64::MAX), "15000"),
+    mutable("cluster-replica-no-failover", YesNo, "no"),
+    mutable("cluster-replica-validity-factor", INT, "10"),
+    mutable("cluster-require-full-coverage", YesNo, "yes"),
+    fixed("databases", Integer(1, 1024), "16"),
+    mutable("hash-max-listpack-entries", INT, "128"),
+    mutable("hash-max-listpack-value", INT, "64"),
+    mutable("hz", Integer(1, 500), "10"),
+    mutable("lazyfree-lazy-eviction", YesNo, "no"),
+    mutable("lazyfree-lazy-expire", YesNo, "no"),
+    mutable("list-max-listpack-size", Integer(-5, i32::MAX as i64), "-2"),
+    mutable("lua-time-limit", INT, "5000"),
+    mutable("maxclients", Integer(1, i32::MAX as i64), "10000"),
+    mutable("maxmemory", Memory, "0"),
+    mutable("maxmemory-policy", POLICIES, "noeviction"),
+    mutable("min-replicas-max-lag", INT, "10"),
+    mutable("min-replicas-to-write", INT, "0"),
+    mutable("notify-keyspace-events", Text, ""),
+    fixed("port", Integer(0, 65535), "6379"),
+    mutable("proto-max-bulk-len", Memory, "536870912"),
+    mutable("repl-backlog-size", Memory, "1048576"),
+    mutable("repl-diskless-sync-delay", INT, "5"),
+    mutable("repl-ping-replica-period", Integer(1, i32::MAX as i64), "10"),
+    mutable("repl-timeout", Integer(1, i32::MAX as i64), "60"),
+    mutable("replica-serve-stale-data", YesNo, "yes"),
+    mutable("requirepass", Text, ""),
+    mutable("save", Text, ""),
+    mutable("set-max-intset-entries", INT, "512"),
+    mutable("set-max-listpack-entries", INT, "128"),
+    mutable("set-max-listpack-value", INT, "64"),
+    mutable("slowlog-log-slower-than", Integer(-1, i64::MAX), "10000"),
+    mutable("slowlog-max-len", INT, "128"),
+    mutable("stop-writes-on-bgsave-error", YesNo, "yes"),
+    mutable("tcp-keepalive", INT, "300"),
+    mutable("timeout", INT, "0"),
+    mutable("zset-max-listpack-entries", INT, "128"),
+    mutable("zset-max-listpack-value", INT, "64"),
+];
+
+/// Names that older configuration files use.
+const ALIASES: &[(&str, &str)] = &[
+    ("cluster-slave-validity-factor", "cluster-replica-validity-factor"),
+    ("cluster-slave-no-failover", "cluster-replica-no-failover"),
+    ("hash-max-ziplist-entries", "hash-max-listpack-entries"),
+    ("hash-max-ziplist-value", "hash-max-listpack-value"),
+    ("list-max-ziplist-size", "list-max-listpack-size"),
+    ("min-slaves-max-lag", "min-replicas-max-lag"),
+    ("min-slaves-to-write", "min-replicas-to-write"),
+    ("repl-ping-slave-period", "repl-ping-replica-period"),
+    ("slave-serve-stale-data", "replica-serve-stale-data"),
+    ("zset-max-ziplist-entries", "zset-max-listpack-entries"),
+    ("zset-max-ziplist-value", "zset-max-listpack-value"),
+];
+
+/// Why an option cannot be set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ConfigError {
+    /// There is no option of this name.
+    Unknown(String),
+    /// The value does not suit the option.
+    Invalid {
+        /// The option.
+        name: &'static str,
+        /// What Redis says about it.
+        reason: String,
+    },
+    /// It can only be set before the start.
+    Immutable(&'static str),
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ConfigError::Unknown(name) => write!(f, "unknown option '{name}'"),
+            ConfigError::Invalid { name, reason } => write!(f, "{name}: {reason}"),
+            ConfigError::Immutable(name) => write!(f, "{name}: can't set immutable config"),
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// When the append-only file is synced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AppendFsync {
+    /// Before a write is acknowledged.
+    Always,
+    /// Once a second.
+    EverySecond,
+    /// When the operating system likes.
+    No,
+}
+
+/// A whole configuration. Every option has a value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    values: BTreeMap<&'static str, String>,
+    pub(crate) settings: Settings,
+}
+
+/// The options that the engine looks at, in their own types.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Settings {
+    pub(crate) is_cluster: bool,
+    pub(crate) has_log: bool,
+    pub(crate) append_fsync: AppendFsync,
+    pub(crate) databases: usize,
+    pub(crate) node_timeout: Duration,
+    pub(crate) validity_factor: u32,
+    pub(crate) no_failover: bool,
+    pub(crate) require_full_coverage: bool,
+    pub(crate) reads_when_down: bool,
+    pub(crate) pubsubshard_when_down: bool,
+    pub(crate) min_replicas: usize,
+    pub(crate) min_replicas_lag: Duration,
+    pub(crate) repl_timeout: Duration,
+    pub(crate) repl_ping_period: Duration,
+    pub(crate) repl_backlog: u64,
+    pub(crate) full_sync_delay: Duration,
+    pub(crate) serves_stale: bool,
+    pub(crate) password: Vec<u8>,
+    pub(crate) bulk_length_max: u64,
+    pub(crate) query_buffer_max: u64,
+    pub(crate) clients_max: usize,
+    pub(crate) idle_timeout: Option<Duration>,
+    pub(crate) thresholds: Thresholds,
+    pub(crate) port: u16,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        let values: BTreeMap<&'static str, String> =
+            OPTIONS.iter().map(|option| (option.name, option.default.to_owned())).collect();
+        Config { settings: settings(&values), values }
+    }
+}
+
+impl Config {
+    /// Sets an option before the start.
+    pub fn set(&mut self, name: &str, value: &str) -> Result<(), ConfigError> {
+        let option = option(name).ok_or_else(|| ConfigError::Unknown(name.to_owned()))?;
+        let value = check(option, value)?;
+        self.values.insert(option.name, value);
+        self.settings = settings(&self.values);
+        Ok(())
+    }
+
+    /// Sets an option at run time, as CONFIG SET does.
+    pub fn set_live(&mut self, name: &str, value: &str) -> Result<(), ConfigError> {
+        match option(name) {
+            Some(option) if !option.is_mutable => Err(ConfigError::Immutable(option.name)),
+            _ => self.set(name, value),
+        }
+    }
+
+    /// The value of an option; None if there is no such option.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        option(name).and_then(|option| self.values.get(option.name)).map(String::as_str)
+    }
+
+    /// All options with their values, by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        self.values.iter().map(|(name, value)| (*name, value.as_str()))
+    }
+}
+
+impl<'de> Deserialize<'de> for Config {
+    /// From a map of option names to strings, numbers or booleans. Unknown options are an error.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Config, D::Error> {
+        let map = BTreeMap::<String, serde_json::Value>::deserialize(deserializer)?;
+        let mut config = Config::default();
+        for (name, value) in map {
+            let value = match value {
+                serde_json::Value::String(text) => text,
+                serde_json::Value::Bool(true) => "yes".to_owned(),
+                serde_json::Value::Bool(false) => "no".to_owned(),
+                other => other.to_string(),
+            };
+            config.set(&name, &value).map_err(D::Error::custom)?;
+        }
+        Ok(config)
+    }
+}
+
+/// The option of this name, in any case, or of which this is an older name.
+pub fn option(name: &str) -> Option<&'static OptionInfo> {
+    let name = name.to_ascii_lowercase();
+    let name = ALIASES.iter().find(|(alias, _)| *alias == name).map_or(name.as_str(), |(_, present)| present);
+    OPTIONS.iter().find(|option| option.name == name)
+}
+
+/// The value in its canonical form, or what Redis says is wrong with it.
+fn check(option: &'static OptionInfo, value: &str) -> Result<String, ConfigError> {
+    let invalid = |reason: String| ConfigError::Invalid { name: option.name, reason };
+    match option.kind {
+        YesNo => match value.to_ascii_lowercase().as_str() {
+            word @ ("yes" | "no") => Ok(word.to_owned()),
+            _ => Err(invalid("argument must be 'yes' or 'no'".to_owned())),
+        },
+        Integer(low, high) => match value.parse::<i64>() {
+            Ok(number) if (low..=high).contains(&number) => Ok(number.to_string()),
+            Ok(_) => Err(invalid(format!("argument must be between {low} and {high} inclusive"))),
+            Err(_) => Err(invalid("argument couldn't be parsed into an integer".to_owned())),
+        },
+        Memory => match memory(value) {
+            Some(bytes) => Ok(bytes.to_string()),
+            None => Err(invalid("argument must be a memory value".to_owned())),
+        },
+        Choice(words) => match words.iter().find(|word| word.eq_ignore_ascii_case(value)) {
+            Some(word) => Ok((*word).to_owned()),
+            None => Err(invalid(format!("argument(s) must be one of the following: {}", words.join(", ")))),
+        },
+        Text => Ok(value.to_owned()),
+    }
+}
+
+/// A number of bytes such as `512mb`: `k` is 1000, `kb` 1024.
+fn memory(text: &str) -> Option<u64> {
+    let digits = text.trim_end_matches(|last: char| last.is_ascii_alphabetic());
+    let factor: u64 = match text[digits.len()..].to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "k" => 1000,
+        "kb" => 1 << 10,
+        "m" => 1_000_000,
+        "mb" => 1 << 20,
+        "g" => 1_000_000_000,
+        "gb" => 1 << 30,
+        _ => return None,
+    };
+    digits.parse::<u64>().ok()?.checked_mul(factor)
+}
+
+/// Reads the typed settings out of values that have been checked.
+fn settings(values: &BTreeMap<&'static str, String>) -> Settings {
+    let text = |name: &str| values.get(name).map(String::as_str).unwrap_or_default();
+    let yes = |name| text(name) == "yes";
+    let number = |name| text(name).parse::<i64>().unwrap_or_default();
+    let size = |name| usize::try_from(number(name)).unwrap_or_default();
+    let bytes = |name| text(name).parse::<u64>().unwrap_or_default();
+    let millis = |name| Duration::from_millis(bytes(name));
+    let seconds = |name| Duration::from_secs(bytes(name));
+    let is_cluster = yes("cluster-enabled");
+    Settings {
+        is_cluster,
+        has_log: yes("appendonly"),
+        append_fsync: match text("appendfsync") {
+            "always" => AppendFsync::Always,
+            "no" => AppendFsync::No,
+            _ => AppendFsync::EverySecond,
+        },
+        databases: if is_cluster { 1 } else { size("databases") },
+        node_timeout: millis("cluster-node-timeout"),
+        validity_factor: u32::try_from(number("cluster-replica-validity-factor")).unwrap_or_default(),
+        no_failover: yes("cluster-replica-no-failover"),
+        require_full_coverage: yes("cluster-require-full-coverage"),
+        reads_when_down: yes("cluster-allow-reads-when-down"),
+        pubsubshard_when_down: yes("cluster-allow-pubsubshard-when-down"),
+        min_replicas: size("min-replicas-to-write"),
+        min_replicas_lag: seconds("min-replicas-max-lag"),
+        repl_timeout: seconds("repl-timeout"),
+        repl_ping_period: seconds("repl-ping-replica-period"),
+        repl_backlog: bytes("repl-backlog-size"),
+        full_sync_delay: seconds("repl-diskless-sync-delay"),
+        serves_stale: yes("replica-serve-stale-data"),
+        password: text("requirepass").as_bytes().to_vec(),
+        bulk_length_max: bytes("proto-max-bulk-len"),
+        query_buffer_max: bytes("client-query-buffer-limit"),
+        clients_max: size("maxclients"),
+        idle_timeout: Some(seconds("timeout")).filter(|timeout| !timeout.is_zero()),
+        thresholds: Thresholds {
+            hash_entries_max: size("hash-max-listpack-entries"),
+            hash_value_max: size("hash-max-listpack-value"),
+            set_ints_max: size("set-max-intset-entries"),
+            set_entries_max: size("set-max-listpack-entries"),
+            set_value_max: size("set-max-listpack-value"),
+            zset_entries_max: size("zset-max-listpack-entries"),
+            zset_value_max: size("zset-max-listpack-value"),
+            list_size_max: number("list-max-listpack-size"),
+        },
+        port: u16::try_from(number("port")).unwrap_or(6379),
+    }
+}

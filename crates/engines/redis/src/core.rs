@@ -1,0 +1,353 @@
+//! The core: the whole cluster as plain data. Requests come in by [`Cluster::apply`], faults and time by the kernel's
+//! [`Core`]; replies to other connections go out by [`Cluster::take_deliveries`].
+//!
+//! It is synchronous, does no I/O and knows no clock: the same core runs live under `server.rs`, in seeded simulations
+//! and under text scripts. `core/admit.rs` decides whether a command is executed, `core/execute.rs` executes it, and
+//! `core/waiting.rs` keeps the clients that wait.
+
+mod admit;
+mod execute;
+mod waiting;
+
+pub(crate) use admit::find as find_command;
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use atoll_kernel::{Context, Core, FaultEvent, Moment, NodeId, Stream};
+use atoll_net::Peer;
+use slab::Slab;
+
+use crate::clients::{Client, Clients, ConnId, Replies};
+use crate::cluster::{self, Bus, Instance, InstanceId, Run};
+use crate::config::Config;
+use crate::ops::Then;
+use crate::state::Dataset;
+use crate::wire::{Limits, Reply, Request};
+
+/// What became of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is answered; the next request may follow.
+    Done,
+    /// It waits. Its reply comes as a [`Delivery`] that resumes the connection; until then no request may follow.
+    Parked,
+    /// The connection is to be closed once its replies are out.
+    Close,
+}
+
+/// Bytes for a connection that did not ask for them just now: a message, or the end of a wait.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    /// For whom.
+    pub conn: ConnId,
+    /// RESP.
+    pub bytes: Vec<u8>,
+    /// The wait is over: the connection's next request may follow.
+    pub resumes: bool,
+    /// The connection is to be closed afterwards.
+    pub closes: bool,
+}
+
+/// Where an instance listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InstanceAddress {
+    /// Its index, for [`Cluster::connect`].
+    pub instance: usize,
+    /// Its node.
+    pub node: NodeId,
+    /// Its port, on the node's address.
+    pub port: u16,
+}
+
+/// A Redis Cluster, or a single server: all instances, all data, all connections.
+#[derive(Debug)]
+pub struct Cluster {
+    pub(crate) config: Config,
+    pub(crate) instances: Vec<Instance>,
+    pub(crate) datasets: Slab<Dataset>,
+    pub(crate) clients: Clients,
+    pub(crate) bus: Bus,
+    pub(crate) random: Stream,
+    pub(crate) deliveries: Vec<Delivery>,
+    /// What to add to a moment to get the wall clock, in milliseconds.
+    wall_offset_ms: i64,
+    expired_at: Moment,
+    /// How many channels and patterns are subscribed to anywhere: while none are, publishing is a number.
+    pub(crate) subscriptions: usize,
+    /// BGREWRITEAOF was asked for.
+    pub(crate) rewrite_wanted: bool,
+    /// False after DEBUG SET-ACTIVE-EXPIRE 0.
+    pub(crate) expires_actively: bool,
+}
+
+/// How often keys are looked for that have expired and that nobody asks for.
+const EXPIRE_PERIOD: std::time::Duration = std::time::Duration::from_millis(100);
+/// How many of them are deleted at a time.
+const EXPIRE_BATCH: usize = 1000;
+
+impl Cluster {
+    /// A fresh cluster over these nodes; a single server on the first of them with `cluster-enabled no`.
+    pub fn new(ctx: &Context<'_>, config: Config, nodes: &[NodeId]) -> Cluster {
+        let (instances, datasets) = cluster::build(ctx, &config.settings, nodes);
+        Cluster {
+            config,
+            instances,
+            datasets: datasets.into_iter().enumerate().collect(),
+            clients: Clients::default(),
+            bus: Bus::new(),
+            random: ctx.random("redis.commands", 0),
+            deliveries: Vec::new(),
+            wall_offset_ms: 0,
+            expired_at: Moment::ZERO,
+            subscriptions: 0,
+            rewrite_wanted: false,
+            expires_actively: true,
+        }
+    }
+
+    /// Where the instances listen.
+    pub fn addresses(&self) -> Vec<InstanceAddress> {
+        let address = |(instance, of): (usize, &Instance)| InstanceAddress { instance, node: of.node, port: of.port };
+        self.instances.iter().enumerate().map(address).collect()
+    }
+
+    /// The configuration in force.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// A connection is made to an instance. `addresses`: the peer's and ours, for CLIENT LIST.
+    pub fn connect(
+        &mut self,
+        ctx: &Context<'_>,
+        instance: usize,
+        peer: Peer,
+        addresses: Option<(SocketAddr, SocketAddr)>,
+    ) -> ConnId {
+        self.clients.last_number += 1;
+        let number = self.clients.last_number;
+        self.instances[instance].stats.connections += 1;
+        let client = Client {
+            number,
+            instance,
+            peer,
+            addresses,
+            name: Vec::new(),
+            library: Vec::new(),
+            library_version: Vec::new(),
+            is_resp3: false,
+            is_authenticated: self.config.settings.password.is_empty(),
+            database: 0,
+            reads_replica: false,
+            is_asking: false,
+            no_evict: false,
+            no_touch: false,
+            replies: Replies::On,
+            transaction: None,
+            watched: Vec::new(),
+            is_dirty: false,
+            blocked: None,
+            channels: 0,
+            patterns: 0,
+            shard_channels: 0,
+            connected_at: ctx.now(),
+            used_at: ctx.now(),
+            last_command: "NULL",
+            write_position: 0,
+            is_closing: false,
+        };
+        ConnId { place: self.clients.list.insert(client), number }
+    }
+
+    /// A connection is no more. Does nothing if the core knew.
+    pub fn disconnect(&mut self, conn: ConnId) {
+        if self.clients.get(conn).is_some() {
+            self.forget_client(conn.place);
+        }
+    }
+
+    /// What bounds a connection's next request.
+    pub fn limits(&self, conn: ConnId) -> Limits {
+        let unauthenticated = self.clients.get(conn).is_some_and(|client| !client.is_authenticated);
+        Limits { bulk_length_max: self.config.settings.bulk_length_max, unauthenticated }
+    }
+
+    /// Executes a request; its reply is appended to `out`.
+    ///
+    /// The caller's contract: requests of one connection come one after the other, and after [`Outcome::Parked`] none
+    /// until a delivery resumes the connection. What `out` holds may be sent at once, unless writes were made and
+    /// [`Cluster::log_bytes`] has to be made durable first.
+    #[inline]
+    pub fn apply(&mut self, ctx: &Context<'_>, conn: ConnId, request: &Request<'_>, out: &mut Vec<u8>) -> Outcome {
+        let Some(client) = self.clients.list.get_mut(conn.place).filter(|client| client.number == conn.number) else {
+            return Outcome::Close;
+        };
+        if client.is_closing {
+            return Outcome::Close;
+        }
+        if request.is_empty() {
+            return Outcome::Done;
+        }
+        client.used_at = ctx.now();
+        let start = out.len();
+        let (instance, is_resp3) = (client.instance, client.is_resp3);
+        let answer = self.admit_and_execute(ctx, conn.place, *request, out);
+        let outcome = match answer {
+            Ok(Then::Done) => Outcome::Done,
+            Ok(Then::Close) => Outcome::Close,
+            Ok(Then::Block { keys, timeout_ms }) => {
+                self.park_on_keys(ctx, conn.place, *request, &keys, timeout_ms);
+                Outcome::Parked
+            }
+            Ok(Then::Wait { replicas, position, timeout_ms }) => {
+                self.park_on_replicas(ctx, conn.place, replicas, position, timeout_ms);
+                Outcome::Parked
+            }
+            Err(refusal) => {
+                let mut reply = Reply::new(out, is_resp3);
+                reply.rewind(start);
+                reply.error(&refusal.line());
+                Outcome::Done
+            }
+        };
+        if !self.instances[instance].interest.ready.is_empty() {
+            self.serve_ready(ctx, instance);
+        }
+        self.filter_replies(conn.place, start, out);
+        outcome
+    }
+
+    /// What CLIENT REPLY asked to leave out is taken back.
+    #[inline]
+    fn filter_replies(&mut self, place: usize, start: usize, out: &mut Vec<u8>) {
+        let Some(client) = self.clients.list.get_mut(place) else { return };
+        match client.replies {
+            Replies::On => {}
+            Replies::Off => out.truncate(start),
+            Replies::SkipNext => client.replies = Replies::Skip,
+            Replies::Skip => {
+                out.truncate(start);
+                client.replies = Replies::On;
+            }
+        }
+    }
+
+    /// Bytes for other connections, in order.
+    pub fn take_deliveries(&mut self) -> Vec<Delivery> {
+        std::mem::take(&mut self.deliveries)
+    }
+
+    /// True if other connections have something to receive.
+    pub fn has_deliveries(&self) -> bool {
+        !self.deliveries.is_empty()
+    }
+
+    /// The commands that were executed since the last call, by shard: what the append-only file has to hold before the
+    /// replies go out.
+    pub fn log_bytes(&mut self) -> impl Iterator<Item = (usize, &mut Vec<u8>)> {
+        self.datasets
+            .iter_mut()
+            .filter_map(|(shard, dataset)| dataset.log.as_mut().filter(|log| !log.is_empty()).map(|log| (shard, log)))
+    }
+
+    /// True if a shard has commands for its append-only file.
+    pub fn has_log_bytes(&self) -> bool {
+        self.config.settings.has_log
+            && self.datasets.iter().any(|(_, dataset)| dataset.log.as_ref().is_some_and(|log| !log.is_empty()))
+    }
+
+    pub(crate) fn deliver_to(&mut self, place: usize, bytes: Vec<u8>, resumes: bool, closes: bool) {
+        if let Some(client) = self.clients.list.get_mut(place) {
+            client.is_closing |= closes;
+            let conn = ConnId { place, number: client.number };
+            self.deliveries.push(Delivery { conn, bytes, resumes, closes });
+        }
+    }
+
+    /// The address of an instance that this peer can reach.
+    pub(crate) fn advertised(&self, ctx: &Context<'_>, id: InstanceId, peer: Peer) -> (Ipv4Addr, u16) {
+        let instance = &self.instances[id];
+        let address = ctx.kernel().node(instance.node).map_or(Ipv4Addr::LOCALHOST, |node| match peer {
+            Peer::Host => node.config.address,
+            Peer::Pod { .. } => node.config.pod_side_address,
+        });
+        (address, instance.port)
+    }
+
+    /// True if BGREWRITEAOF was asked for since the last call.
+    pub fn take_rewrite_wanted(&mut self) -> bool {
+        std::mem::take(&mut self.rewrite_wanted)
+    }
+
+    /// `master_replid`: the name of the branch that an instance is on.
+    pub(crate) fn replication_name(&self, id: InstanceId) -> &str {
+        let owner = self.instances[id].dataset.map_or(id, |dataset| self.datasets[dataset].owner);
+        &self.instances[owner].name
+    }
+
+    /// All connections of an instance are gone, as its process is.
+    pub(crate) fn drop_clients(&mut self, id: InstanceId) {
+        for place in self.clients.of(id) {
+            self.forget_client(place);
+        }
+    }
+
+    fn forget_client(&mut self, place: usize) {
+        self.leave_keys(place);
+        self.unwatch(place);
+        self.unsubscribe_all(place);
+        self.clients.list.remove(place);
+    }
+
+    /// Deletes keys whose time has come, where this is a master's task.
+    fn expire_due(&mut self, ctx: &Context<'_>) {
+        if !self.expires_actively {
+            return;
+        }
+        if ctx.now() < self.expired_at + EXPIRE_PERIOD && self.expired_at != Moment::ZERO {
+            return;
+        }
+        let mut is_late = false;
+        let owners: Vec<(usize, InstanceId)> =
+            self.datasets.iter().map(|(index, dataset)| (index, dataset.owner)).collect();
+        for (dataset, owner) in owners {
+            let is_up = self.instances[owner].run == Run::Up && self.instances[owner].dataset == Some(dataset);
+            if is_up && self.is_master(owner) {
+                is_late |= self.expire_some(ctx, owner);
+            }
+        }
+        if is_late || self.next_deadline().is_some_and(|at| at <= ctx.now()) {
+            self.expired_at = ctx.now();
+        }
+    }
+
+    fn next_deadline(&self) -> Option<Moment> {
+        let deadline = |(_, dataset): (usize, &Dataset)| {
+            dataset.databases.iter().filter_map(crate::state::Keyspace::next_deadline).min()
+        };
+        if !self.expires_actively {
+            return None;
+        }
+        let ms = self.datasets.iter().filter_map(deadline).min()?.saturating_sub(self.wall_offset_ms);
+        Some(Moment::from_millis(u64::try_from(ms).unwrap_or(0)))
+    }
+}
+
+impl Core for Cluster {
+    fn on_fault(&mut self, ctx: &Context<'_>, event: &FaultEvent) {
+        self.fault(ctx, event);
+    }
+
+    fn advance(&mut self, ctx: &Context<'_>) {
+        self.wall_offset_ms = ctx.kernel().wall().as_millis() - i64::try_from(ctx.now().as_millis()).unwrap_or(0);
+        self.advance_cluster(ctx);
+        self.time_out_waiters(ctx);
+        self.expire_due(ctx);
+    }
+
+    fn next_wake(&self) -> Option<Moment> {
+        let waiter = self.clients.deadlines.first().map(|(at, _)| *at);
+        let expiry = self.next_deadline().map(|at| at.max(self.expired_at + EXPIRE_PERIOD));
+        [self.next_cluster_wake(), waiter, expiry].into_iter().flatten().min()
+    }
+}

@@ -1,0 +1,216 @@
+//! Whether a command is executed: Redis's checks, in Redis's order.
+
+use std::borrow::Cow;
+
+use atoll_kernel::{Context, DiskHealth};
+
+use super::Cluster;
+use crate::cluster::{Route, decide};
+use crate::config::AppendFsync;
+use crate::error::Refusal;
+use crate::ops::{Answer, Command, Flags, Run, Then, lookup, lookup_subcommand};
+use crate::wire::{Reply, Request};
+
+/// How much of a transaction one client may queue.
+const TRANSACTION_SIZE_MAX: usize = 1 << 30;
+
+impl Cluster {
+    #[inline]
+    pub(super) fn admit_and_execute(
+        &mut self,
+        ctx: &Context<'_>,
+        place: usize,
+        request: Request<'_>,
+        out: &mut Vec<u8>,
+    ) -> Answer {
+        let command = match self.admit(ctx, place, request) {
+            Ok(command) => command,
+            Err(refusal) => {
+                self.refused(place, request);
+                return Err(refusal);
+            }
+        };
+        let client = &mut self.clients.list[place];
+        client.is_asking = false;
+        if client.transaction.is_some() && !command.flags.has(Flags::CONTROLS_MULTI) {
+            return self.queue(place, request, out);
+        }
+        client.last_command = command.name;
+        self.execute(ctx, place, command, request, out, true)
+    }
+
+    /// A command that was refused spoils the transaction that it was meant for.
+    fn refused(&mut self, place: usize, request: Request<'_>) {
+        let client = &mut self.clients.list[place];
+        client.is_asking = false;
+        let Some(transaction) = &mut client.transaction else { return };
+        transaction.is_refused = true;
+        if request.arg(0).eq_ignore_ascii_case(b"exec") {
+            client.transaction = None;
+            self.unwatch(place);
+        }
+    }
+
+    #[inline]
+    fn admit(&mut self, ctx: &Context<'_>, place: usize, request: Request<'_>) -> Result<&'static Command, Refusal> {
+        let command = find(request)?;
+        if !command.accepts(request.len()) {
+            return Err(Refusal::Arity(command.name.to_owned()));
+        }
+        let client = &self.clients.list[place];
+        if !client.is_authenticated && !command.flags.has(Flags::NO_AUTH) {
+            return Err(Refusal::text("NOAUTH Authentication required."));
+        }
+        if client.transaction.is_some() && command.flags.has(Flags::NO_MULTI) {
+            return Err(Refusal::text("ERR Command not allowed inside a transaction"));
+        }
+        if self.config.settings.is_cluster && (!command.keys.is_empty() || command.name == "exec") {
+            self.check_route(ctx, place, command, request)?;
+        }
+        let is_write = command.flags.has(Flags::WRITE);
+        if !ctx.is_healthy() && (is_write || command.name == "ping") {
+            self.check_disk(ctx, place)?;
+        }
+        if is_write {
+            self.check_replication(ctx, place)?;
+        }
+        let client = &self.clients.list[place];
+        if client.subscriptions() > 0 && !client.is_resp3 && !is_allowed_when_subscribed(command.name) {
+            return Err(Refusal::text(format!(
+                "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this \
+                 context",
+                command.name
+            )));
+        }
+        let instance = &self.instances[client.instance];
+        if instance.link.master.is_some() && !instance.link.is_up {
+            let serves = self.config.settings.serves_stale || command.flags.has(Flags::STALE);
+            if !serves {
+                return Err(Refusal::text(
+                    "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
+                ));
+            }
+        }
+        if instance.loading_until.is_some_and(|until| until > ctx.now()) && !command.flags.has(Flags::LOADING) {
+            return Err(Refusal::text("LOADING Redis is loading the dataset in memory"));
+        }
+        Ok(command)
+    }
+
+    #[inline]
+    fn check_route(
+        &self,
+        ctx: &Context<'_>,
+        place: usize,
+        command: &'static Command,
+        request: Request<'_>,
+    ) -> Result<(), Refusal> {
+        let client = &self.clients.list[place];
+        let id = client.instance;
+        let view = &self.instances[id].view;
+        let route = match &client.transaction {
+            Some(transaction) if command.name == "exec" => {
+                let routes = transaction.queue.iter().filter_map(|queued| {
+                    let request = queued.as_request();
+                    let command = find(request).ok().filter(|command| !command.keys.is_empty())?;
+                    Some(decide(view, id, &self.config.settings, command, request, client.reads_replica))
+                });
+                routes.into_iter().find(|route| *route != Route::Here).unwrap_or(Route::Here)
+            }
+            _ if command.name == "exec" => Route::Here,
+            _ => decide(view, id, &self.config.settings, command, request, client.reads_replica),
+        };
+        let address = |to| self.advertised(ctx, to, client.peer);
+        match route.refusal(address) {
+            None => Ok(()),
+            Some(line) => Err(Refusal::Text(line)),
+        }
+    }
+
+    /// A master whose append-only file cannot be written accepts no writes.
+    fn check_disk(&self, ctx: &Context<'_>, place: usize) -> Result<(), Refusal> {
+        let id = self.clients.list[place].instance;
+        if !self.config.settings.has_log || !self.is_master(id) {
+            return Ok(());
+        }
+        let reason: Cow<'static, str> = match ctx.disk(self.instances[id].node) {
+            DiskHealth::Full => "No space left on device".into(),
+            DiskHealth::Failing => "Input/output error".into(),
+            DiskHealth::Ok | DiskHealth::Slow(_) => return Ok(()),
+        };
+        debug_assert_ne!(self.config.settings.append_fsync, AppendFsync::Always, "the process would have ended");
+        Err(Refusal::text(format!("MISCONF Errors writing to the AOF file: {reason}")))
+    }
+
+    fn check_replication(&self, ctx: &Context<'_>, place: usize) -> Result<(), Refusal> {
+        let settings = &self.config.settings;
+        let id = self.clients.list[place].instance;
+        let is_master = !settings.is_cluster || self.is_master(id);
+        if is_master && settings.min_replicas > 0 && self.good_replicas(ctx, id) < settings.min_replicas {
+            return Err(Refusal::text("NOREPLICAS Not enough good replicas to write."));
+        }
+        if !is_master {
+            return Err(Refusal::text("READONLY You can't write against a read only replica."));
+        }
+        Ok(())
+    }
+
+    fn queue(&mut self, place: usize, request: Request<'_>, out: &mut Vec<u8>) -> Answer {
+        let client = &mut self.clients.list[place];
+        if let Some(transaction) = &mut client.transaction {
+            let request = request.to_owned();
+            transaction.size += request.size();
+            if transaction.size > TRANSACTION_SIZE_MAX {
+                return Ok(Then::Close);
+            }
+            transaction.queue.push(request);
+        }
+        Reply::new(out, client.is_resp3).raw(b"+QUEUED\r\n");
+        Ok(Then::Done)
+    }
+}
+
+/// The command that a request names, subcommand included.
+#[inline]
+pub(crate) fn find(request: Request<'_>) -> Result<&'static Command, Refusal> {
+    let Some(command) = lookup(request.arg(0)) else { return Err(unknown(request)) };
+    if !matches!(command.run, Run::Container(_)) || request.len() < 2 {
+        return Ok(command);
+    }
+    lookup_subcommand(command, request.arg(1)).ok_or_else(|| {
+        let name = String::from_utf8_lossy(&request.arg(1)[..request.arg(1).len().min(128)]).into_owned();
+        Refusal::UnknownSubcommand(name, command.name.to_ascii_uppercase())
+    })
+}
+
+/// Redis quotes up to 128 bytes of the name and of the arguments.
+fn unknown(request: Request<'_>) -> Refusal {
+    const QUOTED_MAX: usize = 128;
+    let quote = |bytes: &[u8], limit: usize| String::from_utf8_lossy(&bytes[..bytes.len().min(limit)]).into_owned();
+    let mut arguments = String::new();
+    for argument in request.tail(1) {
+        if arguments.len() >= QUOTED_MAX {
+            break;
+        }
+        arguments.push_str(&format!("'{}' ", quote(argument, QUOTED_MAX - arguments.len())));
+    }
+    Refusal::text(format!(
+        "ERR unknown command '{}', with args beginning with: {arguments}",
+        quote(request.arg(0), QUOTED_MAX)
+    ))
+}
+
+fn is_allowed_when_subscribed(name: &str) -> bool {
+    matches!(
+        name,
+        "ping"
+            | "subscribe"
+            | "ssubscribe"
+            | "unsubscribe"
+            | "sunsubscribe"
+            | "psubscribe"
+            | "punsubscribe"
+            | "quit"
+            | "reset"
+    )
+}

@@ -1,0 +1,203 @@
+//! How a command is executed, and what its writes set in motion.
+
+use atoll_kernel::{Context, Entry, Kind};
+
+use super::Cluster;
+use crate::cluster::{InstanceId, WRITE_ACKNOWLEDGED};
+use crate::error::Refusal;
+use crate::ops::{Answer, Call, Command, Effect, Flags, Run, Session};
+use crate::state::{Blob, Db};
+use crate::wire::{Reply, Request};
+
+/// What the execution of a command on keys left behind.
+struct Aftermath {
+    dirty: u64,
+    effect: Effect,
+    follower: Option<usize>,
+    stale: Vec<(Blob, u64)>,
+}
+
+impl Cluster {
+    #[inline]
+    pub(crate) fn execute(
+        &mut self,
+        ctx: &Context<'_>,
+        place: usize,
+        command: &'static Command,
+        request: Request<'_>,
+        out: &mut Vec<u8>,
+        may_block: bool,
+    ) -> Answer {
+        let client = &self.clients.list[place];
+        let (id, is_resp3) = (client.instance, client.is_resp3);
+        self.instances[id].stats.commands += 1;
+        match command.run {
+            Run::Keys(run) => self.execute_on_keys(ctx, place, (command, run), request, out, may_block),
+            Run::Server(run) => {
+                let out = Reply::new(out, is_resp3);
+                run(&mut Session { cluster: self, ctx, client: place, id, request, out })
+            }
+            Run::Container(_) => Err(Refusal::Arity(command.name.to_owned())),
+        }
+    }
+
+    #[inline]
+    fn execute_on_keys(
+        &mut self,
+        ctx: &Context<'_>,
+        place: usize,
+        (command, run): (&'static Command, fn(&mut Call<'_>) -> Answer),
+        request: Request<'_>,
+        out: &mut Vec<u8>,
+        may_block: bool,
+    ) -> Answer {
+        let (id, is_resp3) = (self.clients.list[place].instance, self.clients.list[place].is_resp3);
+        if ctx.kernel().is_armed() && command.flags.has(Flags::WRITE) {
+            // A trigger may go off between the acknowledgement and the replication.
+            self.wake_bus(ctx);
+        }
+        let Some((db, random)) = self.db(ctx, id, Some(place)) else {
+            return Err(Refusal::text("LOADING Redis is loading the dataset in memory"));
+        };
+        let mut call = Call { request, db, out: Reply::new(out, is_resp3), random, may_block, effect: Effect::AsSent };
+        let answer = run(&mut call);
+        let Call { db, effect, .. } = call;
+        let Db { dirty, hits, misses, expired, follower, stale, .. } = db;
+        let stats = &mut self.instances[id].stats;
+        stats.hits += hits;
+        stats.misses += misses;
+        stats.expired += expired;
+        if dirty > 0 || !stale.is_empty() {
+            let aftermath = Aftermath { dirty, effect, follower, stale };
+            self.after_keys(ctx, place, id, (command, request), aftermath);
+        }
+        answer
+    }
+
+    /// What an instance sees of its data, for a client or for itself.
+    #[inline]
+    pub(crate) fn db(
+        &mut self,
+        ctx: &Context<'_>,
+        id: InstanceId,
+        place: Option<usize>,
+    ) -> Option<(Db<'_>, &mut atoll_kernel::Stream)> {
+        let deletes_expired = !self.config.settings.is_cluster || self.is_master(id);
+        let client = place.and_then(|place| self.clients.list.get(place));
+        let instance = &mut self.instances[id];
+        let dataset = self.datasets.get_mut(instance.dataset?)?;
+        let follower = if dataset.owner == id || dataset.is_lockstep { None } else { dataset.follower(id) };
+        let db = Db {
+            dataset,
+            index: client.map_or(0, |client| client.database),
+            follower,
+            interest: &mut instance.interest,
+            thresholds: self.config.settings.thresholds,
+            now_ms: ctx.wall(instance.node).as_millis(),
+            deletes_expired,
+            touches: client.is_none_or(|client| !client.no_touch),
+            dirty: 0,
+            hits: 0,
+            misses: 0,
+            expired: 0,
+            stale: Vec::new(),
+        };
+        Some((db, &mut self.random))
+    }
+
+    /// Replication, the append-only file, watchers, and the ledger.
+    #[inline]
+    fn after_keys(
+        &mut self,
+        ctx: &Context<'_>,
+        place: usize,
+        id: InstanceId,
+        (command, request): (&'static Command, Request<'_>),
+        aftermath: Aftermath,
+    ) {
+        for (key, missing) in &aftermath.stale {
+            self.record_stale(ctx, id, key, *missing);
+        }
+        if !self.instances[id].interest.touched.is_empty() {
+            for touched in std::mem::take(&mut self.instances[id].interest.touched) {
+                if let Some(client) = self.clients.list.get_mut(touched) {
+                    client.is_dirty = true;
+                }
+            }
+        }
+        if aftermath.dirty == 0 || !command.flags.has(Flags::WRITE) {
+            return;
+        }
+        let Some(dataset) = self.instances[id].dataset.and_then(|dataset| self.datasets.get_mut(dataset)) else {
+            return;
+        };
+        match (aftermath.follower, &aftermath.effect) {
+            (None, Effect::AsSent) => {
+                dataset.count(request.encoded_length());
+                dataset.log_command(self.clients.list[place].database, request);
+            }
+            (None, Effect::Instead(requests)) => {
+                for request in requests {
+                    let request = request.as_request();
+                    dataset.count(request.encoded_length());
+                    dataset.log_command(self.clients.list[place].database, request);
+                }
+            }
+            (Some(follower), _) => dataset.followers[follower].position += request.encoded_length(),
+        }
+        self.clients.list[place].write_position = dataset.position(id);
+        if !dataset.is_lockstep {
+            ctx.reached(WRITE_ACKNOWLEDGED, self.instances[id].node);
+            self.replicate(ctx, id);
+        }
+    }
+
+    /// A client was answered with something older than what was acknowledged.
+    fn record_stale(&self, ctx: &Context<'_>, id: InstanceId, key: &[u8], missing: u64) {
+        let node = self.instances[id].node;
+        let is_master = self.is_master(id);
+        let (cause, allowed_by) = if is_master {
+            (format!("node {node} was deposed and does not know it yet"), "cluster-node-timeout".to_owned())
+        } else {
+            (format!("node {node} is a replica that lags by {missing} writes to this key"), "READONLY".to_owned())
+        };
+        ctx.record(Entry {
+            at: ctx.now(),
+            kind: Kind::StaleRead,
+            part: "redis",
+            subject: String::from_utf8_lossy(key).into_owned(),
+            count: missing,
+            node: Some(node),
+            cause,
+            allowed_by,
+        });
+    }
+
+    /// Deletes some keys that have expired. True if there may be more.
+    pub(super) fn expire_some(&mut self, ctx: &Context<'_>, id: InstanceId) -> bool {
+        let mut touched = Vec::new();
+        let mut count = 0;
+        let Some((mut db, _)) = self.db(ctx, id, None) else { return false };
+        for index in 0..db.dataset.databases.len() {
+            db.index = index;
+            while count < super::EXPIRE_BATCH
+                && let Some(key) = db.dataset.databases[index].pop_expired(db.now_ms)
+            {
+                db.expire(&key);
+                count += 1;
+            }
+        }
+        touched.append(&mut db.interest.touched);
+        let is_lockstep = db.dataset.is_lockstep;
+        self.instances[id].stats.expired += count as u64;
+        for client in touched {
+            if let Some(client) = self.clients.list.get_mut(client) {
+                client.is_dirty = true;
+            }
+        }
+        if count > 0 && !is_lockstep {
+            self.replicate(ctx, id);
+        }
+        count >= super::EXPIRE_BATCH
+    }
+}

@@ -1,0 +1,220 @@
+//! Clients that wait: for a key, or for replicas.
+
+use std::time::Duration;
+
+use atoll_kernel::{Context, Moment};
+
+use super::Cluster;
+use crate::clients::BlockedOn;
+use crate::cluster::InstanceId;
+use crate::ops::Then;
+use crate::state::Blob;
+use crate::wire::{Reply, Request};
+
+const SENT_AWAY: &str = "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)";
+
+fn deadline(ctx: &Context<'_>, timeout_ms: u64) -> Option<Moment> {
+    (timeout_ms > 0).then(|| ctx.now() + Duration::from_millis(timeout_ms))
+}
+
+impl Cluster {
+    pub(super) fn park_on_keys(
+        &mut self,
+        ctx: &Context<'_>,
+        place: usize,
+        request: Request<'_>,
+        keys: &[Vec<u8>],
+        timeout_ms: u64,
+    ) {
+        let client = &self.clients.list[place];
+        let (id, database) = (client.instance, client.database);
+        let mut names: Vec<(usize, Blob)> = Vec::new();
+        for key in keys {
+            let name = (database, Blob::from_slice(key));
+            if !names.contains(&name) {
+                self.instances[id].interest.awaited.entry(name.clone()).or_default().push(place);
+                names.push(name);
+            }
+        }
+        let on = BlockedOn::Keys { keys: names, request: request.to_owned() };
+        self.clients.block(place, on, deadline(ctx, timeout_ms));
+    }
+
+    pub(super) fn park_on_replicas(
+        &mut self,
+        ctx: &Context<'_>,
+        place: usize,
+        wanted: usize,
+        position: u64,
+        timeout_ms: u64,
+    ) {
+        self.clients.block(place, BlockedOn::Replicas { wanted, position }, deadline(ctx, timeout_ms));
+    }
+
+    /// Takes a client off the keys that it waits for, and ends its wait. The request, if it waited for keys.
+    pub(crate) fn leave_keys(&mut self, place: usize) -> Option<BlockedOn> {
+        let on = self.clients.unblock(place)?;
+        if let BlockedOn::Keys { keys, .. } = &on {
+            let id = self.clients.list[place].instance;
+            let awaited = &mut self.instances[id].interest.awaited;
+            for key in keys {
+                if let Some(waiters) = awaited.get_mut(key) {
+                    waiters.retain(|waiter| *waiter != place);
+                    if waiters.is_empty() {
+                        awaited.remove(key);
+                    }
+                }
+            }
+        }
+        Some(on)
+    }
+
+    /// Keys have changed for which clients wait: the one that waits longest tries first.
+    pub(crate) fn serve_ready(&mut self, ctx: &Context<'_>, id: InstanceId) {
+        while !self.instances[id].interest.ready.is_empty() {
+            let name = self.instances[id].interest.ready.remove(0);
+            let waiters = self.instances[id].interest.awaited.get(&name).cloned().unwrap_or_default();
+            for place in waiters {
+                self.try_again(ctx, place);
+            }
+        }
+    }
+
+    /// Executes a waiting client's request once more. It goes on waiting if there is still nothing for it.
+    fn try_again(&mut self, ctx: &Context<'_>, place: usize) {
+        let Some(client) = self.clients.list.get_mut(place) else { return };
+        let is_resp3 = client.is_resp3;
+        let Some(blocked) = client.blocked.as_mut() else { return };
+        let BlockedOn::Keys { request, .. } = &mut blocked.on else { return };
+        let request = std::mem::take(request);
+        let mut out = Vec::new();
+        let answer = match super::admit::find(request.as_request()) {
+            Ok(command) => self.execute(ctx, place, command, request.as_request(), &mut out, true),
+            Err(refusal) => Err(refusal),
+        };
+        match answer {
+            Ok(Then::Block { .. }) => {
+                let blocked = self.clients.list.get_mut(place).and_then(|client| client.blocked.as_mut());
+                if let Some(BlockedOn::Keys { request: place, .. }) = blocked.map(|blocked| &mut blocked.on) {
+                    *place = request;
+                }
+                return;
+            }
+            Ok(_) => {}
+            Err(refusal) => {
+                out.clear();
+                Reply::new(&mut out, is_resp3).error(&refusal.line());
+            }
+        }
+        self.leave_keys(place);
+        self.deliver_to(place, out, true, false);
+    }
+
+    /// Replicas have acknowledged more: those who waited for that are answered.
+    pub(crate) fn wake_waiters(&mut self, _ctx: &Context<'_>, id: InstanceId) {
+        if self.clients.waiting == 0 {
+            return;
+        }
+        for place in self.clients.of(id) {
+            let blocked = self.clients.list[place].blocked.as_ref();
+            let Some(BlockedOn::Replicas { wanted, position }) = blocked.map(|blocked| &blocked.on) else { continue };
+            let count = self.replicas_at(id, *position);
+            if count >= *wanted {
+                self.answer_wait(place, count);
+            }
+        }
+    }
+
+    fn answer_wait(&mut self, place: usize, count: usize) {
+        self.clients.unblock(place);
+        let mut out = Vec::new();
+        Reply::new(&mut out, false).count(count);
+        self.deliver_to(place, out, true, false);
+    }
+
+    /// Those whose patience has ended get nothing, or the number of replicas so far.
+    pub(super) fn time_out_waiters(&mut self, ctx: &Context<'_>) {
+        while let Some((_, place)) = self.clients.deadlines.first().copied().filter(|(at, _)| *at <= ctx.now()) {
+            self.give_up(place);
+        }
+    }
+
+    /// Answers a waiting client with nothing, or with the number of replicas so far.
+    fn give_up(&mut self, place: usize) {
+        let (id, is_resp3) = (self.clients.list[place].instance, self.clients.list[place].is_resp3);
+        let mut out = Vec::new();
+        let mut reply = Reply::new(&mut out, is_resp3);
+        match self.leave_keys(place) {
+            Some(BlockedOn::Replicas { position, .. }) => reply.count(self.replicas_at(id, position)),
+            Some(BlockedOn::Keys { request, .. }) => {
+                let name = request.as_request().arg(0).to_ascii_lowercase();
+                if matches!(name.as_slice(), b"blmove" | b"brpoplpush") { reply.null() } else { reply.null_array() }
+            }
+            None => return,
+        }
+        self.deliver_to(place, out, true, false);
+    }
+
+    /// CLIENT UNBLOCK: ends a wait as if its time were over, or with an error.
+    pub(crate) fn end_wait(&mut self, place: usize, with_error: bool) {
+        if with_error {
+            self.leave_keys(place);
+            let mut out = Vec::new();
+            Reply::new(&mut out, false).error("UNBLOCKED client unblocked via CLIENT UNBLOCK");
+            self.deliver_to(place, out, true, false);
+        } else {
+            self.give_up(place);
+        }
+    }
+
+    /// A master has become a replica: whoever waits for its keys is sent away.
+    pub(crate) fn send_blocked_away(&mut self, id: InstanceId) {
+        self.end_key_waits(id, SENT_AWAY, true);
+    }
+
+    /// The cluster is down as this instance sees it: those who wait for keys are told.
+    pub(crate) fn tell_blocked_of_failure(&mut self, id: InstanceId) {
+        self.end_key_waits(id, "CLUSTERDOWN The cluster is down", false);
+    }
+
+    fn end_key_waits(&mut self, id: InstanceId, line: &str, closes: bool) {
+        if self.clients.blocked == 0 {
+            return;
+        }
+        for place in self.clients.of(id) {
+            if self.clients.list[place].blocked.is_none() {
+                continue;
+            }
+            self.leave_keys(place);
+            let mut out = Vec::new();
+            Reply::new(&mut out, false).error(line);
+            self.deliver_to(place, out, true, closes);
+        }
+    }
+
+    /// True if a key that a client WATCHes has expired without anybody having looked at it.
+    pub(crate) fn watched_key_expired(&mut self, ctx: &Context<'_>, place: usize) -> bool {
+        let id = self.clients.list[place].instance;
+        let watched = self.clients.list[place].watched.clone();
+        let Some((db, _)) = self.db(ctx, id, None) else { return false };
+        watched.iter().any(|(database, key)| {
+            db.dataset.databases[*database].get(key).is_some_and(|entry| entry.is_expired(db.now_ms))
+        })
+    }
+
+    /// Forgets what a client WATCHes.
+    pub(crate) fn unwatch(&mut self, place: usize) {
+        let client = &mut self.clients.list[place];
+        client.is_dirty = false;
+        let id = client.instance;
+        for name in std::mem::take(&mut client.watched) {
+            let watched = &mut self.instances[id].interest.watched;
+            if let Some(clients) = watched.get_mut(&name) {
+                clients.retain(|other| *other != place);
+                if clients.is_empty() {
+                    watched.remove(&name);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! The dispatch table: a line per command, and what every command is called with.
+//!
+//! `ops/<family>.rs` has the commands themselves. A command that works on keys sees one [`Db`] and nothing else; a
+//! command of the server sees the whole [`Cluster`].
+
+mod blocking;
+mod client;
+mod cluster;
+mod command;
+mod config;
+mod connection;
+mod glob;
+mod hashes;
+mod info;
+mod introspection;
+mod keys;
+mod lists;
+mod pubsub;
+mod scan;
+mod server;
+mod sets;
+mod sorted_sets;
+mod strings;
+mod table;
+#[cfg(test)]
+mod tests;
+mod transactions;
+mod zrange;
+
+use std::sync::OnceLock;
+
+use atoll_kernel::{Context, Stream};
+
+pub(crate) use command::{Command, Flags, KeySpec, Run};
+pub(crate) use glob::glob_matches;
+pub(crate) use table::COMMANDS;
+
+use crate::cluster::InstanceId;
+use crate::core::Cluster;
+use crate::error::Refusal;
+use crate::state::{Db, parse_float, parse_integer};
+use crate::wire::{OwnedRequest, Reply, Request};
+
+/// What a command came to.
+pub(crate) type Answer = Result<Then, Refusal>;
+
+/// What follows a command that was not refused.
+#[derive(Debug)]
+pub(crate) enum Then {
+    /// Nothing: its reply is written.
+    Done,
+    /// It waits: for one of these keys, until a deadline given in milliseconds from now (0: for ever).
+    Block { keys: Vec<Vec<u8>>, timeout_ms: u64 },
+    /// It waits for replicas.
+    Wait { replicas: usize, position: u64, timeout_ms: u64 },
+    /// The connection is to be closed once the reply is out.
+    Close,
+}
+
+/// What a write command passes on to replicas and to the append-only file.
+#[derive(Debug, Default)]
+pub(crate) enum Effect {
+    /// The command as it was sent.
+    #[default]
+    AsSent,
+    /// Other commands, whose outcome does not depend on chance or time.
+    Instead(Vec<OwnedRequest>),
+}
+
+/// A command on keys.
+pub(crate) struct Call<'a> {
+    pub(crate) request: Request<'a>,
+    pub(crate) db: Db<'a>,
+    pub(crate) out: Reply<'a>,
+    pub(crate) random: &'a mut Stream,
+    /// False inside MULTI, where a command that would wait gives up at once.
+    pub(crate) may_block: bool,
+    pub(crate) effect: Effect,
+}
+
+impl<'a> Call<'a> {
+    /// Argument `index`.
+    #[inline]
+    pub(crate) fn arg(&self, index: usize) -> &'a [u8] {
+        self.request.arg(index)
+    }
+
+    /// Argument `index` as an integer.
+    pub(crate) fn integer(&self, index: usize) -> Result<i64, Refusal> {
+        parse_integer(self.arg(index)).ok_or(Refusal::NotInteger)
+    }
+
+    /// Argument `index` as a floating-point number.
+    pub(crate) fn float(&self, index: usize) -> Result<f64, Refusal> {
+        parse_float(self.arg(index)).ok_or(Refusal::NotFloat)
+    }
+
+    /// Passes this on instead of the command itself.
+    pub(crate) fn instead<'b>(&mut self, arguments: impl IntoIterator<Item = &'b [u8]>) {
+        let request = OwnedRequest::new(arguments);
+        match &mut self.effect {
+            Effect::AsSent => self.effect = Effect::Instead(vec![request]),
+            Effect::Instead(requests) => requests.push(request),
+        }
+    }
+}
+
+/// A command of the server.
+pub(crate) struct Session<'a> {
+    pub(crate) cluster: &'a mut Cluster,
+    pub(crate) ctx: &'a Context<'a>,
+    /// The connection's place among the clients.
+    pub(crate) client: usize,
+    /// The instance that it is connected to.
+    pub(crate) id: InstanceId,
+    pub(crate) request: Request<'a>,
+    pub(crate) out: Reply<'a>,
+}
+
+impl<'a> Session<'a> {
+    /// Argument `index`.
+    pub(crate) fn arg(&self, index: usize) -> &'a [u8] {
+        self.request.arg(index)
+    }
+
+    /// Argument `index` as an integer.
+    pub(crate) fn integer(&self, index: usize) -> Result<i64, Refusal> {
+        parse_integer(self.arg(index)).ok_or(Refusal::NotInteger)
+    }
+}
+
+/// The command of this name, in any case.
+#[inline]
+pub(crate) fn lookup(name: &[u8]) -> Option<&'static Command> {
+    static INDEX: OnceLock<Index> = OnceLock::new();
+    INDEX.get_or_init(Index::new).get(name)
+}
+
+/// The subcommand of a container that a request names.
+pub(crate) fn lookup_subcommand(container: &Command, name: &[u8]) -> Option<&'static Command> {
+    let prefix = container.name.len() + 1;
+    let is_it = |command: &&Command| command.name.as_bytes()[prefix..].eq_ignore_ascii_case(name);
+    container.subcommands().iter().find(is_it)
+}
+
+/// True if an argument is this word, in any case.
+#[inline]
+pub(crate) fn is(argument: &[u8], word: &str) -> bool {
+    argument.eq_ignore_ascii_case(word.as_bytes())
+}
+
+/// Commands by the hash of their names: open addressing over a table that is at most a quarter full.
+struct Index {
+    slots: Vec<u16>,
+}
+
+const VACANT: u16 = u16::MAX;
+
+impl Index {
+    fn new() -> Index {
+        let mut index = Index { slots: vec![VACANT; (COMMANDS.len() * 4).next_power_of_two()] };
+        for (number, command) in COMMANDS.iter().enumerate() {
+            let mut slot = index.first_slot(command.name.as_bytes());
+            while index.slots[slot] != VACANT {
+                slot = (slot + 1) & (index.slots.len() - 1);
+            }
+            index.slots[slot] = number as u16;
+        }
+        index
+    }
+
+    #[inline]
+    fn get(&self, name: &[u8]) -> Option<&'static Command> {
+        let mut slot = self.first_slot(name);
+        loop {
+            let command = COMMANDS.get(usize::from(self.slots[slot]))?;
+            if command.name.as_bytes().eq_ignore_ascii_case(name) {
+                return Some(command);
+            }
+            slot = (slot + 1) & (self.slots.len() - 1);
+        }
+    }
+
+    /// FNV-1a over the lower-case letters.
+    #[inline]
+    fn first_slot(&self, name: &[u8]) -> usize {
+        let fold = |hash: u32, byte: &u8| (hash ^ u32::from(byte | 0x20)).wrapping_mul(0x0100_0193);
+        let hash = name.iter().take(24).fold(0x811c_9dc5, fold);
+        (hash ^ hash >> 15) as usize & (self.slots.len() - 1)
+    }
+}

@@ -1,0 +1,287 @@
+//! CLIENT: <https://redis.io/docs/latest/commands/?name=client>.
+
+use super::connection::{NAME, check_name};
+use super::{Answer, Session, Then, is};
+use crate::clients::{Client, Replies};
+use crate::error::Refusal;
+use crate::state::parse_integer;
+
+pub(super) fn id(session: &mut Session<'_>) -> Answer {
+    let number = session.cluster.clients.list[session.client].number;
+    session.out.integer(i64::try_from(number).unwrap_or(i64::MAX));
+    Ok(Then::Done)
+}
+
+pub(super) fn getname(session: &mut Session<'_>) -> Answer {
+    let name = &session.cluster.clients.list[session.client].name;
+    session.out.bulk_or_null(Some(name.as_slice()).filter(|name| !name.is_empty()));
+    Ok(Then::Done)
+}
+
+pub(super) fn setname(session: &mut Session<'_>) -> Answer {
+    check_name(session.arg(2), NAME)?;
+    session.cluster.clients.list[session.client].name = session.arg(2).to_vec();
+    session.out.ok();
+    Ok(Then::Done)
+}
+
+pub(super) fn setinfo(session: &mut Session<'_>) -> Answer {
+    let (option, value) = (session.arg(2), session.arg(3));
+    let client = &mut session.cluster.clients.list[session.client];
+    if is(option, "LIB-NAME") {
+        check_name(value, "ERR lib-name cannot contain spaces, newlines or special characters.")?;
+        client.library = value.to_vec();
+    } else if is(option, "LIB-VER") {
+        check_name(value, "ERR lib-ver cannot contain spaces, newlines or special characters.")?;
+        client.library_version = value.to_vec();
+    } else {
+        let option = String::from_utf8_lossy(option);
+        return Err(Refusal::text(format!("ERR Unrecognized option '{option}'")));
+    }
+    session.out.ok();
+    Ok(Then::Done)
+}
+
+/// One line of CLIENT LIST.
+fn describe(session: &Session<'_>, client: &Client) -> String {
+    let now = session.ctx.now();
+    let (address, local) = match client.addresses {
+        Some((address, local)) => (address.to_string(), local.to_string()),
+        None => (String::new(), String::new()),
+    };
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    format!(
+        "id={} addr={address} laddr={local} fd={} name={} age={} idle={} flags={} db={} sub={} psub={} ssub={} multi={} \
+         qbuf=0 qbuf-free=0 argv-mem=0 multi-mem={} rbs=0 rbp=0 obl=0 oll=0 omem=0 tot-mem=0 events=r cmd={} user=default \
+         redir=-1 resp={} lib-name={} lib-ver={}\n",
+        client.number,
+        client.number + 7,
+        text(&client.name),
+        now.since(client.connected_at).as_secs(),
+        now.since(client.used_at).as_secs(),
+        client.flags(),
+        client.database,
+        client.channels,
+        client.patterns,
+        client.shard_channels,
+        client.transaction.as_ref().map_or(-1, |queued| queued.queue.len() as i64),
+        client.transaction.as_ref().map_or(0, |queued| queued.size),
+        client.last_command,
+        if client.is_resp3 { 3 } else { 2 },
+        text(&client.library),
+        text(&client.library_version),
+    )
+}
+
+pub(super) fn info(session: &mut Session<'_>) -> Answer {
+    let line = describe(session, &session.cluster.clients.list[session.client]);
+    session.out.verbatim(&line);
+    Ok(Then::Done)
+}
+
+/// What CLIENT LIST and CLIENT KILL select by.
+#[derive(Default)]
+struct Selection {
+    numbers: Option<Vec<u64>>,
+    address: Option<Vec<u8>>,
+    local: Option<Vec<u8>>,
+    kind: Option<Vec<u8>>,
+    user: Option<Vec<u8>>,
+    skips_self: bool,
+}
+
+const KINDS: [&str; 5] = ["normal", "master", "replica", "slave", "pubsub"];
+
+fn check_kind(kind: &[u8]) -> Result<(), Refusal> {
+    if KINDS.iter().any(|known| is(kind, known)) {
+        return Ok(());
+    }
+    let kind = String::from_utf8_lossy(kind);
+    Err(Refusal::text(format!("ERR Unknown client type '{kind}'")))
+}
+
+impl Selection {
+    fn matches(&self, session: &Session<'_>, client: &Client) -> bool {
+        let addresses = client.addresses.map(|(peer, local)| (peer.to_string(), local.to_string())).unwrap_or_default();
+        let kind: &str = if client.subscriptions() > 0 { "pubsub" } else { "normal" };
+        let own = session.cluster.clients.list[session.client].number;
+        self.numbers.as_ref().is_none_or(|numbers| numbers.contains(&client.number))
+            && self.address.as_ref().is_none_or(|address| address == addresses.0.as_bytes())
+            && self.local.as_ref().is_none_or(|local| local == addresses.1.as_bytes())
+            && self.kind.as_ref().is_none_or(|wanted| is(wanted, kind))
+            && self.user.as_ref().is_none_or(|user| user == b"default")
+            && !(self.skips_self && client.number == own)
+    }
+}
+
+pub(super) fn list(session: &mut Session<'_>) -> Answer {
+    let mut selection = Selection::default();
+    match session.request.get(2) {
+        None => {}
+        Some(word) if is(word, "TYPE") && session.request.len() == 4 => {
+            check_kind(session.arg(3))?;
+            selection.kind = Some(session.arg(3).to_vec());
+        }
+        Some(word) if is(word, "ID") && session.request.len() > 3 => {
+            let number = |text| parse_integer(text).and_then(|number| u64::try_from(number).ok());
+            let numbers: Option<Vec<u64>> = session.request.tail(3).map(number).collect();
+            selection.numbers = Some(numbers.ok_or(Refusal::text("ERR Invalid client ID"))?);
+        }
+        Some(_) => return Err(Refusal::Syntax),
+    }
+    let places = session.cluster.clients.of(session.id);
+    let clients = places.into_iter().map(|place| &session.cluster.clients.list[place]);
+    let lines: String =
+        clients.filter(|client| selection.matches(session, client)).map(|client| describe(session, client)).collect();
+    session.out.verbatim(&lines);
+    Ok(Then::Done)
+}
+
+fn kill_selection(session: &Session<'_>) -> Result<Selection, Refusal> {
+    let mut selection = Selection { skips_self: true, ..Selection::default() };
+    let mut index = 2;
+    while let Some(word) = session.request.get(index) {
+        let Some(argument) = session.request.get(index + 1) else { return Err(Refusal::Syntax) };
+        match word {
+            _ if is(word, "ID") => {
+                let number = parse_integer(argument).filter(|number| *number > 0);
+                let number = number.ok_or(Refusal::text("ERR client-id should be greater than 0"))?;
+                selection.numbers = Some(vec![number.unsigned_abs()]);
+            }
+            _ if is(word, "TYPE") => {
+                check_kind(argument)?;
+                selection.kind = Some(argument.to_vec());
+            }
+            _ if is(word, "ADDR") => selection.address = Some(argument.to_vec()),
+            _ if is(word, "LADDR") => selection.local = Some(argument.to_vec()),
+            _ if is(word, "USER") => {
+                if argument != b"default" {
+                    let user = String::from_utf8_lossy(argument);
+                    return Err(Refusal::text(format!("ERR No such user '{user}'")));
+                }
+                selection.user = Some(argument.to_vec());
+            }
+            _ if is(word, "SKIPME") && is(argument, "YES") => selection.skips_self = true,
+            _ if is(word, "SKIPME") && is(argument, "NO") => selection.skips_self = false,
+            _ => return Err(Refusal::Syntax),
+        }
+        index += 2;
+    }
+    Ok(selection)
+}
+
+pub(super) fn kill(session: &mut Session<'_>) -> Answer {
+    let is_old_style = session.request.len() == 3;
+    let selection = if is_old_style {
+        Selection { address: Some(session.arg(2).to_vec()), ..Selection::default() }
+    } else {
+        kill_selection(session)?
+    };
+    let all = session.cluster.clients.of(session.id);
+    let doomed: Vec<usize> =
+        all.into_iter().filter(|place| selection.matches(session, &session.cluster.clients.list[*place])).collect();
+    let mut closes_own = false;
+    for place in &doomed {
+        if *place == session.client {
+            closes_own = true;
+        } else {
+            session.cluster.leave_keys(*place);
+            session.cluster.deliver_to(*place, Vec::new(), false, true);
+        }
+    }
+    match (is_old_style, doomed.len()) {
+        (true, 0) => return Err(Refusal::text("ERR No such client")),
+        (true, _) => session.out.ok(),
+        (false, count) => session.out.count(count),
+    }
+    Ok(if closes_own { Then::Close } else { Then::Done })
+}
+
+fn switch(session: &Session<'_>) -> Result<bool, Refusal> {
+    match session.arg(2) {
+        word if is(word, "ON") => Ok(true),
+        word if is(word, "OFF") => Ok(false),
+        _ => Err(Refusal::Syntax),
+    }
+}
+
+pub(super) fn no_evict(session: &mut Session<'_>) -> Answer {
+    session.cluster.clients.list[session.client].no_evict = switch(session)?;
+    session.out.ok();
+    Ok(Then::Done)
+}
+
+pub(super) fn no_touch(session: &mut Session<'_>) -> Answer {
+    session.cluster.clients.list[session.client].no_touch = switch(session)?;
+    session.out.ok();
+    Ok(Then::Done)
+}
+
+pub(super) fn reply(session: &mut Session<'_>) -> Answer {
+    let replies = match session.arg(2) {
+        word if is(word, "ON") => Replies::On,
+        word if is(word, "OFF") => Replies::Off,
+        word if is(word, "SKIP") => Replies::SkipNext,
+        _ => return Err(Refusal::Syntax),
+    };
+    let client = &mut session.cluster.clients.list[session.client];
+    if replies == Replies::SkipNext && client.replies == Replies::Off {
+        return Ok(Then::Done);
+    }
+    client.replies = replies;
+    if replies == Replies::On {
+        session.out.ok();
+    }
+    Ok(Then::Done)
+}
+
+pub(super) fn unblock(session: &mut Session<'_>) -> Answer {
+    let number = session.integer(2)?;
+    let with_error = match session.request.get(3) {
+        None => false,
+        Some(word) if is(word, "TIMEOUT") => false,
+        Some(word) if is(word, "ERROR") => true,
+        Some(_) => return Err(Refusal::text("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR")),
+    };
+    let places = session.cluster.clients.of(session.id);
+    let found = places.into_iter().find(|place| {
+        let client = &session.cluster.clients.list[*place];
+        i64::try_from(client.number) == Ok(number) && client.blocked.is_some()
+    });
+    if let Some(place) = found {
+        session.cluster.end_wait(place, with_error);
+    }
+    session.out.flag(found.is_some());
+    Ok(Then::Done)
+}
+
+pub(super) fn help(session: &mut Session<'_>) -> Answer {
+    session.out.strings(&[
+        "CLIENT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+        "GETNAME",
+        "    Return the name of the current connection.",
+        "ID",
+        "    Return the ID of the current connection.",
+        "INFO",
+        "    Return information about the current client connection.",
+        "KILL <option> ...",
+        "    Kill connections.",
+        "LIST [options ...]",
+        "    Return information about client connections.",
+        "NO-EVICT (ON|OFF)",
+        "    Protect current client connection from eviction.",
+        "NO-TOUCH (ON|OFF)",
+        "    Will not touch LRU/LFU stats when this mode is on.",
+        "REPLY (ON|OFF|SKIP)",
+        "    Control the replies sent to the current connection.",
+        "SETINFO <option> <value>",
+        "    Set client meta attr.",
+        "SETNAME <name>",
+        "    Assign the name <name> to the current connection.",
+        "UNBLOCK <clientid> [TIMEOUT|ERROR]",
+        "    Unblock the specified blocked client.",
+        "HELP",
+        "    Print this help.",
+    ]);
+    Ok(Then::Done)
+}

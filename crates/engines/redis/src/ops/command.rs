@@ -1,0 +1,261 @@
+//! What the dispatch table says about a command.
+
+use super::{Answer, Call, Session};
+use crate::wire::Request;
+
+/// One line of the dispatch table.
+#[derive(Clone, Copy)]
+pub(crate) struct Command {
+    /// Its name in lower case; `container|subcommand` for a subcommand.
+    pub(crate) name: &'static str,
+    /// The number of arguments, its name included; negative: at least so many.
+    pub(crate) arity: i32,
+    pub(crate) flags: Flags,
+    pub(crate) keys: &'static [KeySpec],
+    pub(crate) group: Group,
+    /// The release that brought it.
+    pub(crate) since: &'static str,
+    pub(crate) run: Run,
+}
+
+/// How a command is executed.
+#[derive(Clone, Copy)]
+pub(crate) enum Run {
+    /// On keys: it sees one database and nothing else, so that scripts and replicas can run it as well.
+    Keys(fn(&mut Call<'_>) -> Answer),
+    /// On the server: it sees the whole cluster and its own connection.
+    Server(fn(&mut Session<'_>) -> Answer),
+    /// A container of subcommands.
+    Container(&'static [Command]),
+}
+
+/// A set of command flags, as COMMAND INFO names them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Flags(pub(crate) u32);
+
+impl Flags {
+    pub(crate) const NONE: Flags = Flags(0);
+    pub(crate) const WRITE: Flags = Flags(1);
+    pub(crate) const READONLY: Flags = Flags(1 << 1);
+    pub(crate) const DENYOOM: Flags = Flags(1 << 2);
+    pub(crate) const ADMIN: Flags = Flags(1 << 3);
+    pub(crate) const PUBSUB: Flags = Flags(1 << 4);
+    pub(crate) const NOSCRIPT: Flags = Flags(1 << 5);
+    pub(crate) const BLOCKING: Flags = Flags(1 << 6);
+    pub(crate) const LOADING: Flags = Flags(1 << 7);
+    pub(crate) const STALE: Flags = Flags(1 << 8);
+    pub(crate) const FAST: Flags = Flags(1 << 9);
+    pub(crate) const NO_AUTH: Flags = Flags(1 << 10);
+    pub(crate) const NO_MULTI: Flags = Flags(1 << 11);
+    pub(crate) const MOVABLE_KEYS: Flags = Flags(1 << 12);
+    /// Not named by COMMAND INFO: sharded publishing, which has a rule of its own when the cluster is down.
+    pub(crate) const SHARDED_PUBSUB: Flags = Flags(1 << 30);
+    /// Not named by COMMAND INFO: executed at once inside MULTI.
+    pub(crate) const CONTROLS_MULTI: Flags = Flags(1 << 31);
+
+    const NAMES: &[(Flags, &str)] = &[
+        (Flags::WRITE, "write"),
+        (Flags::READONLY, "readonly"),
+        (Flags::DENYOOM, "denyoom"),
+        (Flags::ADMIN, "admin"),
+        (Flags::PUBSUB, "pubsub"),
+        (Flags::NOSCRIPT, "noscript"),
+        (Flags::BLOCKING, "blocking"),
+        (Flags::LOADING, "loading"),
+        (Flags::STALE, "stale"),
+        (Flags::FAST, "fast"),
+        (Flags::NO_AUTH, "no_auth"),
+        (Flags::NO_MULTI, "no_multi"),
+        (Flags::MOVABLE_KEYS, "movablekeys"),
+    ];
+
+    pub(crate) const fn or(self, other: Flags) -> Flags {
+        Flags(self.0 | other.0)
+    }
+
+    #[inline]
+    pub(crate) const fn has(self, other: Flags) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    pub(crate) fn names(self) -> Vec<&'static str> {
+        Flags::NAMES.iter().filter(|(flag, _)| self.has(*flag)).map(|(_, name)| *name).collect()
+    }
+}
+
+/// The family that a command belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Group {
+    String,
+    Hash,
+    List,
+    Set,
+    SortedSet,
+    Generic,
+    Transactions,
+    Pubsub,
+    Connection,
+    Server,
+    Cluster,
+}
+
+impl Group {
+    /// As COMMAND DOCS names it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Group::String => "string",
+            Group::Hash => "hash",
+            Group::List => "list",
+            Group::Set => "set",
+            Group::SortedSet => "sorted-set",
+            Group::Generic => "generic",
+            Group::Transactions => "transactions",
+            Group::Pubsub => "pubsub",
+            Group::Connection => "connection",
+            Group::Server => "server",
+            Group::Cluster => "cluster",
+        }
+    }
+
+    /// The ACL category of the family; the server's and the cluster's have none of their own.
+    fn category(self) -> Option<&'static str> {
+        match self {
+            Group::String => Some("@string"),
+            Group::Hash => Some("@hash"),
+            Group::List => Some("@list"),
+            Group::Set => Some("@set"),
+            Group::SortedSet => Some("@sortedset"),
+            Group::Generic => Some("@keyspace"),
+            Group::Transactions => Some("@transaction"),
+            Group::Pubsub => Some("@pubsub"),
+            Group::Connection => Some("@connection"),
+            Group::Server | Group::Cluster => None,
+        }
+    }
+}
+
+/// Where a command's keys stand, and what it does with them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct KeySpec {
+    pub(crate) begin: Begin,
+    pub(crate) find: Find,
+    /// `RO`, `RW`, `OW` or `RM`, and what for.
+    pub(crate) access: &'static [&'static str],
+}
+
+/// Where the search for keys begins.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Begin {
+    /// At this argument.
+    Index(usize),
+}
+
+/// How keys follow one another from there.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Find {
+    /// Each `step`-th argument up to `last`: relative to the beginning, or to the end if negative.
+    Range { last: i32, step: usize },
+    /// So many as the argument `count` after the beginning says, from `first` after it on.
+    Count { count: usize, first: usize, step: usize },
+}
+
+impl KeySpec {
+    /// The positions of the keys in a request: first, one past the last, step.
+    #[inline]
+    pub(crate) fn positions(&self, request: Request<'_>) -> (usize, usize, usize) {
+        let Begin::Index(begin) = self.begin;
+        match self.find {
+            Find::Range { last: 0, .. } => (begin, (begin + 1).min(request.len()), 1),
+            Find::Range { last, step } if last < 0 => {
+                let end = request.len().saturating_sub(usize::try_from(-last - 1).unwrap_or(0));
+                (begin, end, step)
+            }
+            Find::Range { last, step } => {
+                let end = begin + usize::try_from(last).unwrap_or(0) + 1;
+                (begin, end.min(request.len()), step)
+            }
+            Find::Count { count, first, step } => {
+                let number = crate::state::parse_integer(request.arg(begin + count)).unwrap_or(0);
+                let first = begin + first;
+                let number = usize::try_from(number).unwrap_or(0).min(request.len());
+                (first, (first + number.saturating_mul(step)).min(request.len()), step)
+            }
+        }
+    }
+}
+
+impl Command {
+    /// The positions of all keys in a request.
+    #[inline]
+    pub(crate) fn key_positions<'r>(&self, request: Request<'r>) -> impl Iterator<Item = usize> + use<'r> {
+        self.keys.iter().flat_map(move |spec| {
+            let (first, end, step) = spec.positions(request);
+            (first..end).step_by(step)
+        })
+    }
+
+    /// True if a request has the right number of arguments.
+    #[inline]
+    pub(crate) fn accepts(&self, arguments: usize) -> bool {
+        let arguments = i32::try_from(arguments).unwrap_or(i32::MAX);
+        if self.arity >= 0 { arguments == self.arity } else { arguments >= -self.arity }
+    }
+
+    /// The subcommands of a container.
+    pub(crate) fn subcommands(&self) -> &'static [Command] {
+        match self.run {
+            Run::Container(subcommands) => subcommands,
+            _ => &[],
+        }
+    }
+
+    /// The ACL categories that it belongs to; they follow from its flags and its family, as in Redis.
+    pub(crate) fn categories(&self) -> Vec<&'static str> {
+        let flag = |flag, name| self.flags.has(flag).then_some(name);
+        let is_dangerous =
+            self.flags.has(Flags::ADMIN) || matches!(self.name, "keys" | "flushdb" | "flushall" | "info" | "role");
+        let mut categories: Vec<&str> = [
+            flag(Flags::WRITE, "@write"),
+            (self.flags.has(Flags::READONLY) && self.group != Group::Connection).then_some("@read"),
+            self.group.category(),
+            flag(Flags::ADMIN, "@admin"),
+            is_dangerous.then_some("@dangerous"),
+            flag(Flags::BLOCKING, "@blocking"),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        categories.push(if self.flags.has(Flags::FAST) { "@fast" } else { "@slow" });
+        categories
+    }
+}
+
+pub(crate) const RO: &[&str] = &["RO", "access"];
+pub(crate) const RO_ONLY: &[&str] = &["RO"];
+pub(crate) const RW: &[&str] = &["RW", "access", "update"];
+pub(crate) const RW_UPDATE: &[&str] = &["RW", "update"];
+pub(crate) const RW_INSERT: &[&str] = &["RW", "insert"];
+pub(crate) const RW_DELETE: &[&str] = &["RW", "delete"];
+pub(crate) const RW_POP: &[&str] = &["RW", "access", "delete"];
+pub(crate) const OW: &[&str] = &["OW", "update"];
+pub(crate) const RM: &[&str] = &["RM", "delete"];
+
+/// One key, at argument 1.
+pub(crate) const fn one(access: &'static [&'static str]) -> KeySpec {
+    at(1, access)
+}
+
+/// One key at this argument.
+pub(crate) const fn at(index: usize, access: &'static [&'static str]) -> KeySpec {
+    KeySpec { begin: Begin::Index(index), find: Find::Range { last: 0, step: 1 }, access }
+}
+
+/// Keys from an argument up to the `last` one from the end, each `step`-th.
+pub(crate) const fn up_to(first: usize, last: i32, step: usize, access: &'static [&'static str]) -> KeySpec {
+    KeySpec { begin: Begin::Index(first), find: Find::Range { last, step }, access }
+}
+
+/// A number of keys at this argument, then the keys.
+pub(crate) const fn counted(index: usize, access: &'static [&'static str]) -> KeySpec {
+    KeySpec { begin: Begin::Index(index), find: Find::Count { count: 0, first: 1, step: 1 }, access }
+}

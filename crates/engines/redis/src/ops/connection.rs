@@ -1,0 +1,209 @@
+//! A connection's own state: <https://redis.io/docs/latest/commands/?group=connection>.
+
+use super::{Answer, Session, Then, is};
+use crate::VERSION;
+use crate::clients::Replies;
+use crate::error::Refusal;
+use crate::state::parse_integer;
+use crate::wire::Reply;
+
+const WRONG_PASSWORD: &str = "WRONGPASS invalid username-password pair or user is disabled.";
+
+pub(super) fn ping(session: &mut Session<'_>) -> Answer {
+    if session.request.len() > 2 {
+        return Err(Refusal::Arity("ping".to_owned()));
+    }
+    let message = session.request.get(1);
+    let is_subscribed = session.cluster.clients.list[session.client].subscriptions() > 0;
+    if is_subscribed && !session.out.is_resp3() {
+        session.out.array(2);
+        session.out.bulk(b"pong");
+        session.out.bulk(message.unwrap_or_default());
+        return Ok(Then::Done);
+    }
+    match message {
+        Some(message) => session.out.bulk(message),
+        None => session.out.raw(b"+PONG\r\n"),
+    }
+    Ok(Then::Done)
+}
+
+pub(super) fn echo(session: &mut Session<'_>) -> Answer {
+    session.out.bulk(session.request.arg(1));
+    Ok(Then::Done)
+}
+
+/// Logs in. There is one user, `default`, with the password of `requirepass`.
+fn authenticate(session: &mut Session<'_>, user: &[u8], password: &[u8]) -> Result<(), Refusal> {
+    let expected = &session.cluster.config.settings.password;
+    // Compared to the end, so that the time taken says nothing about where they differ.
+    let length = expected.len().max(password.len());
+    let difference = (0..length).fold(usize::from(expected.len() != password.len()), |difference, index| {
+        difference | usize::from(expected.get(index) != password.get(index))
+    });
+    let is_right = user == b"default" && (expected.is_empty() || difference == 0);
+    if !is_right {
+        return Err(Refusal::text(WRONG_PASSWORD));
+    }
+    session.cluster.clients.list[session.client].is_authenticated = true;
+    Ok(())
+}
+
+pub(super) fn auth(session: &mut Session<'_>) -> Answer {
+    match session.request.len() {
+        2 if session.cluster.config.settings.password.is_empty() => Err(Refusal::text(
+            "ERR AUTH <password> called without any password configured for the default user. Are you sure your \
+             configuration is correct?",
+        )),
+        2 => {
+            authenticate(session, b"default", session.request.arg(1))?;
+            session.out.ok();
+            Ok(Then::Done)
+        }
+        3 => {
+            authenticate(session, session.request.arg(1), session.request.arg(2))?;
+            session.out.ok();
+            Ok(Then::Done)
+        }
+        _ => Err(Refusal::Syntax),
+    }
+}
+
+pub(super) fn hello(session: &mut Session<'_>) -> Answer {
+    let mut version = None;
+    if let Some(argument) = session.request.get(1) {
+        let number = parse_integer(argument);
+        let number = number.ok_or(Refusal::text("ERR Protocol version is not an integer or out of range"))?;
+        if !(2..=3).contains(&number) {
+            return Err(Refusal::text("NOPROTO unsupported protocol version"));
+        }
+        version = Some(number);
+    }
+    let mut index = 2;
+    let mut name = None;
+    while let Some(word) = session.request.get(index) {
+        let left = session.request.len() - index - 1;
+        if is(word, "AUTH") && left >= 2 {
+            authenticate(session, session.request.arg(index + 1), session.request.arg(index + 2))?;
+            index += 3;
+        } else if is(word, "SETNAME") && left >= 1 {
+            name = Some(session.request.arg(index + 1).to_vec());
+            check_name(session.request.arg(index + 1), NAME)?;
+            index += 2;
+        } else {
+            let word = String::from_utf8_lossy(word);
+            return Err(Refusal::text(format!("ERR Syntax error in HELLO option '{word}'")));
+        }
+    }
+    let client = &mut session.cluster.clients.list[session.client];
+    if !client.is_authenticated {
+        return Err(Refusal::text(
+            "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> \
+             <pass> option can be used to authenticate the client and select the RESP protocol version at the same time",
+        ));
+    }
+    client.name = name.unwrap_or_else(|| std::mem::take(&mut client.name));
+    if let Some(version) = version {
+        client.is_resp3 = version == 3;
+    }
+    greet(session)
+}
+
+fn greet(session: &mut Session<'_>) -> Answer {
+    let client = &session.cluster.clients.list[session.client];
+    let (number, is_resp3) = (client.number, client.is_resp3);
+    let is_cluster = session.cluster.config.settings.is_cluster;
+    let is_master = !is_cluster || session.cluster.is_master(session.id);
+    let mut greeting = Vec::new();
+    let mut out = Reply::new(&mut greeting, is_resp3);
+    out.map(7);
+    let mode: &[u8] = if is_cluster { b"cluster" } else { b"standalone" };
+    for (field, value) in [(b"server".as_slice(), b"redis".as_slice()), (b"version", VERSION.as_bytes())] {
+        out.bulk(field);
+        out.bulk(value);
+    }
+    out.bulk(b"proto");
+    out.integer(if is_resp3 { 3 } else { 2 });
+    out.bulk(b"id");
+    out.integer(i64::try_from(number).unwrap_or(i64::MAX));
+    out.bulk(b"mode");
+    out.bulk(mode);
+    out.bulk(b"role");
+    out.bulk(if is_master { b"master" } else { b"replica" });
+    out.bulk(b"modules");
+    out.array(0);
+    session.out.raw(&greeting);
+    Ok(Then::Done)
+}
+
+pub(super) const NAME: &str = "ERR Client names cannot contain spaces, newlines or special characters.";
+
+/// Names are printable and without spaces, so that CLIENT LIST can be read.
+pub(super) fn check_name(name: &[u8], complaint: &'static str) -> Result<(), Refusal> {
+    if name.iter().all(|byte| (b'!'..=b'~').contains(byte)) { Ok(()) } else { Err(Refusal::text(complaint)) }
+}
+
+pub(super) fn select(session: &mut Session<'_>) -> Answer {
+    let number = parse_integer(session.request.arg(1)).ok_or(Refusal::text("ERR invalid DB index"))?;
+    let settings = &session.cluster.config.settings;
+    if settings.is_cluster && number != 0 {
+        return Err(Refusal::text("ERR SELECT is not allowed in cluster mode"));
+    }
+    let number = usize::try_from(number).ok().filter(|number| *number < settings.databases);
+    let number = number.ok_or(Refusal::text("ERR DB index is out of range"))?;
+    session.cluster.clients.list[session.client].database = number;
+    session.out.ok();
+    Ok(Then::Done)
+}
+
+pub(super) fn quit(session: &mut Session<'_>) -> Answer {
+    session.out.ok();
+    Ok(Then::Close)
+}
+
+/// Back to how the connection was when it was made.
+pub(super) fn reset(session: &mut Session<'_>) -> Answer {
+    session.cluster.unwatch(session.client);
+    session.cluster.unsubscribe_all(session.client);
+    let is_open = session.cluster.config.settings.password.is_empty();
+    let client = &mut session.cluster.clients.list[session.client];
+    client.transaction = None;
+    client.is_resp3 = false;
+    client.database = 0;
+    client.reads_replica = false;
+    client.is_asking = false;
+    client.no_evict = false;
+    client.no_touch = false;
+    client.replies = Replies::On;
+    client.name.clear();
+    client.is_authenticated = is_open;
+    session.out.raw(b"+RESET\r\n");
+    Ok(Then::Done)
+}
+
+const NO_CLUSTER: &str = "ERR This instance has cluster support disabled";
+
+fn cluster_only(session: &Session<'_>) -> Result<(), Refusal> {
+    if session.cluster.config.settings.is_cluster { Ok(()) } else { Err(Refusal::text(NO_CLUSTER)) }
+}
+
+pub(super) fn readonly(session: &mut Session<'_>) -> Answer {
+    cluster_only(session)?;
+    session.cluster.clients.list[session.client].reads_replica = true;
+    session.out.ok();
+    Ok(Then::Done)
+}
+
+pub(super) fn readwrite(session: &mut Session<'_>) -> Answer {
+    cluster_only(session)?;
+    session.cluster.clients.list[session.client].reads_replica = false;
+    session.out.ok();
+    Ok(Then::Done)
+}
+
+pub(super) fn asking(session: &mut Session<'_>) -> Answer {
+    cluster_only(session)?;
+    session.cluster.clients.list[session.client].is_asking = true;
+    session.out.ok();
+    Ok(Then::Done)
+}

@@ -1,0 +1,177 @@
+//! INFO: <https://redis.io/docs/latest/commands/info/>.
+
+use std::fmt::Write;
+
+use super::{Answer, Session, Then};
+use crate::VERSION;
+use crate::state::Keyspace;
+
+const SECTIONS: [&str; 9] =
+    ["server", "clients", "memory", "persistence", "stats", "replication", "cpu", "cluster", "keyspace"];
+
+pub(super) fn info(session: &mut Session<'_>) -> Answer {
+    let wanted: Vec<String> =
+        session.request.tail(1).map(|word| String::from_utf8_lossy(word).to_ascii_lowercase()).collect();
+    let is_all =
+        wanted.is_empty() || wanted.iter().any(|word| matches!(word.as_str(), "all" | "everything" | "default"));
+    let mut text = String::new();
+    for section in SECTIONS.into_iter().filter(|section| is_all || wanted.iter().any(|word| word == section)) {
+        if !text.is_empty() {
+            text.push_str("\r\n");
+        }
+        // Writing into a string cannot fail.
+        let _ = match section {
+            "server" => server(session, &mut text),
+            "clients" => clients(session, &mut text),
+            "memory" => memory(session, &mut text),
+            "persistence" => persistence(session, &mut text),
+            "stats" => stats(session, &mut text),
+            "replication" => replication(session, &mut text),
+            "cluster" => write!(
+                text,
+                "# Cluster\r\ncluster_enabled:{}\r\n",
+                u8::from(session.cluster.config.settings.is_cluster)
+            ),
+            "keyspace" => keyspace(session, &mut text),
+            _ => write!(text, "# CPU\r\n"),
+        };
+    }
+    session.out.verbatim(&text);
+    Ok(Then::Done)
+}
+
+fn server(session: &Session<'_>, text: &mut String) -> std::fmt::Result {
+    let cluster = &session.cluster;
+    let instance = &cluster.instances[session.id];
+    let uptime = session.ctx.now().since(instance.stats.started).as_secs();
+    let mode = if cluster.config.settings.is_cluster { "cluster" } else { "standalone" };
+    write!(
+        text,
+        "# Server\r\nredis_version:{VERSION}\r\nredis_git_sha1:00000000\r\nredis_git_dirty:0\r\nredis_mode:{mode}\r\n\
+         os:{}\r\narch_bits:{}\r\nmultiplexing_api:epoll\r\nprocess_id:{}\r\nrun_id:{}\r\ntcp_port:{}\r\n\
+         server_time_usec:{}\r\nuptime_in_seconds:{uptime}\r\nuptime_in_days:{}\r\nhz:10\r\nconfigured_hz:{}\r\n\
+         executable:atoll\r\nconfig_file:\r\n",
+        std::env::consts::OS,
+        usize::BITS,
+        std::process::id(),
+        instance.name,
+        instance.port,
+        session.ctx.wall(instance.node).as_millis() * 1000,
+        uptime / 86_400,
+        cluster.config.get("hz").unwrap_or_default(),
+    )
+}
+
+fn clients(session: &Session<'_>, text: &mut String) -> std::fmt::Result {
+    let own = session.cluster.clients.list.iter().filter(|(_, client)| client.instance == session.id);
+    let (mut connected, mut blocked, mut subscribed) = (0, 0, 0);
+    for (_, client) in own {
+        connected += 1;
+        blocked += usize::from(client.blocked.is_some());
+        subscribed += usize::from(client.subscriptions() > 0);
+    }
+    write!(
+        text,
+        "# Clients\r\nconnected_clients:{connected}\r\ncluster_connections:{}\r\nmaxclients:{}\r\n\
+         blocked_clients:{blocked}\r\npubsub_clients:{subscribed}\r\n",
+        (session.cluster.instances.len() - 1) * 2,
+        session.cluster.config.settings.clients_max,
+    )
+}
+
+fn memory(session: &Session<'_>, text: &mut String) -> std::fmt::Result {
+    let config = &session.cluster.config;
+    write!(
+        text,
+        "# Memory\r\nmaxmemory:{}\r\nmaxmemory_policy:{}\r\n",
+        config.get("maxmemory").unwrap_or_default(),
+        config.get("maxmemory-policy").unwrap_or_default()
+    )
+}
+
+fn persistence(session: &Session<'_>, text: &mut String) -> std::fmt::Result {
+    let instance = &session.cluster.instances[session.id];
+    let is_loading = instance.loading_until.is_some_and(|until| until > session.ctx.now());
+    write!(
+        text,
+        "# Persistence\r\nloading:{}\r\naof_enabled:{}\r\n",
+        u8::from(is_loading),
+        u8::from(session.cluster.config.settings.has_log)
+    )
+}
+
+fn stats(session: &Session<'_>, text: &mut String) -> std::fmt::Result {
+    let instance = &session.cluster.instances[session.id];
+    let stats = &instance.stats;
+    write!(
+        text,
+        "# Stats\r\ntotal_connections_received:{}\r\ntotal_commands_processed:{}\r\nrejected_connections:{}\r\n\
+         sync_full:{}\r\nsync_partial_ok:{}\r\nexpired_keys:{}\r\nevicted_keys:0\r\nkeyspace_hits:{}\r\n\
+         keyspace_misses:{}\r\npubsub_channels:{}\r\npubsub_patterns:{}\r\npubsubshard_channels:{}\r\n",
+        stats.connections,
+        stats.commands,
+        stats.rejected,
+        stats.full_syncs,
+        stats.partial_syncs,
+        stats.expired,
+        stats.hits,
+        stats.misses,
+        instance.subscriptions.channels.len(),
+        instance.subscriptions.patterns.len(),
+        instance.subscriptions.shard_channels.len(),
+    )
+}
+
+fn replication(session: &Session<'_>, text: &mut String) -> std::fmt::Result {
+    let (cluster, ctx) = (&session.cluster, session.ctx);
+    let instance = &cluster.instances[session.id];
+    let peer = cluster.clients.list[session.client].peer;
+    let position = cluster.position_of(session.id);
+    write!(text, "# Replication\r\nrole:{}\r\n", if instance.link.master.is_some() { "slave" } else { "master" })?;
+    if let Some(master) = instance.link.master {
+        let (ip, port) = cluster.advertised(ctx, master, peer);
+        let is_up = instance.link.is_up;
+        write!(
+            text,
+            "master_host:{ip}\r\nmaster_port:{port}\r\nmaster_link_status:{}\r\nmaster_last_io_seconds_ago:{}\r\n\
+             master_sync_in_progress:0\r\nslave_read_repl_offset:{position}\r\nslave_repl_offset:{position}\r\n",
+            if is_up { "up" } else { "down" },
+            if is_up { instance.link.silence(ctx.now()).as_secs() as i64 } else { -1 },
+        )?;
+        if let Some(down_for) = instance.link.down_for(ctx.now()) {
+            write!(text, "master_link_down_since_seconds:{}\r\n", down_for.as_secs())?;
+        }
+        write!(text, "slave_priority:100\r\nslave_read_only:1\r\nreplica_announced:1\r\n")?;
+    }
+    write!(text, "connected_slaves:{}\r\n", instance.attached.len())?;
+    for (number, (replica, attached)) in instance.attached.iter().enumerate() {
+        let (ip, port) = cluster.advertised(ctx, *replica, peer);
+        let is_lockstep = instance.dataset.is_some_and(|dataset| cluster.datasets[dataset].is_lockstep);
+        let (offset, lag) = if is_lockstep {
+            (position, 0)
+        } else {
+            (attached.acknowledged, ctx.now().since(attached.acknowledged_at).as_secs())
+        };
+        write!(text, "slave{number}:ip={ip},port={port},state=online,offset={offset},lag={lag}\r\n")?;
+    }
+    write!(
+        text,
+        "master_failover_state:no-failover\r\nmaster_replid:{}\r\n\
+         master_replid2:0000000000000000000000000000000000000000\r\nmaster_repl_offset:{position}\r\n\
+         second_repl_offset:-1\r\nrepl_backlog_active:{}\r\nrepl_backlog_size:{}\r\n",
+        cluster.replication_name(session.id),
+        u8::from(!instance.attached.is_empty()),
+        cluster.config.settings.repl_backlog,
+    )
+}
+
+fn keyspace(session: &Session<'_>, text: &mut String) -> std::fmt::Result {
+    write!(text, "# Keyspace\r\n")?;
+    let dataset = session.cluster.instances[session.id].dataset;
+    let databases = dataset.map_or(&[][..], |dataset| &session.cluster.datasets[dataset].databases);
+    for (index, database) in databases.iter().enumerate().filter(|(_, database)| database.len() > 0) {
+        let expiring = Keyspace::expiring(database);
+        write!(text, "db{index}:keys={},expires={expiring},avg_ttl=0\r\n", database.len())?;
+    }
+    Ok(())
+}

@@ -1,0 +1,268 @@
+//! COMMAND: what the dispatch table says, to clients that ask.
+
+use super::command::{Begin, Find};
+use super::{Answer, COMMANDS, Command, KeySpec, Session, Then, lookup, lookup_subcommand};
+use crate::error::Refusal;
+use crate::ops::glob::glob_matches_any_case;
+use crate::ops::is;
+use crate::wire::{OwnedRequest, Reply};
+
+/// A command by its name, or a subcommand by `container|subcommand`.
+fn by_name(name: &[u8]) -> Option<&'static Command> {
+    match name.iter().position(|byte| *byte == b'|') {
+        None => lookup(name),
+        Some(bar) => lookup(&name[..bar]).and_then(|container| lookup_subcommand(container, &name[bar + 1..])),
+    }
+}
+
+/// The first key, the last, and the step, as COMMAND INFO gave them before there were key specifications.
+fn old_style_range(command: &Command) -> (i64, i64, i64) {
+    let Some(spec) = command.keys.first() else { return (0, 0, 0) };
+    let Begin::Index(begin) = spec.begin;
+    let begin = begin as i64;
+    match spec.find {
+        Find::Range { last, step } => {
+            let last = command.keys.iter().map(|spec| last_of(spec)).fold(absolute(begin, last), i64::max);
+            (
+                begin,
+                if let Find::Range { last, .. } = spec.find
+                    && last < 0
+                {
+                    i64::from(last)
+                } else {
+                    last
+                },
+                step as i64,
+            )
+        }
+        Find::Count { .. } => (0, 0, 0),
+    }
+}
+
+fn absolute(begin: i64, last: i32) -> i64 {
+    if last < 0 { i64::from(last) } else { begin + i64::from(last) }
+}
+
+fn last_of(spec: &KeySpec) -> i64 {
+    let Begin::Index(begin) = spec.begin;
+    match spec.find {
+        Find::Range { last, .. } => absolute(begin as i64, last),
+        Find::Count { .. } => 0,
+    }
+}
+
+fn status_set(out: &mut Reply<'_>, names: &[&str]) {
+    out.set(names.len());
+    for name in names {
+        out.simple(name);
+    }
+}
+
+fn describe(out: &mut Reply<'_>, command: &Command) {
+    let (first, last, step) = old_style_range(command);
+    out.array(10);
+    out.bulk(command.name.as_bytes());
+    out.integer(i64::from(command.arity));
+    status_set(out, &command.flags.names());
+    out.integer(first);
+    out.integer(last);
+    out.integer(step);
+    status_set(out, &command.categories());
+    out.array(0);
+    out.array(command.keys.len());
+    for spec in command.keys {
+        describe_keys(out, spec);
+    }
+    out.array(command.subcommands().len());
+    for subcommand in command.subcommands() {
+        describe(out, subcommand);
+    }
+}
+
+fn describe_keys(out: &mut Reply<'_>, spec: &KeySpec) {
+    let Begin::Index(begin) = spec.begin;
+    out.map(3);
+    out.bulk(b"flags");
+    status_set(out, spec.access);
+    out.bulk(b"begin_search");
+    out.map(2);
+    out.bulk(b"type");
+    out.bulk(b"index");
+    out.bulk(b"spec");
+    out.map(1);
+    out.bulk(b"index");
+    out.count(begin);
+    out.bulk(b"find_keys");
+    out.map(2);
+    out.bulk(b"type");
+    let (kind, fields): (&[u8], [(&[u8], i64); 3]) = match spec.find {
+        Find::Range { last, step } => {
+            (b"range", [(b"lastkey", i64::from(last)), (b"keystep", step as i64), (b"limit", 0)])
+        }
+        Find::Count { count, first, step } => {
+            (b"keynum", [(b"keynumidx", count as i64), (b"firstkey", first as i64), (b"keystep", step as i64)])
+        }
+    };
+    out.bulk(kind);
+    out.bulk(b"spec");
+    out.map(3);
+    for (field, value) in fields {
+        out.bulk(field);
+        out.integer(value);
+    }
+}
+
+pub(super) fn command(session: &mut Session<'_>) -> Answer {
+    session.out.array(COMMANDS.len());
+    for command in COMMANDS {
+        describe(&mut session.out, command);
+    }
+    Ok(Then::Done)
+}
+
+pub(super) fn info(session: &mut Session<'_>) -> Answer {
+    if session.request.len() == 2 {
+        return command(session);
+    }
+    session.out.array(session.request.len() - 2);
+    for name in session.request.tail(2) {
+        match by_name(name) {
+            Some(command) => describe(&mut session.out, command),
+            None => session.out.null_array(),
+        }
+    }
+    Ok(Then::Done)
+}
+
+pub(super) fn count(session: &mut Session<'_>) -> Answer {
+    session.out.count(COMMANDS.len());
+    Ok(Then::Done)
+}
+
+fn document(out: &mut Reply<'_>, command: &Command) {
+    let has_subcommands = !command.subcommands().is_empty();
+    out.bulk(command.name.as_bytes());
+    out.map(2 + usize::from(has_subcommands));
+    out.bulk(b"since");
+    out.bulk(command.since.as_bytes());
+    out.bulk(b"group");
+    out.bulk(command.group.name().as_bytes());
+    if has_subcommands {
+        out.bulk(b"subcommands");
+        out.map(command.subcommands().len());
+        for subcommand in command.subcommands() {
+            document(out, subcommand);
+        }
+    }
+}
+
+pub(super) fn docs(session: &mut Session<'_>) -> Answer {
+    let wanted: Vec<&'static Command> = if session.request.len() == 2 {
+        COMMANDS.iter().collect()
+    } else {
+        session.request.tail(2).filter_map(by_name).collect()
+    };
+    session.out.map(wanted.len());
+    for command in wanted {
+        document(&mut session.out, command);
+    }
+    Ok(Then::Done)
+}
+
+pub(super) fn list(session: &mut Session<'_>) -> Answer {
+    let all = COMMANDS.iter().flat_map(|command| std::iter::once(command).chain(command.subcommands()));
+    let names: Vec<&str> = match (session.request.len(), session.request.get(3)) {
+        (2, _) => COMMANDS.iter().map(|command| command.name).collect(),
+        (5, Some(kind)) if is(session.arg(2), "FILTERBY") => {
+            let argument = session.arg(4);
+            let matches: Box<dyn Fn(&&Command) -> bool> = match kind {
+                _ if is(kind, "ACLCAT") => {
+                    let category = format!("@{}", String::from_utf8_lossy(argument).to_ascii_lowercase());
+                    Box::new(move |command| command.categories().contains(&category.as_str()))
+                }
+                _ if is(kind, "PATTERN") => {
+                    Box::new(move |command| glob_matches_any_case(argument, command.name.as_bytes()))
+                }
+                _ if is(kind, "MODULE") => Box::new(|_| false),
+                _ => return Err(Refusal::Syntax),
+            };
+            all.filter(|command| matches(command)).map(|command| command.name).collect()
+        }
+        _ => return Err(Refusal::Syntax),
+    };
+    session.out.array(names.len());
+    for name in names {
+        session.out.bulk(name.as_bytes());
+    }
+    Ok(Then::Done)
+}
+
+/// The command that `COMMAND GETKEYS` is asked about, with its own request.
+fn subject(session: &Session<'_>) -> Result<(&'static Command, OwnedRequest), Refusal> {
+    let request = OwnedRequest::new(session.request.tail(2));
+    let invalid = || Refusal::text("ERR Invalid command specified");
+    let command = crate::core::find_command(request.as_request()).map_err(|_| invalid())?;
+    if command.keys.is_empty() {
+        return Err(Refusal::text("ERR The command has no key arguments"));
+    }
+    if !command.accepts(request.as_request().len()) {
+        return Err(Refusal::text("ERR Invalid number of arguments specified for command"));
+    }
+    Ok((command, request))
+}
+
+pub(super) fn getkeys(session: &mut Session<'_>) -> Answer {
+    let (command, request) = subject(session)?;
+    let positions: Vec<usize> = command.key_positions(request.as_request()).collect();
+    if positions.is_empty() {
+        return Err(Refusal::text("ERR Invalid arguments specified for command"));
+    }
+    session.out.array(positions.len());
+    for position in positions {
+        session.out.bulk(request.as_request().arg(position));
+    }
+    Ok(Then::Done)
+}
+
+pub(super) fn getkeysandflags(session: &mut Session<'_>) -> Answer {
+    let (command, request) = subject(session)?;
+    let mut found = Vec::new();
+    for spec in command.keys {
+        let (first, end, step) = spec.positions(request.as_request());
+        found.extend((first..end).step_by(step).map(|position| (position, spec.access)));
+    }
+    session.out.array(found.len());
+    for (position, access) in found {
+        session.out.array(2);
+        session.out.bulk(request.as_request().arg(position));
+        status_set(&mut session.out, access);
+    }
+    Ok(Then::Done)
+}
+
+pub(super) fn help(session: &mut Session<'_>) -> Answer {
+    session.out.strings(&[
+        "COMMAND <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+        "(no subcommand)",
+        "    Return details about all Redis commands.",
+        "COUNT",
+        "    Return the total number of commands in this Redis server.",
+        "LIST",
+        "    Return a list of all commands in this Redis server.",
+        "INFO [<command-name> ...]",
+        "    Return details about multiple Redis commands.",
+        "    If no command names are given, documentation details for all",
+        "    commands are returned.",
+        "DOCS [<command-name> ...]",
+        "    Return documentation details about multiple Redis commands.",
+        "    If no command names are given, documentation details for all",
+        "    commands are returned.",
+        "GETKEYS <full-command>",
+        "    Return the keys from a full Redis command.",
+        "GETKEYSANDFLAGS <full-command>",
+        "    Return the keys and the access flags from a full Redis command.",
+        "HELP",
+        "    Print this help.",
+    ]);
+    Ok(Then::Done)
+}

@@ -1,0 +1,257 @@
+//! Sorted sets: <https://redis.io/docs/latest/commands/?group=sorted-set>. Ranges are in `zrange.rs`.
+
+use super::{Answer, Call, Then, is};
+use crate::error::Refusal;
+use crate::state::{Blob, Score, SortedSet, Value, parse_float};
+
+pub(super) fn read<'c>(call: &'c mut Call<'_>, key: &[u8]) -> Result<Option<&'c SortedSet>, Refusal> {
+    match call.db.read(key) {
+        None => Ok(None),
+        Some(Value::SortedSet(set)) => Ok(Some(set)),
+        Some(_) => Err(Refusal::WrongType),
+    }
+}
+
+pub(super) fn write<'c>(call: &'c mut Call<'_>, key: &[u8]) -> Result<&'c mut SortedSet, Refusal> {
+    match call.db.write_or_insert(key, || Value::SortedSet(Box::default())) {
+        Some(Value::SortedSet(set)) => Ok(set),
+        _ => Err(Refusal::WrongType),
+    }
+}
+
+/// Removes members; the set goes with its last one.
+pub(super) fn remove(call: &mut Call<'_>, key: &[u8], members: &[Blob]) -> Result<usize, Refusal> {
+    if read(call, key)?.is_none() {
+        return Ok(0);
+    }
+    let set = write(call, key)?;
+    let removed = members.iter().filter(|member| set.remove(member).is_some()).count();
+    if removed > 0 {
+        call.db.changed(key);
+        call.db.remove_if_empty(key);
+    }
+    Ok(removed)
+}
+
+/// The options of ZADD.
+#[derive(Default)]
+struct AddOptions {
+    nx: bool,
+    xx: bool,
+    gt: bool,
+    lt: bool,
+    ch: bool,
+    incr: bool,
+}
+
+fn add_options(call: &Call<'_>) -> Result<(AddOptions, usize), Refusal> {
+    let mut options = AddOptions::default();
+    let mut index = 2;
+    while let Some(word) = call.request.get(index) {
+        match word {
+            _ if is(word, "NX") => options.nx = true,
+            _ if is(word, "XX") => options.xx = true,
+            _ if is(word, "GT") => options.gt = true,
+            _ if is(word, "LT") => options.lt = true,
+            _ if is(word, "CH") => options.ch = true,
+            _ if is(word, "INCR") => options.incr = true,
+            _ => break,
+        }
+        index += 1;
+    }
+    let pairs = call.request.len().saturating_sub(index);
+    if pairs == 0 || !pairs.is_multiple_of(2) {
+        return Err(Refusal::Syntax);
+    }
+    if options.nx && options.xx {
+        return Err(Refusal::text("ERR XX and NX options at the same time are not compatible"));
+    }
+    if options.gt && options.nx || options.lt && options.nx || options.gt && options.lt {
+        return Err(Refusal::text("ERR GT, LT, and/or NX options at the same time are not compatible"));
+    }
+    if options.incr && pairs > 2 {
+        return Err(Refusal::text("ERR INCR option supports a single increment-element pair"));
+    }
+    Ok((options, index))
+}
+
+pub(super) fn zadd(call: &mut Call<'_>) -> Answer {
+    let (options, first) = add_options(call)?;
+    let request = call.request;
+    let mut scores = Vec::with_capacity((request.len() - first) / 2);
+    for index in (first..request.len()).step_by(2) {
+        scores.push(parse_float(request.arg(index)).ok_or(Refusal::NotFloat)?);
+    }
+    add(call, &options, first + 1, &scores)
+}
+
+fn add(call: &mut Call<'_>, options: &AddOptions, first_member: usize, scores: &[Score]) -> Answer {
+    let (key, request, thresholds) = (call.arg(1), call.request, call.db.thresholds);
+    if read(call, key)?.is_none() && options.xx {
+        if options.incr {
+            call.out.null()
+        } else {
+            call.out.integer(0)
+        }
+        return Ok(Then::Done);
+    }
+    let set = write(call, key)?;
+    let (mut added, mut updated, mut result) = (0, 0, None);
+    let mut refusal = None;
+    for (number, score) in scores.iter().enumerate() {
+        let member = request.arg(first_member + number * 2);
+        let before = set.score(member);
+        let score = if options.incr { before.unwrap_or(0.0) + score } else { *score };
+        if score.is_nan() {
+            refusal = Some(Refusal::text("ERR resulting score is not a number (NaN)"));
+            break;
+        }
+        let is_refused = match before {
+            None => options.xx,
+            Some(before) => options.nx || options.gt && score <= before || options.lt && score >= before,
+        };
+        if is_refused {
+            continue;
+        }
+        result = Some(score);
+        match before {
+            None => added += 1,
+            Some(before) => updated += usize::from(before != score),
+        }
+        set.insert(member, score, &thresholds);
+    }
+    if added + updated > 0 {
+        call.db.changed(key);
+    }
+    call.db.remove_if_empty(key);
+    if let Some(refusal) = refusal {
+        return Err(refusal);
+    }
+    match (options.incr, result) {
+        (true, Some(score)) => call.out.double(score),
+        (true, None) => call.out.null(),
+        (false, _) => call.out.count(added + if options.ch { updated } else { 0 }),
+    }
+    Ok(Then::Done)
+}
+
+pub(super) fn zincrby(call: &mut Call<'_>) -> Answer {
+    let by = call.float(2)?;
+    let options = AddOptions { incr: true, ..AddOptions::default() };
+    add(call, &options, 3, &[by])
+}
+
+pub(super) fn zrem(call: &mut Call<'_>) -> Answer {
+    let members: Vec<Blob> = call.request.tail(2).map(Blob::from_slice).collect();
+    let removed = remove(call, call.arg(1), &members)?;
+    call.out.count(removed);
+    Ok(Then::Done)
+}
+
+pub(super) fn zcard(call: &mut Call<'_>) -> Answer {
+    let length = read(call, call.arg(1))?.map_or(0, SortedSet::len);
+    call.out.count(length);
+    Ok(Then::Done)
+}
+
+pub(super) fn zscore(call: &mut Call<'_>) -> Answer {
+    let member = call.arg(2);
+    match read(call, call.arg(1))?.and_then(|set| set.score(member)) {
+        Some(score) => call.out.double(score),
+        None => call.out.null(),
+    }
+    Ok(Then::Done)
+}
+
+pub(super) fn zmscore(call: &mut Call<'_>) -> Answer {
+    let request = call.request;
+    let scores: Vec<Option<Score>> = match read(call, request.arg(1))? {
+        None => vec![None; request.len() - 2],
+        Some(set) => request.tail(2).map(|member| set.score(member)).collect(),
+    };
+    call.out.array(scores.len());
+    for score in scores {
+        match score {
+            Some(score) => call.out.double(score),
+            None => call.out.null(),
+        }
+    }
+    Ok(Then::Done)
+}
+
+fn rank(call: &mut Call<'_>, from_highest: bool) -> Answer {
+    let member = call.arg(2);
+    let with_score = match call.request.get(3) {
+        None => false,
+        Some(word) if is(word, "WITHSCORE") && call.request.len() == 4 => true,
+        Some(_) => return Err(Refusal::Syntax),
+    };
+    let found = read(call, call.arg(1))?.and_then(|set| {
+        let score = set.score(member)?;
+        let rank = set.rank_of(score, member);
+        Some((if from_highest { set.len() - 1 - rank } else { rank }, score))
+    });
+    match found {
+        Some((rank, score)) if with_score => {
+            call.out.array(2);
+            call.out.count(rank);
+            call.out.double(score);
+        }
+        Some((rank, _)) => call.out.count(rank),
+        None if with_score => call.out.null_array(),
+        None => call.out.null(),
+    }
+    Ok(Then::Done)
+}
+
+pub(super) fn zrank(call: &mut Call<'_>) -> Answer {
+    rank(call, false)
+}
+
+pub(super) fn zrevrank(call: &mut Call<'_>) -> Answer {
+    rank(call, true)
+}
+
+/// Takes up to `count` members off the lowest or highest end.
+pub(super) fn take(call: &mut Call<'_>, key: &[u8], lowest: bool, count: usize) -> Result<Vec<(Blob, Score)>, Refusal> {
+    let Some(set) = read(call, key)? else { return Ok(Vec::new()) };
+    let count = count.min(set.len());
+    let owned = |(member, score): (&Blob, Score)| (member.clone(), score);
+    let taken: Vec<(Blob, Score)> = if lowest {
+        set.range(0, count).map(owned).collect()
+    } else {
+        set.range(set.len() - count, set.len()).rev().map(owned).collect()
+    };
+    let members: Vec<Blob> = taken.iter().map(|(member, _)| member.clone()).collect();
+    remove(call, key, &members)?;
+    Ok(taken)
+}
+
+fn pop(call: &mut Call<'_>, lowest: bool) -> Answer {
+    if call.request.len() > 3 {
+        return Err(Refusal::Syntax);
+    }
+    let count = match call.request.get(2) {
+        None => 1,
+        Some(_) => usize::try_from(call.integer(2)?).map_err(|_| Refusal::MustBePositive)?,
+    };
+    let is_nested = call.out.is_resp3() && call.request.len() == 3;
+    let taken = take(call, call.arg(1), lowest, count)?;
+    call.out.array(if is_nested { taken.len() } else { taken.len() * 2 });
+    for (member, score) in &taken {
+        if is_nested {
+            call.out.array(2);
+        }
+        call.out.bulk(member);
+        call.out.double(*score);
+    }
+    Ok(Then::Done)
+}
+
+pub(super) fn zpopmin(call: &mut Call<'_>) -> Answer {
+    pop(call, true)
+}
+
+pub(super) fn zpopmax(call: &mut Call<'_>) -> Answer {
+    pop(call, false)
+}

@@ -1,0 +1,295 @@
+//! The dispatch table: a line per command, in the order of their names.
+//!
+//! Name, arity, flags, where its keys stand, family, the release that brought it, and what runs.
+
+use super::command::{Command, Flags, Group, KeySpec, Run};
+use super::command::{OW, RM, RO, RO_ONLY, RW, RW_DELETE, RW_INSERT, RW_POP, RW_UPDATE, at, counted, one, up_to};
+use super::{
+    blocking, client, cluster, config, connection, hashes, info, introspection, keys, lists, pubsub, scan, server,
+    sets, sorted_sets, strings, transactions, zrange,
+};
+use Group::{
+    Cluster, Connection, Generic, Hash, List, Pubsub, Server as ServerGroup, Set, SortedSet, String, Transactions,
+};
+use Run::{Container, Keys, Server};
+
+const NONE: Flags = Flags::NONE;
+const WRITE: Flags = Flags::WRITE;
+const READONLY: Flags = Flags::READONLY;
+const DENYOOM: Flags = Flags::DENYOOM;
+const ADMIN: Flags = Flags::ADMIN;
+const PUBSUB: Flags = Flags::PUBSUB;
+const NOSCRIPT: Flags = Flags::NOSCRIPT;
+const BLOCKING: Flags = Flags::BLOCKING;
+const LOADING: Flags = Flags::LOADING;
+const STALE: Flags = Flags::STALE;
+const FAST: Flags = Flags::FAST;
+const NO_AUTH: Flags = Flags::NO_AUTH;
+const NO_MULTI: Flags = Flags::NO_MULTI;
+const MOVABLE_KEYS: Flags = Flags::MOVABLE_KEYS;
+const SHARDED_PUBSUB: Flags = Flags::SHARDED_PUBSUB;
+const CONTROLS_MULTI: Flags = Flags::CONTROLS_MULTI;
+
+/// A channel stands where a key would: it has a slot, but it is no key.
+const NOT_A_KEY: &[&str] = &["not_key"];
+
+const fn of(flags: &[Flags]) -> Flags {
+    let mut all = Flags::NONE;
+    let mut index = 0;
+    while index < flags.len() {
+        all = all.or(flags[index]);
+        index += 1;
+    }
+    all
+}
+
+const fn line(
+    name: &'static str,
+    arity: i32,
+    flags: Flags,
+    keys: &'static [KeySpec],
+    group: Group,
+    since: &'static str,
+    run: Run,
+) -> Command {
+    Command { name, arity, flags, keys, group, since, run }
+}
+
+/// Every command.
+#[rustfmt::skip]
+pub(crate) const COMMANDS: &[Command] = &[
+    line("append", 3, of(&[WRITE, DENYOOM, FAST]), &[one(RW_INSERT)], String, "2.0.0", Keys(strings::append)),
+    line("asking", 1, of(&[FAST]), &[], Cluster, "3.0.0", Server(connection::asking)),
+    line("auth", -2, of(&[NOSCRIPT, LOADING, STALE, FAST, NO_AUTH]), &[], Connection, "1.0.0", Server(connection::auth)),
+    line("bgrewriteaof", 1, of(&[ADMIN, NOSCRIPT]), &[], ServerGroup, "1.0.0", Server(server::bgrewriteaof)),
+    line("blmove", 6, of(&[WRITE, DENYOOM, NOSCRIPT, BLOCKING]), &[at(1, RW_POP), at(2, RW_INSERT)], List, "6.2.0", Keys(blocking::blmove)),
+    line("blmpop", -5, of(&[WRITE, BLOCKING, MOVABLE_KEYS]), &[counted(2, RW_POP)], List, "7.0.0", Keys(blocking::blmpop)),
+    line("blpop", -3, of(&[WRITE, NOSCRIPT, BLOCKING]), &[up_to(1, -2, 1, RW_POP)], List, "2.0.0", Keys(blocking::blpop)),
+    line("brpop", -3, of(&[WRITE, NOSCRIPT, BLOCKING]), &[up_to(1, -2, 1, RW_POP)], List, "2.0.0", Keys(blocking::brpop)),
+    line("brpoplpush", 4, of(&[WRITE, DENYOOM, NOSCRIPT, BLOCKING]), &[at(1, RW_POP), at(2, RW_INSERT)], List, "2.2.0", Keys(blocking::brpoplpush)),
+    line("bzpopmax", -3, of(&[WRITE, NOSCRIPT, BLOCKING, FAST]), &[up_to(1, -2, 1, RW_POP)], SortedSet, "5.0.0", Keys(blocking::bzpopmax)),
+    line("bzpopmin", -3, of(&[WRITE, NOSCRIPT, BLOCKING, FAST]), &[up_to(1, -2, 1, RW_POP)], SortedSet, "5.0.0", Keys(blocking::bzpopmin)),
+    line("client", -2, NONE, &[], Connection, "2.4.0", Container(CLIENT)),
+    line("cluster", -2, NONE, &[], Cluster, "3.0.0", Container(CLUSTER)),
+    line("command", -1, of(&[LOADING, STALE]), &[], ServerGroup, "2.8.13", Container(COMMAND)),
+    line("config", -2, NONE, &[], ServerGroup, "2.0.0", Container(CONFIG)),
+    line("copy", -3, of(&[WRITE, DENYOOM]), &[at(1, RO), at(2, OW)], Generic, "6.2.0", Keys(keys::copy)),
+    line("dbsize", 1, of(&[READONLY, FAST]), &[], ServerGroup, "1.0.0", Keys(keys::dbsize)),
+    line("debug", -2, of(&[ADMIN, NOSCRIPT, LOADING, STALE]), &[], ServerGroup, "1.0.0", Server(server::debug)),
+    line("decr", 2, of(&[WRITE, DENYOOM, FAST]), &[one(RW)], String, "1.0.0", Keys(strings::decr)),
+    line("decrby", 3, of(&[WRITE, DENYOOM, FAST]), &[one(RW)], String, "1.0.0", Keys(strings::decrby)),
+    line("del", -2, of(&[WRITE]), &[up_to(1, -1, 1, RM)], Generic, "1.0.0", Keys(keys::del)),
+    line("discard", 1, of(&[NOSCRIPT, LOADING, STALE, FAST, CONTROLS_MULTI]), &[], Transactions, "2.0.0", Server(transactions::discard)),
+    line("echo", 2, of(&[LOADING, STALE, FAST]), &[], Connection, "1.0.0", Server(connection::echo)),
+    line("exec", 1, of(&[NOSCRIPT, LOADING, STALE, CONTROLS_MULTI]), &[], Transactions, "1.2.0", Server(transactions::exec)),
+    line("exists", -2, of(&[READONLY, FAST]), &[up_to(1, -1, 1, RO_ONLY)], Generic, "1.0.0", Keys(keys::exists)),
+    line("expire", -3, of(&[WRITE, FAST]), &[one(RW_UPDATE)], Generic, "1.0.0", Keys(keys::expire)),
+    line("expireat", -3, of(&[WRITE, FAST]), &[one(RW_UPDATE)], Generic, "1.2.0", Keys(keys::expireat)),
+    line("expiretime", 2, of(&[READONLY, FAST]), &[one(RO)], Generic, "7.0.0", Keys(keys::expiretime)),
+    line("flushall", -1, of(&[WRITE]), &[], ServerGroup, "1.0.0", Keys(keys::flushall)),
+    line("flushdb", -1, of(&[WRITE]), &[], ServerGroup, "1.0.0", Keys(keys::flushdb)),
+    line("get", 2, of(&[READONLY, FAST]), &[one(RO)], String, "1.0.0", Keys(strings::get)),
+    line("getdel", 2, of(&[WRITE, FAST]), &[one(RW_POP)], String, "6.2.0", Keys(strings::getdel)),
+    line("getex", -2, of(&[WRITE, FAST]), &[one(RW)], String, "6.2.0", Keys(strings::getex)),
+    line("getrange", 4, of(&[READONLY]), &[one(RO)], String, "2.4.0", Keys(strings::getrange)),
+    line("getset", 3, of(&[WRITE, DENYOOM, FAST]), &[one(RW)], String, "1.0.0", Keys(strings::getset)),
+    line("hdel", -3, of(&[WRITE, FAST]), &[one(RW_DELETE)], Hash, "2.0.0", Keys(hashes::hdel)),
+    line("hello", -1, of(&[NOSCRIPT, LOADING, STALE, FAST, NO_AUTH]), &[], Connection, "6.0.0", Server(connection::hello)),
+    line("hexists", 3, of(&[READONLY, FAST]), &[one(RO_ONLY)], Hash, "2.0.0", Keys(hashes::hexists)),
+    line("hget", 3, of(&[READONLY, FAST]), &[one(RO)], Hash, "2.0.0", Keys(hashes::hget)),
+    line("hgetall", 2, of(&[READONLY]), &[one(RO)], Hash, "2.0.0", Keys(hashes::hgetall)),
+    line("hincrby", 4, of(&[WRITE, DENYOOM, FAST]), &[one(RW)], Hash, "2.0.0", Keys(hashes::hincrby)),
+    line("hincrbyfloat", 4, of(&[WRITE, DENYOOM, FAST]), &[one(RW)], Hash, "2.6.0", Keys(hashes::hincrbyfloat)),
+    line("hkeys", 2, of(&[READONLY]), &[one(RO)], Hash, "2.0.0", Keys(hashes::hkeys)),
+    line("hlen", 2, of(&[READONLY, FAST]), &[one(RO_ONLY)], Hash, "2.0.0", Keys(hashes::hlen)),
+    line("hmget", -3, of(&[READONLY, FAST]), &[one(RO)], Hash, "2.0.0", Keys(hashes::hmget)),
+    line("hmset", -4, of(&[WRITE, DENYOOM, FAST]), &[one(RW_UPDATE)], Hash, "2.0.0", Keys(hashes::hmset)),
+    line("hrandfield", -2, of(&[READONLY]), &[one(RO)], Hash, "6.2.0", Keys(hashes::hrandfield)),
+    line("hscan", -3, of(&[READONLY]), &[one(RO)], Hash, "2.8.0", Keys(scan::hscan)),
+    line("hset", -4, of(&[WRITE, DENYOOM, FAST]), &[one(RW_UPDATE)], Hash, "2.0.0", Keys(hashes::hset)),
+    line("hsetnx", 4, of(&[WRITE, DENYOOM, FAST]), &[one(RW_INSERT)], Hash, "2.0.0", Keys(hashes::hsetnx)),
+    line("hstrlen", 3, of(&[READONLY, FAST]), &[one(RO_ONLY)], Hash, "3.2.0", Keys(hashes::hstrlen)),
+    line("hvals", 2, of(&[READONLY]), &[one(RO)], Hash, "2.0.0", Keys(hashes::hvals)),
+    line("incr", 2, of(&[WRITE, DENYOOM, FAST]), &[one(RW)], String, "1.0.0", Keys(strings::incr)),
+    line("incrby", 3, of(&[WRITE, DENYOOM, FAST]), &[one(RW)], String, "1.0.0", Keys(strings::incrby)),
+    line("incrbyfloat", 3, of(&[WRITE, DENYOOM, FAST]), &[one(RW)], String, "2.6.0", Keys(strings::incrbyfloat)),
+    line("info", -1, of(&[LOADING, STALE]), &[], ServerGroup, "1.0.0", Server(info::info)),
+    line("keys", 2, of(&[READONLY]), &[], Generic, "1.0.0", Keys(keys::keys)),
+    line("lindex", 3, of(&[READONLY]), &[one(RO)], List, "1.0.0", Keys(lists::lindex)),
+    line("linsert", 5, of(&[WRITE, DENYOOM]), &[one(RW_INSERT)], List, "2.2.0", Keys(lists::linsert)),
+    line("llen", 2, of(&[READONLY, FAST]), &[one(RO_ONLY)], List, "1.0.0", Keys(lists::llen)),
+    line("lmove", 5, of(&[WRITE, DENYOOM]), &[at(1, RW_POP), at(2, RW_INSERT)], List, "6.2.0", Keys(lists::lmove)),
+    line("lmpop", -4, of(&[WRITE, MOVABLE_KEYS]), &[counted(1, RW_POP)], List, "7.0.0", Keys(lists::lmpop)),
+    line("lolwut", -1, of(&[READONLY, FAST]), &[], ServerGroup, "5.0.0", Server(server::lolwut)),
+    line("lpop", -2, of(&[WRITE, FAST]), &[one(RW_POP)], List, "1.0.0", Keys(lists::lpop)),
+    line("lpos", -3, of(&[READONLY]), &[one(RO)], List, "6.0.6", Keys(lists::lpos)),
+    line("lpush", -3, of(&[WRITE, DENYOOM, FAST]), &[one(RW_INSERT)], List, "1.0.0", Keys(lists::lpush)),
+    line("lpushx", -3, of(&[WRITE, DENYOOM, FAST]), &[one(RW_INSERT)], List, "2.2.0", Keys(lists::lpushx)),
+    line("lrange", 4, of(&[READONLY]), &[one(RO)], List, "1.0.0", Keys(lists::lrange)),
+    line("lrem", 4, of(&[WRITE]), &[one(RW_DELETE)], List, "1.0.0", Keys(lists::lrem)),
+    line("lset", 4, of(&[WRITE, DENYOOM]), &[one(RW_UPDATE)], List, "1.0.0", Keys(lists::lset)),
+    line("ltrim", 4, of(&[WRITE]), &[one(RW_DELETE)], List, "1.0.0", Keys(lists::ltrim)),
+    line("mget", -2, of(&[READONLY, FAST]), &[up_to(1, -1, 1, RO)], String, "1.0.0", Keys(strings::mget)),
+    line("move", 3, of(&[WRITE, FAST]), &[one(RW_POP)], Generic, "1.0.0", Keys(keys::move_)),
+    line("mset", -3, of(&[WRITE, DENYOOM]), &[up_to(1, -1, 2, OW)], String, "1.0.1", Keys(strings::mset)),
+    line("msetnx", -3, of(&[WRITE, DENYOOM]), &[up_to(1, -1, 2, OW)], String, "1.0.1", Keys(strings::msetnx)),
+    line("multi", 1, of(&[NOSCRIPT, LOADING, STALE, FAST, CONTROLS_MULTI]), &[], Transactions, "1.2.0", Server(transactions::multi)),
+    line("object", -2, NONE, &[], Generic, "2.2.3", Container(OBJECT)),
+    line("persist", 2, of(&[WRITE, FAST]), &[one(RW_UPDATE)], Generic, "2.2.0", Keys(keys::persist)),
+    line("pexpire", -3, of(&[WRITE, FAST]), &[one(RW_UPDATE)], Generic, "2.6.0", Keys(keys::pexpire)),
+    line("pexpireat", -3, of(&[WRITE, FAST]), &[one(RW_UPDATE)], Generic, "2.6.0", Keys(keys::pexpireat)),
+    line("pexpiretime", 2, of(&[READONLY, FAST]), &[one(RO)], Generic, "7.0.0", Keys(keys::pexpiretime)),
+    line("ping", -1, of(&[FAST]), &[], Connection, "1.0.0", Server(connection::ping)),
+    line("psetex", 4, of(&[WRITE, DENYOOM]), &[one(OW)], String, "2.6.0", Keys(strings::psetex)),
+    line("psubscribe", -2, of(&[PUBSUB, NOSCRIPT, LOADING, STALE]), &[], Pubsub, "2.0.0", Server(pubsub::psubscribe)),
+    line("pttl", 2, of(&[READONLY, FAST]), &[one(RO)], Generic, "2.6.0", Keys(keys::pttl)),
+    line("publish", 3, of(&[PUBSUB, LOADING, STALE, FAST]), &[], Pubsub, "2.0.0", Server(pubsub::publish)),
+    line("pubsub", -2, NONE, &[], Pubsub, "2.8.0", Container(PUBSUB_COMMANDS)),
+    line("punsubscribe", -1, of(&[PUBSUB, NOSCRIPT, LOADING, STALE]), &[], Pubsub, "2.0.0", Server(pubsub::punsubscribe)),
+    line("quit", -1, of(&[NOSCRIPT, LOADING, STALE, FAST, NO_AUTH, CONTROLS_MULTI]), &[], Connection, "1.0.0", Server(connection::quit)),
+    line("randomkey", 1, of(&[READONLY]), &[], Generic, "1.0.0", Keys(keys::randomkey)),
+    line("readonly", 1, of(&[LOADING, STALE, FAST]), &[], Cluster, "3.0.0", Server(connection::readonly)),
+    line("readwrite", 1, of(&[LOADING, STALE, FAST]), &[], Cluster, "3.0.0", Server(connection::readwrite)),
+    line("rename", 3, of(&[WRITE]), &[at(1, RW_POP), at(2, OW)], Generic, "1.0.0", Keys(keys::rename)),
+    line("renamenx", 3, of(&[WRITE, FAST]), &[at(1, RW_POP), at(2, RW_INSERT)], Generic, "1.0.0", Keys(keys::renamenx)),
+    line("reset", 1, of(&[NOSCRIPT, LOADING, STALE, FAST, NO_AUTH, CONTROLS_MULTI]), &[], Connection, "6.2.0", Server(connection::reset)),
+    line("role", 1, of(&[NOSCRIPT, LOADING, STALE, FAST]), &[], ServerGroup, "2.8.12", Server(server::role)),
+    line("rpop", -2, of(&[WRITE, FAST]), &[one(RW_POP)], List, "1.0.0", Keys(lists::rpop)),
+    line("rpoplpush", 3, of(&[WRITE, DENYOOM]), &[at(1, RW_POP), at(2, RW_INSERT)], List, "1.2.0", Keys(lists::rpoplpush)),
+    line("rpush", -3, of(&[WRITE, DENYOOM, FAST]), &[one(RW_INSERT)], List, "1.0.0", Keys(lists::rpush)),
+    line("rpushx", -3, of(&[WRITE, DENYOOM, FAST]), &[one(RW_INSERT)], List, "2.2.0", Keys(lists::rpushx)),
+    line("sadd", -3, of(&[WRITE, DENYOOM, FAST]), &[one(RW_INSERT)], Set, "1.0.0", Keys(sets::sadd)),
+    line("scan", -2, of(&[READONLY]), &[], Generic, "2.8.0", Keys(scan::scan)),
+    line("scard", 2, of(&[READONLY, FAST]), &[one(RO_ONLY)], Set, "1.0.0", Keys(sets::scard)),
+    line("sdiff", -2, of(&[READONLY]), &[up_to(1, -1, 1, RO)], Set, "1.0.0", Keys(sets::sdiff)),
+    line("sdiffstore", -3, of(&[WRITE, DENYOOM]), &[at(1, OW), up_to(2, -1, 1, RO)], Set, "1.0.0", Keys(sets::sdiffstore)),
+    line("select", 2, of(&[LOADING, STALE, FAST]), &[], Connection, "1.0.0", Server(connection::select)),
+    line("set", -3, of(&[WRITE, DENYOOM]), &[one(RW)], String, "1.0.0", Keys(strings::set)),
+    line("setex", 4, of(&[WRITE, DENYOOM]), &[one(OW)], String, "2.0.0", Keys(strings::setex)),
+    line("setnx", 3, of(&[WRITE, DENYOOM, FAST]), &[one(OW)], String, "1.0.0", Keys(strings::setnx)),
+    line("setrange", 4, of(&[WRITE, DENYOOM]), &[one(RW_UPDATE)], String, "2.2.0", Keys(strings::setrange)),
+    line("shutdown", -1, of(&[ADMIN, NOSCRIPT, LOADING, STALE, NO_MULTI]), &[], ServerGroup, "1.0.0", Server(server::shutdown)),
+    line("sinter", -2, of(&[READONLY]), &[up_to(1, -1, 1, RO)], Set, "1.0.0", Keys(sets::sinter)),
+    line("sintercard", -3, of(&[READONLY, MOVABLE_KEYS]), &[counted(1, RO)], Set, "7.0.0", Keys(sets::sintercard)),
+    line("sinterstore", -3, of(&[WRITE, DENYOOM]), &[at(1, OW), up_to(2, -1, 1, RO)], Set, "1.0.0", Keys(sets::sinterstore)),
+    line("sismember", 3, of(&[READONLY, FAST]), &[one(RO_ONLY)], Set, "1.0.0", Keys(sets::sismember)),
+    line("smembers", 2, of(&[READONLY]), &[one(RO)], Set, "1.0.0", Keys(sets::smembers)),
+    line("smismember", -3, of(&[READONLY, FAST]), &[one(RO_ONLY)], Set, "6.2.0", Keys(sets::smismember)),
+    line("smove", 4, of(&[WRITE, FAST]), &[at(1, RW_POP), at(2, RW_INSERT)], Set, "1.0.0", Keys(sets::smove)),
+    line("spop", -2, of(&[WRITE, FAST]), &[one(RW_POP)], Set, "1.0.0", Keys(sets::spop)),
+    line("spublish", 3, of(&[PUBSUB, LOADING, STALE, FAST, SHARDED_PUBSUB]), &[one(NOT_A_KEY)], Pubsub, "7.0.0", Server(pubsub::spublish)),
+    line("srandmember", -2, of(&[READONLY]), &[one(RO)], Set, "1.0.0", Keys(sets::srandmember)),
+    line("srem", -3, of(&[WRITE, FAST]), &[one(RW_DELETE)], Set, "1.0.0", Keys(sets::srem)),
+    line("sscan", -3, of(&[READONLY]), &[one(RO)], Set, "2.8.0", Keys(scan::sscan)),
+    line("ssubscribe", -2, of(&[PUBSUB, NOSCRIPT, LOADING, STALE, SHARDED_PUBSUB]), &[up_to(1, -1, 1, NOT_A_KEY)], Pubsub, "7.0.0", Server(pubsub::ssubscribe)),
+    line("strlen", 2, of(&[READONLY, FAST]), &[one(RO_ONLY)], String, "2.2.0", Keys(strings::strlen)),
+    line("subscribe", -2, of(&[PUBSUB, NOSCRIPT, LOADING, STALE]), &[], Pubsub, "2.0.0", Server(pubsub::subscribe)),
+    line("substr", 4, of(&[READONLY]), &[one(RO)], String, "1.0.0", Keys(strings::getrange)),
+    line("sunion", -2, of(&[READONLY]), &[up_to(1, -1, 1, RO)], Set, "1.0.0", Keys(sets::sunion)),
+    line("sunionstore", -3, of(&[WRITE, DENYOOM]), &[at(1, OW), up_to(2, -1, 1, RO)], Set, "1.0.0", Keys(sets::sunionstore)),
+    line("sunsubscribe", -1, of(&[PUBSUB, NOSCRIPT, LOADING, STALE, SHARDED_PUBSUB]), &[up_to(1, -1, 1, NOT_A_KEY)], Pubsub, "7.0.0", Server(pubsub::sunsubscribe)),
+    line("swapdb", 3, of(&[WRITE, FAST]), &[], ServerGroup, "4.0.0", Keys(keys::swapdb)),
+    line("time", 1, of(&[LOADING, STALE, FAST]), &[], ServerGroup, "2.6.0", Server(server::time)),
+    line("touch", -2, of(&[READONLY, FAST]), &[up_to(1, -1, 1, RO_ONLY)], Generic, "3.2.1", Keys(keys::exists)),
+    line("ttl", 2, of(&[READONLY, FAST]), &[one(RO)], Generic, "1.0.0", Keys(keys::ttl)),
+    line("type", 2, of(&[READONLY, FAST]), &[one(RO_ONLY)], Generic, "1.0.0", Keys(keys::type_)),
+    line("unlink", -2, of(&[WRITE, FAST]), &[up_to(1, -1, 1, RM)], Generic, "4.0.0", Keys(keys::del)),
+    line("unsubscribe", -1, of(&[PUBSUB, NOSCRIPT, LOADING, STALE]), &[], Pubsub, "2.0.0", Server(pubsub::unsubscribe)),
+    line("unwatch", 1, of(&[NOSCRIPT, LOADING, STALE, FAST]), &[], Transactions, "2.2.0", Server(transactions::unwatch)),
+    line("wait", 3, of(&[BLOCKING]), &[], Generic, "3.0.0", Server(server::wait)),
+    line("watch", -2, of(&[NOSCRIPT, LOADING, STALE, FAST, CONTROLS_MULTI]), &[up_to(1, -1, 1, RO_ONLY)], Transactions, "2.2.0", Server(transactions::watch)),
+    line("zadd", -4, of(&[WRITE, DENYOOM, FAST]), &[one(RW_UPDATE)], SortedSet, "1.2.0", Keys(sorted_sets::zadd)),
+    line("zcard", 2, of(&[READONLY, FAST]), &[one(RO_ONLY)], SortedSet, "1.2.0", Keys(sorted_sets::zcard)),
+    line("zcount", 4, of(&[READONLY, FAST]), &[one(RO)], SortedSet, "2.0.0", Keys(zrange::zcount)),
+    line("zincrby", 4, of(&[WRITE, DENYOOM, FAST]), &[one(RW)], SortedSet, "1.2.0", Keys(sorted_sets::zincrby)),
+    line("zlexcount", 4, of(&[READONLY, FAST]), &[one(RO)], SortedSet, "2.8.9", Keys(zrange::zlexcount)),
+    line("zmscore", -3, of(&[READONLY, FAST]), &[one(RO)], SortedSet, "6.2.0", Keys(sorted_sets::zmscore)),
+    line("zpopmax", -2, of(&[WRITE, FAST]), &[one(RW_POP)], SortedSet, "5.0.0", Keys(sorted_sets::zpopmax)),
+    line("zpopmin", -2, of(&[WRITE, FAST]), &[one(RW_POP)], SortedSet, "5.0.0", Keys(sorted_sets::zpopmin)),
+    line("zrange", -4, of(&[READONLY]), &[one(RO)], SortedSet, "1.2.0", Keys(zrange::zrange)),
+    line("zrangebylex", -4, of(&[READONLY]), &[one(RO)], SortedSet, "2.8.9", Keys(zrange::zrangebylex)),
+    line("zrangebyscore", -4, of(&[READONLY]), &[one(RO)], SortedSet, "1.0.5", Keys(zrange::zrangebyscore)),
+    line("zrank", -3, of(&[READONLY, FAST]), &[one(RO)], SortedSet, "2.0.0", Keys(sorted_sets::zrank)),
+    line("zrem", -3, of(&[WRITE, FAST]), &[one(RW_DELETE)], SortedSet, "1.2.0", Keys(sorted_sets::zrem)),
+    line("zremrangebylex", 4, of(&[WRITE]), &[one(RW_DELETE)], SortedSet, "2.8.9", Keys(zrange::zremrangebylex)),
+    line("zremrangebyrank", 4, of(&[WRITE]), &[one(RW_DELETE)], SortedSet, "2.0.0", Keys(zrange::zremrangebyrank)),
+    line("zremrangebyscore", 4, of(&[WRITE]), &[one(RW_DELETE)], SortedSet, "1.2.0", Keys(zrange::zremrangebyscore)),
+    line("zrevrange", -4, of(&[READONLY]), &[one(RO)], SortedSet, "1.2.0", Keys(zrange::zrevrange)),
+    line("zrevrangebylex", -4, of(&[READONLY]), &[one(RO)], SortedSet, "2.8.9", Keys(zrange::zrevrangebylex)),
+    line("zrevrangebyscore", -4, of(&[READONLY]), &[one(RO)], SortedSet, "2.2.0", Keys(zrange::zrevrangebyscore)),
+    line("zrevrank", -3, of(&[READONLY, FAST]), &[one(RO)], SortedSet, "2.0.0", Keys(sorted_sets::zrevrank)),
+    line("zscan", -3, of(&[READONLY]), &[one(RO)], SortedSet, "2.8.0", Keys(scan::zscan)),
+    line("zscore", 3, of(&[READONLY, FAST]), &[one(RO)], SortedSet, "1.2.0", Keys(sorted_sets::zscore)),
+];
+
+#[rustfmt::skip]
+const OBJECT: &[Command] = &[
+    line("object|encoding", 3, of(&[READONLY]), &[at(2, RO_ONLY)], Generic, "2.2.3", Keys(keys::object_encoding)),
+    line("object|freq", 3, of(&[READONLY]), &[at(2, RO_ONLY)], Generic, "2.2.3", Keys(keys::object_freq)),
+    line("object|help", 2, of(&[LOADING, STALE]), &[], Generic, "6.2.0", Keys(keys::object_help)),
+    line("object|idletime", 3, of(&[READONLY]), &[at(2, RO_ONLY)], Generic, "2.2.3", Keys(keys::object_idletime)),
+    line("object|refcount", 3, of(&[READONLY]), &[at(2, RO_ONLY)], Generic, "2.2.3", Keys(keys::object_refcount)),
+];
+
+#[rustfmt::skip]
+const PUBSUB_COMMANDS: &[Command] = &[
+    line("pubsub|channels", -2, of(&[PUBSUB, LOADING, STALE]), &[], Pubsub, "2.8.0", Server(pubsub::pubsub_channels)),
+    line("pubsub|help", 2, of(&[LOADING, STALE]), &[], Pubsub, "6.2.0", Server(pubsub::pubsub_help)),
+    line("pubsub|numpat", 2, of(&[PUBSUB, LOADING, STALE]), &[], Pubsub, "2.8.0", Server(pubsub::pubsub_numpat)),
+    line("pubsub|numsub", -2, of(&[PUBSUB, LOADING, STALE]), &[], Pubsub, "2.8.0", Server(pubsub::pubsub_numsub)),
+    line("pubsub|shardchannels", -2, of(&[PUBSUB, LOADING, STALE]), &[], Pubsub, "7.0.0", Server(pubsub::pubsub_shardchannels)),
+    line("pubsub|shardnumsub", -2, of(&[PUBSUB, LOADING, STALE]), &[], Pubsub, "7.0.0", Server(pubsub::pubsub_shardnumsub)),
+];
+
+#[rustfmt::skip]
+const CLIENT: &[Command] = &[
+    line("client|getname", 2, of(&[NOSCRIPT, LOADING, STALE]), &[], Connection, "2.6.9", Server(client::getname)),
+    line("client|help", 2, of(&[LOADING, STALE]), &[], Connection, "5.0.0", Server(client::help)),
+    line("client|id", 2, of(&[NOSCRIPT, LOADING, STALE]), &[], Connection, "5.0.0", Server(client::id)),
+    line("client|info", 2, of(&[NOSCRIPT, LOADING, STALE]), &[], Connection, "6.2.0", Server(client::info)),
+    line("client|kill", -3, of(&[ADMIN, NOSCRIPT, LOADING, STALE]), &[], Connection, "2.4.0", Server(client::kill)),
+    line("client|list", -2, of(&[ADMIN, NOSCRIPT, LOADING, STALE]), &[], Connection, "2.4.0", Server(client::list)),
+    line("client|no-evict", 3, of(&[ADMIN, NOSCRIPT, LOADING, STALE]), &[], Connection, "7.0.0", Server(client::no_evict)),
+    line("client|no-touch", 3, of(&[NOSCRIPT, LOADING, STALE]), &[], Connection, "7.2.0", Server(client::no_touch)),
+    line("client|reply", 3, of(&[NOSCRIPT, LOADING, STALE]), &[], Connection, "3.2.0", Server(client::reply)),
+    line("client|setinfo", 4, of(&[NOSCRIPT, LOADING, STALE]), &[], Connection, "7.2.0", Server(client::setinfo)),
+    line("client|setname", 3, of(&[NOSCRIPT, LOADING, STALE]), &[], Connection, "2.6.9", Server(client::setname)),
+    line("client|unblock", -3, of(&[ADMIN, NOSCRIPT, LOADING, STALE]), &[], Connection, "5.0.0", Server(client::unblock)),
+];
+
+#[rustfmt::skip]
+const COMMAND: &[Command] = &[
+    line("command|count", 2, of(&[LOADING, STALE]), &[], ServerGroup, "2.8.13", Server(introspection::count)),
+    line("command|docs", -2, of(&[LOADING, STALE]), &[], ServerGroup, "7.0.0", Server(introspection::docs)),
+    line("command|getkeys", -3, of(&[LOADING, STALE]), &[], ServerGroup, "2.8.13", Server(introspection::getkeys)),
+    line("command|getkeysandflags", -3, of(&[LOADING, STALE]), &[], ServerGroup, "7.0.0", Server(introspection::getkeysandflags)),
+    line("command|help", 2, of(&[LOADING, STALE]), &[], ServerGroup, "5.0.0", Server(introspection::help)),
+    line("command|info", -2, of(&[LOADING, STALE]), &[], ServerGroup, "2.8.13", Server(introspection::info)),
+    line("command|list", -2, of(&[LOADING, STALE]), &[], ServerGroup, "7.0.0", Server(introspection::list)),
+];
+
+#[rustfmt::skip]
+const CONFIG: &[Command] = &[
+    line("config|get", -3, of(&[ADMIN, NOSCRIPT, LOADING, STALE]), &[], ServerGroup, "2.0.0", Server(config::get)),
+    line("config|help", 2, of(&[LOADING, STALE]), &[], ServerGroup, "5.0.0", Server(config::help)),
+    line("config|resetstat", 2, of(&[ADMIN, NOSCRIPT, LOADING, STALE]), &[], ServerGroup, "2.0.0", Server(config::resetstat)),
+    line("config|rewrite", 2, of(&[ADMIN, NOSCRIPT, LOADING, STALE]), &[], ServerGroup, "2.8.0", Server(config::rewrite)),
+    line("config|set", -4, of(&[ADMIN, NOSCRIPT, LOADING, STALE]), &[], ServerGroup, "2.0.0", Server(config::set)),
+];
+
+#[rustfmt::skip]
+const CLUSTER: &[Command] = &[
+    line("cluster|count-failure-reports", 3, of(&[LOADING, STALE]), &[], Cluster, "3.0.0", Server(cluster::count_failure_reports)),
+    line("cluster|countkeysinslot", 3, of(&[LOADING, STALE]), &[], Cluster, "3.0.0", Server(cluster::countkeysinslot)),
+    line("cluster|getkeysinslot", 4, of(&[LOADING, STALE]), &[], Cluster, "3.0.0", Server(cluster::getkeysinslot)),
+    line("cluster|help", 2, of(&[LOADING, STALE]), &[], Cluster, "5.0.0", Server(cluster::help)),
+    line("cluster|info", 2, of(&[LOADING, STALE]), &[], Cluster, "3.0.0", Server(cluster::info)),
+    line("cluster|keyslot", 3, of(&[LOADING, STALE]), &[], Cluster, "3.0.0", Server(cluster::keyslot)),
+    line("cluster|links", 2, of(&[LOADING, STALE]), &[], Cluster, "7.0.0", Server(cluster::links)),
+    line("cluster|myid", 2, of(&[LOADING, STALE]), &[], Cluster, "3.0.0", Server(cluster::myid)),
+    line("cluster|myshardid", 2, of(&[LOADING, STALE]), &[], Cluster, "7.2.0", Server(cluster::myshardid)),
+    line("cluster|nodes", 2, of(&[LOADING, STALE]), &[], Cluster, "3.0.0", Server(cluster::nodes)),
+    line("cluster|replicas", 3, of(&[LOADING, STALE]), &[], Cluster, "5.0.0", Server(cluster::replicas)),
+    line("cluster|shards", 2, of(&[LOADING, STALE]), &[], Cluster, "7.0.0", Server(cluster::shards)),
+    line("cluster|slots", 2, of(&[LOADING, STALE]), &[], Cluster, "3.0.0", Server(cluster::slots)),
+];

@@ -1,0 +1,29 @@
+//! What Redis holds: values and their encodings, the key space, and the data that replicas share.
+//!
+//! - [`Value`] in `value.rs`: the types and their encodings.
+//! - [`Keyspace`] in `keyspace.rs`: keys, values and deadlines of one database.
+//! - [`Dataset`] in `dataset.rs`: one physical copy, its owner, and followers that see it through overlays.
+//! - [`Db`] in `db.rs`: what one instance sees of a dataset; the only way by which commands reach keys.
+
+mod dataset;
+mod db;
+mod hash;
+mod keyspace;
+mod list;
+mod number;
+mod overlay;
+mod set;
+#[cfg(test)]
+mod tests;
+mod value;
+mod zset;
+
+pub(crate) use dataset::{Dataset, Undone};
+pub(crate) use db::{Db, Interest};
+pub(crate) use hash::Hash;
+pub(crate) use keyspace::{Entry, Keyspace, NEVER};
+pub(crate) use list::List;
+pub(crate) use number::{add_decimals, format_float, parse_float, parse_integer};
+pub(crate) use set::Set;
+pub(crate) use value::{Blob, Thresholds, Value};
+pub(crate) use zset::{Score, SortedSet};

@@ -1,0 +1,317 @@
+//! What one instance sees of a dataset: the only way by which commands reach keys.
+
+use std::collections::HashMap;
+
+use super::dataset::Dataset;
+use super::keyspace::{Entry, NEVER};
+use super::value::{Blob, Thresholds, Value};
+
+/// Who is to be told when a key changes, on one instance. Keys are those of one database each.
+#[derive(Debug, Default)]
+pub(crate) struct Interest {
+    /// Clients that WATCH a key.
+    pub(crate) watched: HashMap<(usize, Blob), Vec<usize>>,
+    /// Clients whose watched keys have changed.
+    pub(crate) touched: Vec<usize>,
+    /// Keys for which clients wait, longest first.
+    pub(crate) awaited: HashMap<(usize, Blob), Vec<usize>>,
+    /// Awaited keys that have changed, in order.
+    pub(crate) ready: Vec<(usize, Blob)>,
+}
+
+impl Interest {
+    fn key_changed(&mut self, database: usize, key: &[u8]) {
+        if self.watched.is_empty() && self.awaited.is_empty() {
+            return;
+        }
+        let name = (database, Blob::from_slice(key));
+        if let Some(clients) = self.watched.get(&name) {
+            self.touched.extend_from_slice(clients);
+        }
+        if self.awaited.contains_key(&name) && !self.ready.contains(&name) {
+            self.ready.push(name);
+        }
+    }
+}
+
+/// One database as one instance sees it at one moment.
+pub(crate) struct Db<'a> {
+    pub(crate) dataset: &'a mut Dataset,
+    /// Which database.
+    pub(crate) index: usize,
+    /// Seen through the overlay of this follower; None: the instance owns the dataset.
+    pub(crate) follower: Option<usize>,
+    pub(crate) interest: &'a mut Interest,
+    pub(crate) thresholds: Thresholds,
+    /// The instance's own wall clock.
+    pub(crate) now_ms: i64,
+    /// True on a master, which deletes what has expired; a replica only hides it.
+    pub(crate) deletes_expired: bool,
+    /// False for a client that asked for NO-TOUCH.
+    pub(crate) touches: bool,
+    /// How many changes were made.
+    pub(crate) dirty: u64,
+    /// How many reads found a key, and how many did not.
+    pub(crate) hits: u64,
+    pub(crate) misses: u64,
+    /// How many keys expired.
+    pub(crate) expired: u64,
+    /// Keys that were read though writes to them are missing here, and how many.
+    pub(crate) stale: Vec<(Blob, u64)>,
+}
+
+impl Db<'_> {
+    /// The value of a key, if it exists; counts as use.
+    #[inline]
+    pub(crate) fn read(&mut self, key: &[u8]) -> Option<&Value> {
+        self.read_entry(key).map(|entry| &entry.value)
+    }
+
+    /// The entry of a key, if it exists; counts as use.
+    #[inline]
+    pub(crate) fn read_entry(&mut self, key: &[u8]) -> Option<&Entry> {
+        if !self.exists(key) {
+            self.misses += 1;
+            return None;
+        }
+        self.hits += 1;
+        let used_at_s = (self.now_ms / 1000) as u32;
+        if let Some(follower) = self.follower {
+            let overlay = &self.dataset.followers[follower].overlay;
+            if let Some(divergence) = overlay.get(key) {
+                if divergence.writes_missing() > 0 {
+                    self.stale.push((Blob::from_slice(key), divergence.writes_missing()));
+                }
+                return divergence.value();
+            }
+        }
+        let entry = self.dataset.databases[self.index].get_mut(key)?;
+        if self.touches {
+            entry.used_at_s = used_at_s;
+        }
+        Some(entry)
+    }
+
+    /// The entry of a key without using it.
+    pub(crate) fn peek(&self, key: &[u8]) -> Option<&Entry> {
+        if let Some(follower) = self.follower
+            && let Some(divergence) = self.dataset.followers[follower].overlay.get(key)
+        {
+            return divergence.value().filter(|entry| !entry.is_expired(self.now_ms));
+        }
+        self.dataset.databases[self.index].get(key).filter(|entry| !entry.is_expired(self.now_ms))
+    }
+
+    /// True if a key exists; a key that has expired is deleted on a master.
+    #[inline]
+    pub(crate) fn exists(&mut self, key: &[u8]) -> bool {
+        let (entry, is_here) = match self.follower.and_then(|index| self.dataset.followers[index].overlay.get(key)) {
+            Some(divergence) => (divergence.value(), true),
+            None => (self.dataset.databases[self.index].get(key), false),
+        };
+        let Some(entry) = entry else {
+            if is_here {
+                self.note_absent(key);
+            }
+            return false;
+        };
+        if !entry.is_expired(self.now_ms) {
+            return true;
+        }
+        if self.deletes_expired {
+            self.expire(key);
+        }
+        false
+    }
+
+    /// A key that is absent here only because writes are missing is a stale read as well.
+    fn note_absent(&mut self, key: &[u8]) {
+        let Some(follower) = self.follower else { return };
+        let missing = self.dataset.followers[follower].overlay.get(key).map_or(0, |absent| absent.writes_missing());
+        if missing > 0 {
+            self.stale.push((Blob::from_slice(key), missing));
+        }
+    }
+
+    /// Deletes a key whose time has come, and passes that on as DEL.
+    pub(crate) fn expire(&mut self, key: &[u8]) {
+        if self.remove(key).is_some() {
+            self.expired += 1;
+            if self.follower.is_none() {
+                self.dataset.feed(self.index, &[b"DEL", key]);
+            }
+        }
+    }
+
+    /// The entry of a key, to be changed in place. Call [`Db::changed`] afterwards if it was.
+    #[inline]
+    pub(crate) fn write(&mut self, key: &[u8]) -> Option<&mut Entry> {
+        if !self.exists(key) {
+            return None;
+        }
+        self.prepare(key);
+        let used_at_s = (self.now_ms / 1000) as u32;
+        let entry = match self.follower {
+            Some(follower) => self.dataset.followers[follower].overlay.own_entry(key)?.as_mut()?,
+            None => self.dataset.databases[self.index].get_mut(key)?,
+        };
+        entry.used_at_s = used_at_s;
+        Some(entry)
+    }
+
+    /// The value of a key, to be changed in place; made by `empty` if there is none.
+    pub(crate) fn write_or_insert(&mut self, key: &[u8], empty: impl FnOnce() -> Value) -> Option<&mut Value> {
+        if !self.exists(key) {
+            self.prepare(key);
+            self.put(key, Entry::new(empty()));
+        }
+        self.write(key).map(|entry| &mut entry.value)
+    }
+
+    /// Gives a key a value, without a deadline.
+    #[inline]
+    pub(crate) fn set(&mut self, key: &[u8], value: Value) {
+        self.set_entry(key, Entry::new(value));
+    }
+
+    /// Gives a key an entry, deadline included.
+    #[inline]
+    pub(crate) fn set_entry(&mut self, key: &[u8], mut entry: Entry) {
+        self.prepare(key);
+        entry.used_at_s = (self.now_ms / 1000) as u32;
+        self.put(key, entry);
+        self.changed(key);
+    }
+
+    /// Gives a key a deadline, or takes it away with [`NEVER`]. False if there is no such key.
+    pub(crate) fn set_deadline(&mut self, key: &[u8], deadline: i64) -> bool {
+        if !self.exists(key) {
+            return false;
+        }
+        self.prepare(key);
+        match self.follower {
+            Some(follower) => {
+                if let Some(Some(entry)) = self.dataset.followers[follower].overlay.own_entry(key) {
+                    entry.expire_at_ms = deadline;
+                }
+            }
+            None => drop(self.dataset.databases[self.index].set_deadline(key, deadline)),
+        }
+        self.changed(key);
+        true
+    }
+
+    /// The deadline of a key that exists; None if it has none.
+    pub(crate) fn deadline(&self, key: &[u8]) -> Option<i64> {
+        self.peek(key).map(|entry| entry.expire_at_ms).filter(|deadline| *deadline != NEVER)
+    }
+
+    /// Removes a key, expired or not.
+    pub(crate) fn remove(&mut self, key: &[u8]) -> Option<Entry> {
+        self.prepare(key);
+        let entry = match self.follower {
+            Some(follower) => self.dataset.followers[follower].overlay.own_entry(key)?.take(),
+            None => self.dataset.databases[self.index].remove(key),
+        };
+        if entry.is_some() {
+            self.changed(key);
+        }
+        entry
+    }
+
+    /// Removes a key that exists, as DEL does.
+    pub(crate) fn delete(&mut self, key: &[u8]) -> bool {
+        self.exists(key) && self.remove(key).is_some()
+    }
+
+    /// Removes a key if its collection has become empty.
+    pub(crate) fn remove_if_empty(&mut self, key: &[u8]) {
+        if self.peek(key).is_some_and(|entry| entry.value.is_empty_collection()) {
+            let dirty = self.dirty;
+            self.remove(key);
+            self.dirty = dirty;
+        }
+    }
+
+    /// Removes all keys.
+    pub(crate) fn clear(&mut self) {
+        if self.follower.is_some() || !self.dataset.is_lockstep || !self.interest.watched.is_empty() {
+            for key in self.keys() {
+                self.remove(&key);
+            }
+        }
+        if self.follower.is_none() {
+            self.dataset.databases[self.index].take();
+        }
+        self.dirty += 1;
+    }
+
+    /// A key was changed: counts it, and tells those who watch or wait.
+    #[inline]
+    pub(crate) fn changed(&mut self, key: &[u8]) {
+        self.dirty += 1;
+        self.interest.key_changed(self.index, key);
+        match self.follower {
+            Some(follower) => self.dataset.followers[follower].overlay.wrote(key),
+            None => self.dataset.owner_wrote(key),
+        }
+    }
+
+    /// How many keys there are, expired ones included, as DBSIZE counts.
+    pub(crate) fn len(&self) -> usize {
+        let database = &self.dataset.databases[self.index];
+        let Some(follower) = self.follower else { return database.len() };
+        let overlay = &self.dataset.followers[follower].overlay;
+        let hidden = overlay.iter().filter(|(key, _)| database.get(key).is_some()).count();
+        let shown = overlay.iter().filter(|(_, divergence)| divergence.value().is_some()).count();
+        database.len() - hidden + shown
+    }
+
+    /// How many positions [`Db::at`] has; some may be vacant.
+    pub(crate) fn positions(&self) -> usize {
+        let overlay = self.follower.map_or(0, |follower| self.dataset.followers[follower].overlay.len());
+        self.dataset.databases[self.index].len() + overlay
+    }
+
+    /// The key at a position, unless it is vacant or the key has expired.
+    pub(crate) fn at(&self, position: usize) -> Option<(&Blob, &Entry)> {
+        let database = &self.dataset.databases[self.index];
+        let found = match self.follower.map(|follower| &self.dataset.followers[follower].overlay) {
+            Some(overlay) if position >= database.len() => overlay
+                .at(position - database.len())
+                .and_then(|(key, divergence)| divergence.value().map(|entry| (key, entry))),
+            Some(overlay) => database.at(position).filter(|(key, _)| overlay.get(key).is_none()),
+            None => database.at(position),
+        };
+        found.filter(|(_, entry)| !entry.is_expired(self.now_ms))
+    }
+
+    /// All keys, in the order of their positions.
+    pub(crate) fn keys(&self) -> Vec<Blob> {
+        (0..self.positions()).filter_map(|position| self.at(position)).map(|(key, _)| key.clone()).collect()
+    }
+
+    /// Before a write: keeps what the key is for those who will not see it change now.
+    #[inline]
+    fn prepare(&mut self, key: &[u8]) {
+        match self.follower {
+            Some(follower) => {
+                let before = self.dataset.databases[self.index].get(key);
+                self.dataset.followers[follower].overlay.save(key, 0, 0, before);
+            }
+            None => self.dataset.save(self.index, key),
+        }
+    }
+
+    #[inline]
+    fn put(&mut self, key: &[u8], entry: Entry) {
+        match self.follower {
+            Some(follower) => {
+                if let Some(place) = self.dataset.followers[follower].overlay.own_entry(key) {
+                    *place = Some(entry);
+                }
+            }
+            None => drop(self.dataset.databases[self.index].insert(key, entry)),
+        }
+    }
+}

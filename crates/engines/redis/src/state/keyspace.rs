@@ -1,0 +1,146 @@
+//! The keys, values and deadlines of one database.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use indexmap::IndexMap;
+
+use super::value::{Blob, Value};
+
+/// A keyed hash: fast, and its keys are drawn when the process starts, so that clients cannot aim for collisions. The
+/// order of an [`IndexMap`] does not depend on it.
+pub(crate) type Hasher = foldhash::fast::RandomState;
+
+/// The deadline of a key that has none.
+pub(crate) const NEVER: i64 = i64::MAX;
+
+/// A value and what Redis knows about it.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    pub(crate) value: Value,
+    /// When it expires, in wall-clock milliseconds; [`NEVER`] if it does not.
+    pub(crate) expire_at_ms: i64,
+    /// When it was last used, in wall-clock seconds.
+    pub(crate) used_at_s: u32,
+}
+
+impl Entry {
+    pub(crate) fn new(value: Value) -> Entry {
+        Entry { value, expire_at_ms: NEVER, used_at_s: 0 }
+    }
+
+    pub(crate) fn is_expired(&self, now_ms: i64) -> bool {
+        self.expire_at_ms <= now_ms
+    }
+}
+
+/// One database. Keys stand densely in a vector, with a hash table of positions beside it: so a cursor is a position,
+/// a random key is one draw, and iteration does not depend on hashes.
+#[derive(Debug, Default)]
+pub(crate) struct Keyspace {
+    map: IndexMap<Blob, Entry, Hasher>,
+    /// Deadlines in order. An element counts only if the key still has that very deadline.
+    deadlines: BinaryHeap<Reverse<(i64, Blob)>>,
+    expiring: usize,
+}
+
+impl Keyspace {
+    pub(crate) fn len(&self) -> usize {
+        self.map.len()
+    }
+
+    /// How many keys have a deadline.
+    pub(crate) fn expiring(&self) -> usize {
+        self.expiring
+    }
+
+    #[inline]
+    pub(crate) fn get(&self, key: &[u8]) -> Option<&Entry> {
+        self.map.get(key)
+    }
+
+    #[inline]
+    pub(crate) fn get_mut(&mut self, key: &[u8]) -> Option<&mut Entry> {
+        self.map.get_mut(key)
+    }
+
+    /// The key at a position.
+    pub(crate) fn at(&self, index: usize) -> Option<(&Blob, &Entry)> {
+        self.map.get_index(index)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Blob, &Entry)> {
+        self.map.iter()
+    }
+
+    /// Puts an entry in place. Returns the one that was there.
+    #[inline]
+    pub(crate) fn insert(&mut self, key: &[u8], entry: Entry) -> Option<Entry> {
+        let deadline = entry.expire_at_ms;
+        let before = match self.map.get_mut(key) {
+            Some(place) => Some(std::mem::replace(place, entry)),
+            None => {
+                self.map.insert(Blob::from_slice(key), entry);
+                None
+            }
+        };
+        let was = before.as_ref().map_or(NEVER, |before| before.expire_at_ms);
+        if was != deadline {
+            self.deadline_changed(key, was, deadline);
+        }
+        before
+    }
+
+    pub(crate) fn remove(&mut self, key: &[u8]) -> Option<Entry> {
+        let entry = self.map.swap_remove(key)?;
+        if entry.expire_at_ms != NEVER {
+            self.expiring -= 1;
+        }
+        Some(entry)
+    }
+
+    /// Gives a key a deadline, or takes it away with [`NEVER`]. False if there is no such key.
+    pub(crate) fn set_deadline(&mut self, key: &[u8], deadline: i64) -> bool {
+        let Some(entry) = self.map.get_mut(key) else { return false };
+        let was = std::mem::replace(&mut entry.expire_at_ms, deadline);
+        if was != deadline {
+            self.deadline_changed(key, was, deadline);
+        }
+        true
+    }
+
+    fn deadline_changed(&mut self, key: &[u8], was: i64, deadline: i64) {
+        self.expiring += usize::from(deadline != NEVER);
+        self.expiring -= usize::from(was != NEVER);
+        if deadline != NEVER {
+            self.deadlines.push(Reverse((deadline, Blob::from_slice(key))));
+        }
+        if self.deadlines.len() > 2 * self.expiring + 1024 {
+            let map = &self.map;
+            self.deadlines.retain(|Reverse((deadline, key))| {
+                map.get(key.as_slice()).is_some_and(|entry| entry.expire_at_ms == *deadline)
+            });
+        }
+    }
+
+    /// The earliest deadline, perhaps one that no longer counts.
+    pub(crate) fn next_deadline(&self) -> Option<i64> {
+        self.deadlines.peek().map(|Reverse((deadline, _))| *deadline)
+    }
+
+    /// A key whose deadline has passed, still in place.
+    pub(crate) fn pop_expired(&mut self, now_ms: i64) -> Option<Blob> {
+        while self.next_deadline().is_some_and(|deadline| deadline <= now_ms) {
+            let Reverse((deadline, key)) = self.deadlines.pop()?;
+            if self.map.get(key.as_slice()).is_some_and(|entry| entry.expire_at_ms == deadline) {
+                return Some(key);
+            }
+        }
+        None
+    }
+
+    /// Takes everything out.
+    pub(crate) fn take(&mut self) -> Keyspace {
+        std::mem::take(self)
+    }
+}

@@ -1,0 +1,17 @@
+//! RESP: bytes ↔ requests and replies. Incremental, bounded, and without copies on the way in.
+//!
+//! [`Parser`] walks over a connection's read buffer; [`Request`] is what it found there, slices of that buffer;
+//! [`Reply`] writes RESP2 or RESP3 straight into a connection's write buffer.
+
+mod inline;
+mod parser;
+mod reply;
+mod request;
+#[cfg(test)]
+mod tests;
+
+pub use parser::{Limits, Parser, ProtocolError};
+pub use reply::Reply;
+pub(crate) use reply::format_double;
+pub use request::{OwnedRequest, Request};
+pub(crate) use request::{encode, encoded_length};
