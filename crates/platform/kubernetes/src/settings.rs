@@ -1,5 +1,6 @@
 //! What a cluster is made with, under the names of the real components' flags.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -23,6 +24,8 @@ pub struct Settings {
     pub load_balancer_addresses: Vec<String>,
     /// The certificate authority that pods trust the API by, PEM; it stands in every namespace's `kube-root-ca.crt`.
     pub certificate_authority_pem: String,
+    /// ConfigMaps that stand in every namespace besides that one, by name: the addresses of other systems, for instance.
+    pub namespace_config_maps: BTreeMap<String, BTreeMap<String, String>>,
     /// The key that signs service accounts' tokens; with an empty key no token is believed.
     pub service_account_key: Vec<u8>,
     /// The address of the API as pods see it.
@@ -44,6 +47,7 @@ impl Settings {
             event_ttl: Duration::from_secs(3600),
             load_balancer_addresses: Vec::new(),
             certificate_authority_pem: String::new(),
+            namespace_config_maps: BTreeMap::new(),
             service_account_key: Vec::new(),
             api_service_address: "10.96.0.1".to_owned(),
             api_endpoint,

@@ -15,7 +15,7 @@ pub(super) fn reconcile(view: &View<'_>, name: &str) -> Vec<Action> {
     if is_terminating(home) { end(view, home, name) } else { furnish(view, name) }
 }
 
-/// The default service account, and the certificate by which pods trust the API.
+/// The default service account, the certificate by which pods trust the API, and what the settings add.
 fn furnish(view: &View<'_>, name: &str) -> Vec<Action> {
     let mut actions = Vec::new();
     let mut create = |resource: ResourceId, object: Value| {
@@ -25,26 +25,33 @@ fn furnish(view: &View<'_>, name: &str) -> Vec<Action> {
         create(ResourceId::ServiceAccounts, json!({"metadata": {"name": "default", "namespace": name}}));
     }
     let certificate = json!({"ca.crt": view.settings.certificate_authority_pem});
-    match view.store.get(ResourceId::ConfigMaps, name, "kube-root-ca.crt") {
-        None => create(
-            ResourceId::ConfigMaps,
-            json!({
-                "metadata": {
-                    "name": "kube-root-ca.crt",
-                    "namespace": name,
-                    "annotations": {"kubernetes.io/description": "Contains a CA bundle that can be used to verify the kube-apiserver when using internal endpoints such as the internal service IP or kubernetes.default.svc. No other usage is guaranteed across distributions of Kubernetes clusters."},
-                },
-                "data": certificate,
-            }),
-        ),
-        Some(present) if present.get("data") != Some(&certificate) => {
-            let mut renewed = present.as_ref().clone();
-            renewed["data"] = certificate;
-            actions.push(Action::update(ResourceId::ConfigMaps, renewed, MANAGER));
-        }
-        Some(_) => {}
+    actions.extend(config_map(view, name, "kube-root-ca.crt", Some(CERTIFICATE_DESCRIPTION), certificate));
+    for (map, data) in &view.settings.namespace_config_maps {
+        actions.extend(config_map(view, name, map, None, json!(data)));
     }
     actions
+}
+
+const CERTIFICATE_DESCRIPTION: &str = "Contains a CA bundle that can be used to verify the kube-apiserver when using internal endpoints such as the internal service IP or kubernetes.default.svc. No other usage is guaranteed across distributions of Kubernetes clusters.";
+
+/// Makes a ConfigMap of the namespace, or gives it back its data.
+fn config_map(view: &View<'_>, namespace: &str, name: &str, description: Option<&str>, data: Value) -> Option<Action> {
+    match view.store.get(ResourceId::ConfigMaps, namespace, name) {
+        None => {
+            let mut object = json!({"metadata": {"name": name, "namespace": namespace}, "data": data});
+            if let Some(description) = description {
+                object["metadata"]["annotations"] = json!({"kubernetes.io/description": description});
+            }
+            let object = Box::new(object);
+            Some(Action::Create { resource: ResourceId::ConfigMaps, object, manager: MANAGER, blame: None })
+        }
+        Some(present) if present.get("data") != Some(&data) => {
+            let mut renewed = present.as_ref().clone();
+            renewed["data"] = data;
+            Some(Action::update(ResourceId::ConfigMaps, renewed, MANAGER))
+        }
+        Some(_) => None,
+    }
 }
 
 /// Everything in the namespace is deleted; when nothing is left, the namespace itself is released.
