@@ -6,6 +6,7 @@ this service was told is safe is logged (`audit_acknowledged`), so that a reconc
 
 import json
 import threading
+import time
 from collections import OrderedDict
 
 import common
@@ -23,13 +24,16 @@ class Delivery:
 
 
 class Orders:
-    WAIT_SECONDS = 4.5
+    WAIT_SECONDS = 3.5
+    STUCK_SECONDS = 2.5
     REMEMBERED_MAX = 10_000
 
     def __init__(self, producer, audit):
         self.producer, self.audit = producer, audit
         self.lock = threading.Lock()
         self.recent = OrderedDict()  # id -> Delivery, so that a repeated request joins the first
+        self.waiting = {}  # Delivery -> since when, oldest first
+        self.acknowledged_at = time.monotonic()
 
     def place(self, _path, _query, body):
         try:
@@ -54,6 +58,7 @@ class Orders:
             if delivery is not None:
                 return delivery
             delivery = self.recent[order["id"]] = Delivery(order)
+            self.waiting[delivery] = time.monotonic()
             while len(self.recent) > self.REMEMBERED_MAX:
                 self.recent.popitem(last=False)
         try:
@@ -64,7 +69,7 @@ class Orders:
                 on_delivery=lambda error, message: self.delivered(delivery, error, message),
             )
         except BufferError:
-            self.forget(order["id"])
+            self.forget(delivery)
             return None
         return delivery
 
@@ -73,16 +78,30 @@ class Orders:
         if error is not None:
             # Failed is not the same as not written. A repetition is welcome: everything behind bears duplicates.
             delivery.error = str(error)
-            self.forget(identity)
+            self.forget(delivery)
             log("order_failed", order=identity, error=delivery.error)
         else:
+            with self.lock:
+                self.waiting.pop(delivery, None)
+                self.acknowledged_at = time.monotonic()
             log("order_created", order=identity, partition=message.partition(), offset=message.offset())
             self.write_audit(identity, message)
         delivery.done.set()
 
-    def forget(self, identity):
+    def forget(self, delivery):
         with self.lock:
-            self.recent.pop(identity, None)
+            self.waiting.pop(delivery, None)
+            self.recent.pop(delivery.order["id"], None)
+
+    def is_flowing(self):
+        """False while orders wait and none is acknowledged: this replica may be cut off, and others may not be.
+
+        A broker that died is no reason: the orders of the other brokers' partitions go on.
+        """
+        with self.lock:
+            oldest = next(iter(self.waiting.values()), None)
+            now = time.monotonic()
+            return oldest is None or min(now - oldest, now - self.acknowledged_at) < self.STUCK_SECONDS
 
     def write_audit(self, identity, message):
         entry = {"order": identity, "partition": message.partition(), "offset": message.offset()}
@@ -107,7 +126,7 @@ def main():
     stop = common.stop_on_signals()
     connected = threading.Event()
     orders = Orders(streams.producer(), streams.producer(**{"acks": "1", "enable.idempotence": False}))
-    common.serve({("POST", "orders"): orders.place}, ready=connected.is_set)
+    common.serve({("POST", "orders"): orders.place}, ready=lambda: connected.is_set() and orders.is_flowing())
     log("started")
     streams.create_topics(stop)
     connected.set()

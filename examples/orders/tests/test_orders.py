@@ -146,6 +146,14 @@ class Accepting(unittest.TestCase):
         self.assertEqual(self.place(order()), 503)
         self.assertEqual(len(self.producer.sent), 2)
 
+    def test_a_replica_that_gets_no_acknowledgements_is_not_ready(self):
+        self.orders.STUCK_SECONDS = 0
+        self.assertTrue(self.orders.is_flowing(), "nothing waits")
+        self.place(order())
+        self.assertFalse(self.orders.is_flowing())
+        self.producer.acknowledge()
+        self.assertTrue(self.orders.is_flowing())
+
     def test_another_order_cannot_take_an_id(self):
         self.place(order())
         self.producer.acknowledge()

@@ -19,7 +19,7 @@ use super::orders::Order;
 /// How long an order is tried before it is given up.
 const ORDER_PATIENCE: Duration = Duration::from_secs(30);
 /// How long one attempt may take.
-const ATTEMPT_PATIENCE: Duration = Duration::from_secs(10);
+const ATTEMPT_PATIENCE: Duration = Duration::from_secs(5);
 const CHECK_INTERVAL: Duration = Duration::from_millis(500);
 const CHECK_PATIENCE: Duration = Duration::from_secs(1);
 /// So many failed checks in a row take an address out.
@@ -107,6 +107,7 @@ impl Balancer {
         in_turn()
             .find(|index| is_well(index) && Some(*index) != avoid)
             .or_else(|| in_turn().find(is_well))
+            // All are ill, so illness says nothing.
             .unwrap_or(turn % count)
     }
 
@@ -149,7 +150,7 @@ fn refusal(status: StatusCode, body: &Bytes) -> String {
 async fn check(target: Rc<Target>) {
     let mut failed = 0;
     loop {
-        let answer = tokio::time::timeout(CHECK_PATIENCE, target.client.exchange(Method::GET, "/healthz", None)).await;
+        let answer = tokio::time::timeout(CHECK_PATIENCE, target.client.exchange(Method::GET, "/ready", None)).await;
         if matches!(answer, Ok(Ok((StatusCode::OK, _)))) {
             failed = 0;
             target.is_well.send_if_modified(|is_well| !std::mem::replace(is_well, true));
