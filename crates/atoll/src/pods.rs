@@ -1,8 +1,10 @@
 //! Pods and their network together: what the runtime makes, the mesh connects.
 //!
 //! Both live on one thread of their own ([`Pods::start`]). Faults of nodes act on their processes at once, whatever the
-//! kubelets know. `pods/services.rs` reads Services and EndpointSlices for the mesh.
+//! kubelets know. `pods/kubelet.rs` fills in what the kubelets need of a machine, `pods/services.rs` reads Services and EndpointSlices for the mesh.
 
+pub mod kubelet;
+mod probe;
 pub mod services;
 
 use std::collections::BTreeMap;

@@ -82,6 +82,7 @@ pub(crate) struct ContainerSetup {
     pub tmp: PathBuf,
     /// Host directories that stay visible although they are below `/tmp`.
     pub visible: Vec<PathBuf>,
+    /// In the order in which they are attached.
     pub mounts: Vec<BindMount>,
 }
 

@@ -409,10 +409,6 @@ fn container_setup(pod: &Pod, config: &ContainerConfig, image: &LocalCommand) ->
     let visible = [Some(working_dir.clone()), program].into_iter().flatten();
     let visible = visible.filter(|path| path.starts_with("/tmp") && path.as_path() != Path::new("/tmp")).collect();
     let mut mounts = Vec::new();
-    for file in ["hosts", "hostname", "resolv.conf"] {
-        let target = Path::new("/etc").join(file);
-        mounts.push(BindMount { source: pod.directory.file(file), target, read_only: false });
-    }
     for mount in &config.mounts {
         let volume = pod.config.volumes.get(&mount.volume);
         let volume = volume.ok_or_else(|| refuse(format!("volume \"{}\" not found", mount.volume)))?;
@@ -423,6 +419,15 @@ fn container_setup(pod: &Pod, config: &ContainerConfig, image: &LocalCommand) ->
         }
         let read_only = mount.read_only || matches!(volume, Volume::Files(_));
         mounts.push(BindMount { source, target: mount.path.clone(), read_only });
+    }
+    // Parents before children, whatever the order in the manifest.
+    mounts.sort_by_key(|mount| mount.target.components().count());
+    // Last: where /etc/resolv.conf is a link to /run, a mount point made in /run by an overlay would hide it again.
+    for file in ["hosts", "hostname", "resolv.conf"] {
+        let target = Path::new("/etc").join(file);
+        if !mounts.iter().any(|mount| mount.target == target) {
+            mounts.push(BindMount { source: pod.directory.file(file), target, read_only: false });
+        }
     }
     Ok(ContainerSetup {
         env: environment(pod, config, image),

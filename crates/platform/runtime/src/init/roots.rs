@@ -31,8 +31,6 @@ pub(super) fn assemble(setup: &ContainerSetup) -> Result<(), Refusal> {
     for volume in &setup.mounts {
         volumes.push((clone_mount(&volume.source)?, volume.clone()));
     }
-    // Parents before children, whatever the order in the manifest.
-    volumes.sort_by_key(|(_, volume)| volume.target.components().count());
     let mut root = Root { path: setup.root.clone(), own: Vec::new() };
     root.tmpfs(Path::new("/"), "mode=755")?;
     root.mirror_host()?;
