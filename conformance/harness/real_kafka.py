@@ -1,6 +1,7 @@
 """Apache Kafka 4.0 in KRaft mode, every node broker and controller at once, from the jars that Maven brings."""
 
 import base64
+import time
 import uuid
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -25,23 +26,36 @@ def cluster(folder: Path, brokers: int) -> Iterator[dict[str, str]]:
     with ExitStack() as stack:
         prefix = block(stack, [CLIENT_PORT, CONTROLLER_PORT])
         hosts = [f"{prefix}{node}" for node in range(1, brokers + 1)]
-        servers = [broker(stack, folder, jars, identifier, hosts, node) for node in range(1, brokers + 1)]
+        files = [formatted(folder, jars, identifier, hosts, node) for node in range(1, brokers + 1)]
+        started = time.monotonic()
+        servers = [broker(stack, jars, file) for file in files]
         for server in servers:
             server.wait_ready(90)
+        seconds = time.monotonic() - started
         install.debian("kcat", "kcat")
         for host in hosts:
             eventually(lambda host=host: f" {brokers} brokers:" in run(["kcat", "-b", f"{host}:{CLIENT_PORT}", "-L"], 20), 60)
-        yield {"KAFKA_BOOTSTRAP_SERVERS": ",".join(f"{host}:{CLIENT_PORT}" for host in hosts)}
+        yield {
+            "KAFKA_BOOTSTRAP_SERVERS": ",".join(f"{host}:{CLIENT_PORT}" for host in hosts),
+            "SERVER_PIDS": ",".join(str(server.pid) for server in servers),
+            "START_SECONDS": str(seconds),
+            "JARS": jars,
+        }
 
 
-def broker(stack: ExitStack, folder: Path, jars: str, identifier: str, hosts: list[str], node: int) -> Server:
+def formatted(folder: Path, jars: str, identifier: str, hosts: list[str], node: int) -> Path:
+    """The configuration of a broker whose log directory is formatted, as KRaft asks before the first start."""
     data = folder / f"kafka-{node}"
     data.mkdir()
     properties = data / "server.properties"
     properties.write_text(configuration(data, hosts, node))
-    java = ["java", *LOGGING, "-cp", jars]
-    run([*java, "kafka.tools.StorageTool", "format", "-t", identifier, "-c", str(properties)], 60)
-    server = Server(["java", *MACHINE, *LOGGING, "-cp", jars, "kafka.Kafka", str(properties)], data / "server.log", r"Kafka Server started")
+    run(["java", *LOGGING, "-cp", jars, "kafka.tools.StorageTool", "format", "-t", identifier, "-c", str(properties)], 60)
+    return properties
+
+
+def broker(stack: ExitStack, jars: str, properties: Path) -> Server:
+    command = ["java", *MACHINE, *LOGGING, "-cp", jars, "kafka.Kafka", str(properties)]
+    server = Server(command, properties.parent / "server.log", r"Kafka Server started")
     stack.callback(server.stop, 20)
     return server
 

@@ -17,8 +17,8 @@ READY = "Ready to accept connections"
 def standalone(folder: Path) -> Iterator[dict[str, str]]:
     with ExitStack() as stack:
         host = f"{block(stack, [PRIMARY_PORT])}1"
-        server(stack, folder, host, PRIMARY_PORT, [])
-        yield {"REDIS_URL": f"redis://{host}:{PRIMARY_PORT}", "REDIS_NODES": f"{host}:{PRIMARY_PORT}"}
+        pid = server(stack, folder, host, PRIMARY_PORT, []).pid
+        yield {"REDIS_URL": f"redis://{host}:{PRIMARY_PORT}", "REDIS_NODES": f"{host}:{PRIMARY_PORT}", "SERVER_PIDS": str(pid)}
 
 
 @contextmanager
@@ -26,16 +26,16 @@ def cluster(folder: Path) -> Iterator[dict[str, str]]:
     with ExitStack() as stack:
         prefix = block(stack, [PRIMARY_PORT, REPLICA_PORT])
         places = [(f"{prefix}{node}", port) for port in (PRIMARY_PORT, REPLICA_PORT) for node in (1, 2, 3)]
-        for host, port in places:
-            server(stack, folder, host, port, ["--cluster-enabled", "yes"])
+        servers = [server(stack, folder, host, port, ["--cluster-enabled", "yes"]) for host, port in places]
         nodes = [f"{host}:{port}" for host, port in places]
         run(["redis-cli", "--cluster", "create", *nodes, "--cluster-replicas", "1", "--cluster-yes"], 60)
         for host, port in places:
             eventually(lambda host=host, port=port: is_settled(host, port), 60)
-        yield {"REDIS_URL": f"redis://{nodes[0]}", "REDIS_NODES": ",".join(nodes[:3])}
+        pids = ",".join(str(one.pid) for one in servers)
+        yield {"REDIS_URL": f"redis://{nodes[0]}", "REDIS_NODES": ",".join(nodes[:3]), "SERVER_PIDS": pids}
 
 
-def server(stack: ExitStack, folder: Path, host: str, port: int, options: list[str]) -> None:
+def server(stack: ExitStack, folder: Path, host: str, port: int, options: list[str]) -> Server:
     install.debian("redis-server", "redis-server")
     data = folder / f"redis-{host}-{port}"
     data.mkdir()
@@ -44,6 +44,7 @@ def server(stack: ExitStack, folder: Path, host: str, port: int, options: list[s
     started = Server(command, data / "server.log", READY)
     stack.callback(started.stop)
     started.wait_ready(20)
+    return started
 
 
 def is_settled(host: str, port: int) -> bool:

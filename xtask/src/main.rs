@@ -3,6 +3,7 @@
 
 use std::process::ExitCode;
 
+mod bench;
 mod kafka_codegen;
 mod tidy;
 
@@ -10,7 +11,8 @@ const USAGE: &str = "usage: cargo xtask SUBCOMMAND
 
 subcommands:
   tidy                            check sizes, banned calls, dependency direction, forgotten files and text hygiene
-  kafka-codegen [--check] FOLDER  write the Kafka wire functions from Kafka's message definitions, or only compare them";
+  kafka-codegen [--check] FOLDER  write the Kafka wire functions from Kafka's message definitions, or only compare them
+  bench redis|kafka|idle          measure beside the real engines; see bench/README.md";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -21,6 +23,7 @@ fn main() -> ExitCode {
         ["kafka-codegen", "--check", folder] | ["kafka-codegen", folder, "--check"] => {
             kafka_codegen::run(folder.as_ref(), true)
         }
+        ["bench", rest @ ..] => bench::run(rest),
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(2);

@@ -1,0 +1,28 @@
+"""Starts a real engine for another program: `python3 -m harness.serve redis|redis-cluster|kafka-single|kafka`.
+
+Prints one line of JSON when it is ready (addresses, process ids, seconds until ready) and ends it when stdin closes. The
+benches use this, so that how a real engine is started is written down once.
+"""
+
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from . import targets
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory(prefix="atoll-real-") as folder:
+        started = time.monotonic()
+        with targets.real(sys.argv[1], Path(folder)) as environment:
+            # What only prepared the start (formatting, forming the cluster) is told apart by the engine itself.
+            seconds = float(environment.pop("START_SECONDS", time.monotonic() - started))
+            pids = [int(pid) for pid in environment.pop("SERVER_PIDS").split(",")]
+            print(json.dumps({"environment": environment, "pids": pids, "start_seconds": seconds}), flush=True)
+            sys.stdin.read()
+
+
+if __name__ == "__main__":
+    main()

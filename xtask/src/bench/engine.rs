@@ -1,0 +1,159 @@
+//! A server under measurement: the real one through `conformance/harness`, Atoll through its own command line.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::{Options, repository};
+
+/// Servers have one core, load generators the other, so that neither takes time from what is compared. Both go before whatever
+/// else the machine does, where that is permitted.
+pub const SERVER_CORE: &str = "0";
+pub const CLIENT_CORE: &str = "1";
+
+/// A running server, or several that form a cluster.
+pub struct Engine {
+    pub label: &'static str,
+    pub environment: BTreeMap<String, String>,
+    pub pids: Vec<u32>,
+    /// From the start of the process until every listener was ready.
+    pub start: Duration,
+    keeper: Keeper,
+}
+
+enum Keeper {
+    /// The harness's process, which ends the real engine when its standard input closes.
+    Harness(Child),
+    /// The binary and the folder of a detached stack.
+    Stack { atoll: PathBuf, folder: tempfile::TempDir },
+}
+
+#[derive(Deserialize)]
+struct Told {
+    environment: BTreeMap<String, String>,
+    pids: Vec<u32>,
+    start_seconds: f64,
+}
+
+impl Engine {
+    /// Starts the real engine: `redis`, `redis-cluster`, `kafka-single` or `kafka`.
+    pub fn real(name: &str, label: &'static str) -> Result<Engine> {
+        let mut child = Command::new("nice")
+            .args(["-n", "-10", "taskset", "-c", SERVER_CORE, "python3", "-m", "harness.serve", name])
+            .current_dir(repository()?.join("conformance"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("taskset and python3 are needed")?;
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().context("its output is ours")?).read_line(&mut line)?;
+        let told: Told = serde_json::from_str(&line).with_context(|| format!("the real {name} did not start"))?;
+        Ok(Engine {
+            label,
+            environment: told.environment,
+            pids: told.pids,
+            start: Duration::from_secs_f64(told.start_seconds),
+            keeper: Keeper::Harness(child),
+        })
+    }
+
+    /// Starts a stack from this text of an `atoll.yaml`, in memory or on the disk.
+    pub fn atoll(options: &Options, stack: &str, is_ephemeral: bool) -> Result<Engine> {
+        if !options.atoll.exists() {
+            bail!("{} is not there: cargo build --release -p atoll", options.atoll.display());
+        }
+        let folder = tempfile::tempdir()?;
+        std::fs::write(folder.path().join("atoll.yaml"), stack)?;
+        let started = Instant::now();
+        let flags: &[&str] = if is_ephemeral { &["up", "-d", "--ephemeral"] } else { &["up", "-d"] };
+        answer(&options.atoll, folder.path(), flags)?;
+        let start = started.elapsed();
+        let environment = serde_json::from_str(&answer(&options.atoll, folder.path(), &["env", "--json"])?)?;
+        let status: Value = serde_json::from_str(&answer(&options.atoll, folder.path(), &["status", "--json"])?)?;
+        let pid = status["pid"].as_u64().context("`atoll status --json` names a pid")?;
+        let keeper = Keeper::Stack { atoll: options.atoll.clone(), folder };
+        Ok(Engine { label: "Atoll", environment, pids: vec![u32::try_from(pid)?], start, keeper })
+    }
+
+    /// A variable that the engine hands out, such as `REDIS_NODES`.
+    pub fn variable(&self, name: &str) -> Result<&str> {
+        self.environment.get(name).map(String::as_str).with_context(|| format!("{} hands out no {name}", self.label))
+    }
+
+    /// Processor time that the servers have used so far, over all their threads.
+    pub fn processor_time(&self) -> Result<Duration> {
+        let mut total = Duration::ZERO;
+        for pid in &self.pids {
+            for task in std::fs::read_dir(format!("/proc/{pid}/task")).context("a server has ended")? {
+                // A thread may end between being listed and being read; what it used is then small and lost.
+                let Ok(text) = std::fs::read_to_string(task?.path().join("schedstat")) else { continue };
+                let nanoseconds = text.split(' ').next().unwrap_or_default().trim().parse().unwrap_or(0);
+                total += Duration::from_nanos(nanoseconds);
+            }
+        }
+        Ok(total)
+    }
+
+    /// Resident memory of the servers in bytes.
+    pub fn resident(&self) -> Result<u64> {
+        let mut total = 0;
+        for pid in &self.pids {
+            let text = std::fs::read_to_string(format!("/proc/{pid}/status")).context("a server has ended")?;
+            let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
+            total += line.trim().trim_end_matches(" kB").parse::<u64>().unwrap_or(0) * 1024;
+        }
+        Ok(total)
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        match &mut self.keeper {
+            Keeper::Harness(child) => {
+                drop(child.stdin.take());
+                let _ = child.wait();
+            }
+            Keeper::Stack { atoll, folder } => {
+                if let Err(error) = answer(atoll, folder.path(), &["down"]) {
+                    eprintln!("atoll down: {error:#}");
+                }
+            }
+        }
+    }
+}
+
+fn answer(atoll: &Path, folder: &Path, words: &[&str]) -> Result<String> {
+    let done = Command::new("nice")
+        .args(["-n", "-10", "taskset", "-c", SERVER_CORE])
+        .arg(atoll)
+        .args(words)
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .output()
+        .context("taskset is needed")?;
+    if !done.status.success() {
+        bail!("atoll {}: {}", words.join(" "), String::from_utf8_lossy(&done.stderr).trim());
+    }
+    Ok(String::from_utf8(done.stdout)?)
+}
+
+/// Runs a load generator on its own core and returns what it printed.
+pub fn load(command: &[String]) -> Result<String> {
+    let done = Command::new("nice")
+        .args(["-n", "-10", "taskset", "-c", CLIENT_CORE])
+        .args(command)
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("{} is needed", command[0]))?;
+    let text = String::from_utf8_lossy(&done.stdout).into_owned();
+    if !done.status.success() {
+        bail!("{}: {}{}", command[0], text, String::from_utf8_lossy(&done.stderr));
+    }
+    Ok(text)
+}
