@@ -11,12 +11,13 @@ use bytes::Bytes;
 use super::{APPENDED, Cluster, PART, Timer, runs};
 use crate::config::TimestampType;
 use crate::error::ErrorCode;
-use crate::image::PartitionKey;
+use crate::groups::GroupRecord;
+use crate::image::{OFFSETS_TOPIC, PartitionKey};
 use crate::partition::{Follower, Leadership};
 use crate::store::describe;
 use crate::tree::{Acknowledged, Batch};
 use crate::wire::batch::{self, BatchHeader};
-use crate::wire::record;
+use crate::wire::record::{self, Record};
 
 /// A follower's fetch that is under way over a slow link.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,7 +39,7 @@ impl Cluster {
         let Some((topic, _, state)) = broker.image.partition_by_key(key) else { return };
         let Some(partition) = self.partitions.get_mut(&key) else { return };
         let Some(replica) = partition.replicas.get_mut(&node) else { return };
-        let is_offsets = topic == crate::image::OFFSETS_TOPIC;
+        let is_offsets = topic == OFFSETS_TOPIC;
         let (led_before, leads) = (replica.leadership.as_ref().map(|led| led.epoch), state.is_led_by(node));
         match &mut replica.leadership {
             Some(leadership) if leads && leadership.epoch == state.leader_epoch => leadership.set_in_sync(&state.isr),
@@ -407,8 +408,12 @@ impl Cluster {
     fn keys_of(&mut self, key: PartitionKey, batch: &Batch) -> Vec<String> {
         let Ok(bytes) = self.store.read(key, &[(batch.position, batch.size as usize)]) else { return Vec::new() };
         let Some(Ok(records)) = record::read_records(&bytes) else { return Vec::new() };
-        let show = |key: Option<Bytes>| key.map(|key| format!(" key={}", String::from_utf8_lossy(&key)));
-        records.into_iter().map(|record| show(record.key).unwrap_or_default()).collect()
+        let is_offsets = self.partitions.get(&key).is_some_and(|partition| partition.topic == OFFSETS_TOPIC);
+        let show = |record: Record| match GroupRecord::read(&record) {
+            Ok(Some(group_record)) if is_offsets => format!(" {group_record}"),
+            _ => record.key.map(|key| format!(" key={}", String::from_utf8_lossy(&key))).unwrap_or_default(),
+        };
+        records.into_iter().map(show).collect()
     }
 
     /// Keeps the changes of a partition's tree. Where that fails, a restart finds the replica as it was before the change, and

@@ -269,6 +269,9 @@ impl Cluster {
                 Some(Response::Produce(response))
             }
             Then::Commit(response, group, offsets) => {
+                for need in needs.iter().filter(|need| need.result == Some(ErrorCode::None)) {
+                    self.acknowledge_all(caller.node, need);
+                }
                 Some(ops::offset_commit::conclude(self, caller, response, &group, offsets, needs))
             }
             Then::Synced(group, generation) => {
@@ -286,15 +289,19 @@ impl Cluster {
             response.responses.get_mut(need.place.0).and_then(|topic| topic.partition_responses.get_mut(need.place.1));
         let Some(place) = place else { return };
         match need.result {
-            Some(ErrorCode::None) => {
-                if let Some(partition) = self.partitions.get_mut(&need.key) {
-                    partition.tree.acknowledge(node, need.base_offset, Acknowledged::InSync { min_insync_replicas });
-                }
-            }
+            Some(ErrorCode::None) => self.acknowledge_all(node, need),
             other => {
                 place.error_code = other.unwrap_or(ErrorCode::RequestTimedOut).code();
                 place.base_offset = -1;
             }
+        }
+    }
+
+    /// The client is told that the whole in-sync set has its records.
+    fn acknowledge_all(&mut self, node: NodeId, need: &Need) {
+        let min_insync_replicas = self.min_insync(node, need.key);
+        if let Some(partition) = self.partitions.get_mut(&need.key) {
+            partition.tree.acknowledge(node, need.base_offset, Acknowledged::InSync { min_insync_replicas });
         }
     }
 }

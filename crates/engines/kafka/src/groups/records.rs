@@ -3,6 +3,7 @@
 //! Keys have a version that tells their kind: 1 an offset, 2 a group. Values have versions of their own; 3 is written.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use atoll_kernel::Moment;
@@ -32,6 +33,18 @@ pub(crate) struct Metadata {
     pub timestamp: i64,
     /// Members by their ids, each with its subscription.
     pub members: Vec<(String, Member, Bytes)>,
+}
+
+impl fmt::Display for GroupRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            GroupRecord::Offset { group, topic, partition, committed } => {
+                write!(f, "group={group} {topic}-{partition}")?;
+                committed.as_ref().map_or(Ok(()), |(committed, _)| write!(f, " committed={}", committed.offset))
+            }
+            GroupRecord::Group { group, .. } => write!(f, "group={group}"),
+        }
+    }
 }
 
 impl GroupRecord {
