@@ -7,12 +7,14 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use atoll::pods::kubelet::PodHost;
 use atoll::pods::services::table;
 use atoll::pods::{Machine, Pods};
 use atoll_kernel::disk::MemoryDisk;
 use atoll_kernel::{Fault, Kernel, NodeConfig, NodeId, Pattern, Rule, Seed, Verdict};
+use atoll_kubernetes::{Client, Config, Ephemeral, Kubernetes, NodeSettings, ResourceId, Settings};
 use atoll_net::{Host, Limits, Listener, Peer, Permits};
-use atoll_pki::{Authority, Identity, node_dns_name};
+use atoll_pki::{Authority, Clients, Identity, node_dns_name};
 use atoll_runtime::{ContainerConfig, Event, LocalCommand, LogOptions, PodConfig, RuntimeConfig};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -20,6 +22,30 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What pods are made with.
+struct Parts {
+    host: Host,
+    authority: Arc<Authority>,
+    config: RuntimeConfig,
+    directory: tempfile::TempDir,
+}
+
+impl Parts {
+    /// `instance` keeps tests that run at the same time apart.
+    fn new(instance: u8) -> Parts {
+        let nodes = (1..=3).map(|number| NodeConfig::numbered(instance, number)).collect();
+        let host = Host::new(Kernel::live(nodes, Seed(1)), Arc::new(MemoryDisk::ephemeral()), None);
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let mut config = RuntimeConfig::new(format!("it-{instance}-{}", std::process::id()), directory.path());
+        config.executable = env!("CARGO_BIN_EXE_atoll").into();
+        for (image, program) in [("sh", vec!["bash", "-c"]), ("perl", vec!["perl", "-MIO::Socket::INET", "-we"])] {
+            let argv = program.into_iter().map(str::to_owned).collect();
+            config.images.insert(image, LocalCommand { argv, working_dir: "/".into(), env: BTreeMap::new() });
+        }
+        Parts { host, authority: Arc::new(Authority::in_memory().expect("authority")), config, directory }
+    }
+}
 
 /// A stack of three nodes with nothing but pods.
 struct Cluster {
@@ -31,18 +57,8 @@ struct Cluster {
 }
 
 impl Cluster {
-    /// `instance` keeps tests that run at the same time apart.
     async fn start(instance: u8) -> Option<Cluster> {
-        let nodes = (1..=3).map(|number| NodeConfig::numbered(instance, number)).collect();
-        let host = Host::new(Kernel::live(nodes, Seed(1)), Arc::new(MemoryDisk::ephemeral()), None);
-        let authority = Arc::new(Authority::in_memory().expect("authority"));
-        let directory = tempfile::tempdir().expect("temporary directory");
-        let mut config = RuntimeConfig::new(format!("it-{instance}-{}", std::process::id()), directory.path());
-        config.executable = env!("CARGO_BIN_EXE_atoll").into();
-        for (image, program) in [("sh", vec!["bash", "-c"]), ("perl", vec!["perl", "-MIO::Socket::INET", "-we"])] {
-            let argv = program.into_iter().map(str::to_owned).collect();
-            config.images.insert(image, LocalCommand { argv, working_dir: "/".into(), env: BTreeMap::new() });
-        }
+        let Parts { host, authority, config, directory } = Parts::new(instance);
         let (sender, ended) = mpsc::unbounded_channel();
         let events = Box::new(move |event| drop(sender.send(event)));
         let started = {
@@ -331,4 +347,115 @@ async fn nobody_can_claim_to_be_a_pod_on_the_wire_between_nodes() {
         assert_eq!(asked.await.ok(), expected, "{identity} on node {node}");
     }
     cluster.stop().await;
+}
+
+const SHOP: &str = "
+apiVersion: v1
+kind: Namespace
+metadata: {name: shop}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: greeting, namespace: shop}
+data: {word: moin, file.txt: from a file}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web, namespace: shop}
+spec:
+  replicas: 2
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec:
+      containers:
+      - name: web
+        image: perl
+        args:
+        - |
+          my $l = IO::Socket::INET->new(LocalPort => 8080, Listen => 99, ReuseAddr => 1) or die;
+          open my $f, '<', '/etc/greeting/file.txt' or die; my $text = <$f>;
+          while (my $c = $l->accept) { my $line = <$c>;
+            print $c \"HTTP/1.0 200 OK\\r\\nContent-Length: \", length(\"$ENV{WORD} $text\\n\"), \"\\r\\n\\r\\n$ENV{WORD} $text\\n\"; close $c }
+        env:
+        - {name: WORD, valueFrom: {configMapKeyRef: {name: greeting, key: word}}}
+        readinessProbe: {httpGet: {path: /, port: 8080}, periodSeconds: 1}
+        volumeMounts: [{name: greeting, mountPath: /etc/greeting}]
+        resources: {limits: {cpu: 500m, memory: 64Mi}}
+      volumes: [{name: greeting, configMap: {name: greeting}}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: shop}
+spec:
+  selector: {app: web}
+  ports: [{port: 80, targetPort: 8080}]
+";
+
+const ASKER: &str = "
+apiVersion: v1
+kind: Pod
+metadata: {name: asker, namespace: shop}
+spec:
+  restartPolicy: Never
+  containers:
+  - name: asker
+    image: sh:1
+    args: ['exec 3<>/dev/tcp/web/80; echo GET / >&3; tail -1 <&3; ls /var/run/secrets/kubernetes.io/serviceaccount']
+";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn manifests_become_pods_that_find_each_other() {
+    let parts = Parts::new(87);
+    let (host, authority, config) = (parts.host.clone(), parts.authority.clone(), parts.config.clone());
+    let machine = move || {
+        let pods = PodHost::start(&host, authority.clone(), config)?;
+        let certificate = authority.server(&["127.87.0.1", "localhost"]).map_err(std::io::Error::other)?;
+        let tls = authority.server_config(&certificate, Clients::MayPresent).map_err(std::io::Error::other)?;
+        let settings = Settings::new((1..=3).map(|number| NodeSettings::numbered(number, 2000, 4 << 30)).collect());
+        let config = Config { settings, tls, port: 0, persistence: Box::new(Ephemeral), runtime: pods.clone() };
+        let kubernetes = Kubernetes::start(config, &host)?;
+        pods.follow(kubernetes.client());
+        std::io::Result::Ok((pods, kubernetes))
+    };
+    let (pods, kubernetes) = tokio::task::spawn_blocking(machine).await.expect("a thread").expect("started");
+    if pods.machine().runtime.capabilities().await.pods.is_err() {
+        return;
+    }
+    let client = kubernetes.client();
+    client.apply(SHOP).expect("applied");
+    let ready = |object: &Value| object["status"]["readyReplicas"] == 2;
+    until(&client, ResourceId::Deployments, "web", ready).await;
+    client.apply(ASKER).expect("applied");
+    let done = |object: &Value| matches!(object["status"]["phase"].as_str(), Some("Succeeded" | "Failed"));
+    until(&client, ResourceId::Pods, "asker", done).await;
+    let mut log = client.logs("shop", "asker", "asker", &Default::default()).expect("a log");
+    let mut text = String::new();
+    while let Some(chunk) = log.recv().await {
+        text.push_str(&String::from_utf8_lossy(&chunk));
+    }
+    assert_eq!(text, "moin from a file\nca.crt\nnamespace\ntoken\n");
+    let stop = move || {
+        kubernetes.shut_down();
+        pods.shut_down();
+    };
+    tokio::task::spawn_blocking(stop).await.expect("stopped");
+}
+
+/// Waits until an object of the namespace `shop` is as wanted.
+async fn until(client: &Client, resource: ResourceId, name: &str, wanted: impl Fn(&Value) -> bool) {
+    let (_, mut changes) = client.subscribe(&[resource, ResourceId::Pods, ResourceId::Events]);
+    let waiting = async {
+        while !client.get(resource, "shop", name).is_some_and(|object| wanted(&object)) {
+            changes.next().await.expect("the server lives");
+        }
+    };
+    if tokio::time::timeout(PATIENCE, waiting).await.is_err() {
+        let events: Vec<String> = client
+            .list(ResourceId::Events)
+            .iter()
+            .map(|event| format!("{} {}", event["reason"], event["message"]))
+            .collect();
+        panic!("{name} is {:?}\n{}", client.get(resource, "shop", name), events.join("\n"));
+    }
 }
