@@ -12,6 +12,7 @@ use crate::resources::{Resource, Subresource, find};
 use crate::runtime::LogQuery;
 
 mod body;
+mod protobuf;
 mod read;
 mod reviews;
 mod subresources;

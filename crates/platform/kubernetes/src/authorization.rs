@@ -106,6 +106,32 @@ pub fn authorize(store: &Store, user: &User, asked: &Attributes) -> Result<(), S
     Err(Status::forbidden(&asked.group, resource, &asked.name, &why))
 }
 
+/// The user that a user asks to be taken for (`kubectl --as`, `--as-group`).
+///
+/// # Errors
+/// 403 unless the user may impersonate that user and each of the groups.
+pub fn impersonate(store: &Store, user: &User, wanted: &str, groups: Vec<String>) -> Result<User, Status> {
+    let account = wanted.strip_prefix("system:serviceaccount:").and_then(|rest| rest.split_once(':'));
+    let asked = |resource: &str, space: &str, name: &str| Attributes {
+        verb: "impersonate".to_owned(),
+        resource: resource.to_owned(),
+        namespace: space.to_owned(),
+        name: name.to_owned(),
+        ..Attributes::default()
+    };
+    match account {
+        Some((space, name)) => authorize(store, user, &asked("serviceaccounts", space, name))?,
+        None => authorize(store, user, &asked("users", "", wanted))?,
+    }
+    for group in &groups {
+        authorize(store, user, &asked("groups", "", group))?;
+    }
+    if let (Some((space, name)), true) = (account, groups.is_empty()) {
+        return Ok(User::service_account(space, name));
+    }
+    Ok(User::certified(wanted, groups))
+}
+
 /// Whether role-based access control allows it.
 pub fn is_allowed(store: &Store, user: &User, asked: &Attributes) -> bool {
     if user.groups.iter().any(|group| group == "system:masters") {

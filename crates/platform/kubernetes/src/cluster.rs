@@ -82,6 +82,8 @@ pub struct Cluster {
     pub(crate) now: Duration,
     pub(crate) kubelets: BTreeMap<String, Kubelet>,
     pub(crate) commands: Vec<Command>,
+    /// Names of events by what they say.
+    pub(crate) told: BTreeMap<String, String>,
     wall_at_start: Duration,
     work: BTreeSet<Work>,
     timers: BTreeSet<(Duration, Work)>,
@@ -102,6 +104,7 @@ impl Cluster {
             now,
             kubelets,
             commands: Vec::new(),
+            told: BTreeMap::new(),
             wall_at_start: wall.saturating_sub(now),
             work: BTreeSet::new(),
             timers: BTreeSet::new(),

@@ -10,6 +10,9 @@ use crate::registry::WriteOptions;
 use crate::resources::ResourceId;
 use crate::time::rfc3339;
 
+/// Sentences that are remembered for counting; beyond that a repeated one becomes a new event.
+const TOLD_MAX: usize = 10_000;
+
 impl Cluster {
     /// Tells an event. Events about cluster-scoped objects live in `default`.
     pub(crate) fn record(&mut self, note: &Note) {
@@ -18,16 +21,23 @@ impl Cluster {
             "" => "default",
             space => space,
         };
-        let name = format!("{}.{}", text(about, "/name"), fingerprint(note));
         let now = rfc3339(self.wall());
         let options = WriteOptions::internal(note.component);
-        if let Some(old) = self.store.get(ResourceId::Events, space, &name) {
+        let told = fingerprint(note);
+        let before = self.told.get(&told).and_then(|name| self.store.get(ResourceId::Events, space, name));
+        if let Some(old) = before {
             let mut again = old.as_ref().clone();
             set(&mut again, &["count"], int(old, "/count").unwrap_or(1) + 1);
             set(&mut again, &["lastTimestamp"], now);
             let _ = self.update(ResourceId::Events, "", again, &options);
             return;
         }
+        // Names in the order of telling, as the real ones (which hold the time), keep a second's events in order.
+        let name = format!("{}.{:016x}", text(about, "/name"), self.store.version());
+        if self.told.len() >= TOLD_MAX {
+            self.told.clear();
+        }
+        self.told.insert(told, name.clone());
         let mut source = json!({"component": note.component});
         if !note.host.is_empty() {
             source["host"] = json!(note.host);

@@ -71,9 +71,14 @@ pub struct Field {
     pub atomic: bool,
     /// The default, as OpenAPI shows it.
     pub default: Option<Value>,
+    /// The number in protobuf; with two numbers the field is the second of the message that is the first.
+    pub number: Option<(u64, Option<u64>)>,
     /// What `kubectl explain` says.
     pub description: String,
 }
+
+/// Types that stand by themselves on the wire without being resources.
+const LONE_KINDS: &[&str] = &["Scale", "TokenRequest", "Eviction", "Binding"];
 
 /// A type with its fields.
 #[derive(Clone, Debug)]
@@ -164,13 +169,13 @@ fn read_type(line: &str, package: &str, positions: &BTreeMap<String, usize>) -> 
     let (head, description) = line.split_once(" : ").expect("a type has a description");
     let mut words = head.split_whitespace();
     let name = words.next().expect("a type has a name").to_owned();
-    let is_kind = name == "Scale" || RESOURCES.iter().any(|row| row.kind == name);
+    let is_kind = LONE_KINDS.contains(&name.as_str()) || RESOURCES.iter().any(|row| row.kind == name);
     let mut fields = Vec::new();
     if is_kind {
         for source in [
             "apiVersion string # The versioned schema of this representation of an object.",
             "kind string # The REST resource that this object represents, in CamelCase.",
-            "metadata ObjectMeta # Standard object's metadata.",
+            "metadata ObjectMeta @1 # Standard object's metadata.",
         ] {
             fields.push(read_field(source, positions));
         }
@@ -199,9 +204,18 @@ fn read_field(source: &str, positions: &BTreeMap<String, usize>) -> Field {
         replace_keys: false,
         atomic: false,
         default: None,
+        number: None,
         description: description.to_owned(),
     };
     for word in words {
+        if let Some(number) = word.strip_prefix('@') {
+            let parse = |digits: &str| digits.parse::<u64>().expect("a field's number is a number");
+            field.number = Some(match number.split_once('.') {
+                Some((outer, inner)) => (parse(outer), Some(parse(inner))),
+                None => (parse(number), None),
+            });
+            continue;
+        }
         match word.split_once('=').unwrap_or((word, "")) {
             ("key", keys) => field.list = ListKind::Keyed(keys.split(',').map(str::to_owned).collect()),
             ("merge", key) => field.merge = Some(key.to_owned()),

@@ -197,11 +197,6 @@ impl FieldSelector {
         Ok(FieldSelector { terms })
     }
 
-    /// The name that `metadata.name=…` fixes, if it does.
-    pub fn fixed_name(&self) -> Option<&str> {
-        self.terms.iter().find(|(field, equal, _)| field == "/metadata/name" && *equal).map(|term| term.2.as_str())
-    }
-
     /// Whether the object satisfies every term. An absent field counts as empty (and as `false`, and as `0`).
     pub fn matches(&self, object: &Value) -> bool {
         self.terms.iter().all(|(field, equal, wanted)| {

@@ -27,7 +27,7 @@ use tokio::task::spawn_local;
 use tokio::time::{sleep, sleep_until, timeout};
 
 use crate::api::{Reply, Request, Watch, read_query};
-use crate::authorization::User;
+use crate::authorization::{User, impersonate};
 use crate::cluster::{Cluster, NodeState, Power};
 use crate::error::{Reason, Status};
 use crate::persistence::{Change, Persistence};
@@ -296,7 +296,16 @@ fn joined(headers: &HeaderMap, name: &header::HeaderName) -> String {
     values.join(",")
 }
 
+/// Who asks, or who they ask to be taken for.
 fn authenticate(shared: &Shared, certified: Option<&User>, headers: &HeaderMap) -> Result<User, Status> {
+    let user = identify(shared, certified, headers)?;
+    let text = |value: &HeaderValue| value.to_str().unwrap_or("").to_owned();
+    let Some(wanted) = headers.get("impersonate-user").map(text) else { return Ok(user) };
+    let groups = headers.get_all("impersonate-group").iter().map(text).collect();
+    shared.read(|cluster| impersonate(cluster.store(), &user, &wanted, groups))
+}
+
+fn identify(shared: &Shared, certified: Option<&User>, headers: &HeaderMap) -> Result<User, Status> {
     if let Some(user) = certified {
         return Ok(user.clone());
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use crate::object::{items, name, namespace, text, uid, version};
+use crate::object::{items, name, namespace, text, uid};
 use crate::persistence::Change;
 use crate::resources::{RESOURCES, ResourceId};
 
@@ -301,9 +301,4 @@ pub fn list_object(resource: ResourceId, version: u64, items: Vec<Value>) -> Val
         "metadata": {"resourceVersion": version.to_string()},
         "items": items,
     })
-}
-
-/// Whether `newer` is a later state than `older`.
-pub fn is_newer(newer: &Value, older: &Value) -> bool {
-    version(newer) > version(older)
 }

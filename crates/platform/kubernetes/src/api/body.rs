@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Request, Target};
+use super::{Request, Target, protobuf};
 use crate::error::{Reason, Status};
 use crate::object::{name, namespace, set, text};
 use crate::registry::namespace_mismatch;
@@ -22,7 +22,8 @@ pub(super) fn decode(request: &Request) -> Result<Value, Status> {
     let media = request.content_type.split(';').next().unwrap_or("").trim();
     match media {
         "application/yaml" | "application/apply-patch+yaml" => yaml(&request.body),
-        "application/vnd.kubernetes.protobuf" | "application/cbor" => {
+        "application/vnd.kubernetes.protobuf" => protobuf::decode(&request.body).map_err(Status::bad_request),
+        "application/cbor" => {
             let message = format!("the body of the request was in an unknown format - accepted media types include: application/json, application/yaml (got {media})");
             Err(Status::new(Reason::UnsupportedMediaType, message))
         }
