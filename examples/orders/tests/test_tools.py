@@ -45,6 +45,17 @@ class Audit(unittest.TestCase):
         result = check_audit.compare(told(("a", 0, 0)), {(0, 0): "a"}, ledger("order-audit-0@0"))
         self.assertEqual(len(result["named_and_not_lost"]), 1)
 
+    def test_a_name_with_another_order_is_not_this_one(self):
+        history = told(("a", 0, 0), ("b", 0, 1))
+        named = ledger("order-audit-0@0 key=a", "order-audit-0@1 key=x")
+        result = check_audit.compare(history, {}, named)
+        self.assertEqual([entry["order"] for entry in result["lost_and_not_named"]], ["b"])
+
+    def test_a_lost_record_and_its_successor_at_the_same_place(self):
+        history = told(("a", 0, 0), ("b", 0, 0))
+        result = check_audit.compare(history, {(0, 0): "b"}, ledger("order-audit-0@0 key=a"))
+        self.assertEqual((result["lost"], result["lost_and_not_named"], result["named_and_not_lost"]), (1, [], []))
+
     def test_other_topics_are_left_alone(self):
         self.assertEqual(ledger("orders-0@0"), {})
 

@@ -14,7 +14,7 @@ import re
 import sys
 
 TOPIC = "order-audit"
-ENTRY = re.compile(r"(?P<topic>.+)-(?P<partition>\d+)@(?P<offset>\d+)\Z")
+ENTRY = re.compile(r"(?P<topic>.+)-(?P<partition>\d+)@(?P<offset>\d+)(?: key=(?P<key>.*))?\Z")
 
 
 def acknowledged(lines):
@@ -38,42 +38,44 @@ def event_of(line):
 
 
 def named_lost(ledger):
-    """{(partition, offset): count} of the ledger's lost records of the audit trail."""
+    """{(partition, offset): [order or None, ...]} of the ledger's lost records of the audit trail."""
     found = {}
     for entry in ledger.get("entries", []):
         place = ENTRY.match(str(entry.get("subject")))
         if entry.get("kind") == "acked_lost" and place and place["topic"] == TOPIC:
             # An entry is one record, or a run of records from this offset on.
             for step in range(int(entry.get("count", 1))):
-                key = int(place["partition"]), int(place["offset"]) + step
-                found[key] = found.get(key, 0) + 1
+                where = int(place["partition"]), int(place["offset"]) + step
+                found.setdefault(where, []).append(place["key"])
     return found
 
 
 def compare(told, present, named):
     """What is wrong, given what was told, {(partition, offset): order} that is present, and what is named as lost."""
-    lost = {}
-    for place, orders in told.items():
+    lost, unnamed, wrongly = 0, [], []
+    for place, orders in sorted(told.items()):
+        names = list(named.get(place, []))
         # An offset can be given out again after a truncation: several orders were told the same place.
-        gone = [order for order in orders if present.get(place) != order]
-        if gone:
-            lost[place] = gone
-    unnamed = [
-        {"partition": place[0], "offset": place[1], "orders": orders}
-        for place, orders in sorted(lost.items())
-        if named.get(place, 0) < len(orders)
-    ]
-    # What the ledger names but nobody here was told of may have been acknowledged to a service whose log is gone.
-    wrongly = [
-        {"partition": place[0], "offset": place[1], "orders": told[place]}
-        for place in sorted(named)
-        if place in told and place not in lost
-    ]
+        for order in orders:
+            if present.get(place) == order:
+                continue
+            lost += 1
+            name = order if order in names else None
+            if name in names:
+                names.remove(name)
+            else:
+                unnamed.append({"partition": place[0], "offset": place[1], "order": order})
+    for place, names in sorted(named.items()):
+        for name in names:
+            # A name without an order is taken for the order that was told this place, if it was only one.
+            order = name if name is not None or len(told.get(place, [])) != 1 else told[place][0]
+            if order is not None and present.get(place) == order:
+                wrongly.append({"partition": place[0], "offset": place[1], "order": order})
     return {
         "acknowledged": sum(len(orders) for orders in told.values()),
         "present": len(present),
-        "lost": sum(len(orders) for orders in lost.values()),
-        "named": sum(named.values()),
+        "lost": lost,
+        "named": sum(len(names) for names in named.values()),
         "lost_and_not_named": unnamed,
         "named_and_not_lost": wrongly,
     }
