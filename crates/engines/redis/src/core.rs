@@ -74,6 +74,10 @@ pub struct Cluster {
     expired_at: Moment,
     /// How many channels and patterns are subscribed to anywhere: while none are, publishing is a number.
     pub(crate) subscriptions: usize,
+    /// Masters whose writes are acknowledged and not yet replicated, one entry for each write.
+    pub(crate) owed: Vec<InstanceId>,
+    /// Why the append-only file cannot be written, in the operating system's words.
+    pub(crate) log_failure: Option<String>,
     /// BGREWRITEAOF was asked for.
     pub(crate) rewrite_wanted: bool,
     /// False after DEBUG SET-ACTIVE-EXPIRE 0.
@@ -100,6 +104,8 @@ impl Cluster {
             wall_offset_ms: 0,
             expired_at: Moment::ZERO,
             subscriptions: 0,
+            owed: Vec::new(),
+            log_failure: None,
             rewrite_wanted: false,
             expires_actively: true,
         }
@@ -172,6 +178,19 @@ impl Cluster {
         Limits { bulk_length_max: self.config.settings.bulk_length_max, unauthenticated }
     }
 
+    /// How long a connection may be silent, and how much it may send without completing a request, in bytes.
+    pub(crate) fn connection_limits(&self, conn: ConnId) -> (Option<std::time::Duration>, usize) {
+        let settings = &self.config.settings;
+        let waits = self.clients.get(conn).is_some_and(|client| client.blocked.is_some() || client.subscriptions() > 0);
+        let input_max = usize::try_from(settings.query_buffer_max).unwrap_or(usize::MAX);
+        (settings.idle_timeout.filter(|_| !waits), input_max)
+    }
+
+    /// A connection was turned away because there are too many.
+    pub(crate) fn rejected(&mut self, instance: usize) {
+        self.instances[instance].stats.rejected += 1;
+    }
+
     /// Executes a request; its reply is appended to `out`.
     ///
     /// The caller's contract: requests of one connection come one after the other, and after [`Outcome::Parked`] none
@@ -230,6 +249,22 @@ impl Cluster {
                 client.replies = Replies::On;
             }
         }
+    }
+
+    /// True if writes were made that go to replicas with the next [`Core::advance`]. Whoever wants clients to have their
+    /// acknowledgements before a trigger can go off sends the replies first.
+    pub fn owes_replication(&self) -> bool {
+        !self.owed.is_empty()
+    }
+
+    /// Says why the append-only file cannot be written, or that it can: until then writes are refused with MISCONF.
+    pub fn set_log_failure(&mut self, reason: Option<String>) {
+        self.log_failure = reason;
+    }
+
+    /// An instance listens on another port than it was given.
+    pub fn set_port(&mut self, instance: usize, port: u16) {
+        self.instances[instance].port = port;
     }
 
     /// Bytes for other connections, in order.
@@ -340,12 +375,16 @@ impl Core for Cluster {
 
     fn advance(&mut self, ctx: &Context<'_>) {
         self.wall_offset_ms = ctx.kernel().wall().as_millis() - i64::try_from(ctx.now().as_millis()).unwrap_or(0);
+        self.replicate_owed(ctx);
         self.advance_cluster(ctx);
         self.time_out_waiters(ctx);
         self.expire_due(ctx);
     }
 
     fn next_wake(&self) -> Option<Moment> {
+        if !self.owed.is_empty() {
+            return Some(Moment::ZERO);
+        }
         let waiter = self.clients.deadlines.first().map(|(at, _)| *at);
         let expiry = self.next_deadline().map(|at| at.max(self.expired_at + EXPIRE_PERIOD));
         [self.next_cluster_wake(), waiter, expiry].into_iter().flatten().min()

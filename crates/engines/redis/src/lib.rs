@@ -16,16 +16,21 @@ mod cluster;
 mod config;
 mod core;
 mod error;
+mod journal;
 mod ops;
 mod persistence;
 mod pubsub;
+mod server;
 mod state;
+mod status;
 pub mod wire;
 
 pub use clients::ConnId;
 pub use cluster::{REPLICATE, WRITE_ACKNOWLEDGED};
 pub use config::{Config, ConfigError, OPTIONS, OptionInfo, OptionKind, option};
 pub use core::{Cluster, Delivery, InstanceAddress, Outcome};
+
+pub use server::{Handle, PART, Redis};
 
 /// The release of Redis that this stands in for.
 pub const VERSION: &str = "7.2.4";

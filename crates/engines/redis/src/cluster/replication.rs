@@ -99,7 +99,9 @@ impl Attached {
 impl Cluster {
     /// Where an instance stands in its stream.
     pub(crate) fn position_of(&self, id: InstanceId) -> u64 {
-        self.instances[id].dataset.map_or(0, |dataset| self.datasets[dataset].position(id))
+        // Without replicas there is no stream to stand in.
+        let dataset = self.instances[id].dataset.filter(|_| self.config.settings.is_cluster);
+        dataset.map_or(0, |dataset| self.datasets[dataset].position(id))
     }
 
     /// How many replicas have acknowledged all writes up to `position`.
@@ -118,8 +120,24 @@ impl Cluster {
         instance.attached.values().filter(is_good).count()
     }
 
+    /// What was acknowledged outside lockstep goes to the replicas.
+    pub(crate) fn replicate_owed(&mut self, ctx: &Context<'_>) {
+        if self.owed.is_empty() {
+            return;
+        }
+        let mut owed = std::mem::take(&mut self.owed);
+        for id in &owed {
+            ctx.reached(WRITE_ACKNOWLEDGED, self.instances[*id].node);
+        }
+        owed.sort_unstable();
+        owed.dedup();
+        for id in owed {
+            self.replicate(ctx, id);
+        }
+    }
+
     /// A master has executed a write outside lockstep: its position is to be sent.
-    pub(crate) fn replicate(&mut self, ctx: &Context<'_>, id: InstanceId) {
+    fn replicate(&mut self, ctx: &Context<'_>, id: InstanceId) {
         if self.instances[id].attached.is_empty() {
             return;
         }

@@ -6,7 +6,6 @@ use atoll_kernel::{Context, DiskHealth};
 
 use super::Cluster;
 use crate::cluster::{Route, decide};
-use crate::config::AppendFsync;
 use crate::error::Refusal;
 use crate::ops::{Answer, Command, Flags, Run, Then, lookup, lookup_subcommand};
 use crate::wire::{Reply, Request};
@@ -68,7 +67,7 @@ impl Cluster {
             self.check_route(ctx, place, command, request)?;
         }
         let is_write = command.flags.has(Flags::WRITE);
-        if !ctx.is_healthy() && (is_write || command.name == "ping") {
+        if (self.log_failure.is_some() || !ctx.is_healthy()) && (is_write || command.name == "ping") {
             self.check_disk(ctx, place)?;
         }
         if is_write {
@@ -136,9 +135,11 @@ impl Cluster {
         let reason: Cow<'static, str> = match ctx.disk(self.instances[id].node) {
             DiskHealth::Full => "No space left on device".into(),
             DiskHealth::Failing => "Input/output error".into(),
-            DiskHealth::Ok | DiskHealth::Slow(_) => return Ok(()),
+            DiskHealth::Ok | DiskHealth::Slow(_) => match &self.log_failure {
+                Some(reason) => reason.clone().into(),
+                None => return Ok(()),
+            },
         };
-        debug_assert_ne!(self.config.settings.append_fsync, AppendFsync::Always, "the process would have ended");
         Err(Refusal::text(format!("MISCONF Errors writing to the AOF file: {reason}")))
     }
 

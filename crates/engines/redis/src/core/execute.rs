@@ -3,7 +3,7 @@
 use atoll_kernel::{Context, Entry, Kind};
 
 use super::Cluster;
-use crate::cluster::{InstanceId, WRITE_ACKNOWLEDGED};
+use crate::cluster::InstanceId;
 use crate::error::Refusal;
 use crate::ops::{Answer, Call, Command, Effect, Flags, Run, Session};
 use crate::state::{Blob, Db};
@@ -147,8 +147,7 @@ impl Cluster {
         }
         self.clients.list[place].write_position = dataset.position(id);
         if !dataset.is_lockstep {
-            ctx.reached(WRITE_ACKNOWLEDGED, self.instances[id].node);
-            self.replicate(ctx, id);
+            self.owed.push(id);
         }
     }
 
@@ -196,7 +195,7 @@ impl Cluster {
             }
         }
         if count > 0 && !is_lockstep {
-            self.replicate(ctx, id);
+            self.owed.push(id);
         }
         count >= super::EXPIRE_BATCH
     }

@@ -48,6 +48,7 @@ impl Flags {
     pub(crate) const NO_AUTH: Flags = Flags(1 << 10);
     pub(crate) const NO_MULTI: Flags = Flags(1 << 11);
     pub(crate) const MOVABLE_KEYS: Flags = Flags(1 << 12);
+    pub(crate) const ALLOW_BUSY: Flags = Flags(1 << 13);
     /// Not named by COMMAND INFO: sharded publishing, which has a rule of its own when the cluster is down.
     pub(crate) const SHARDED_PUBSUB: Flags = Flags(1 << 30);
     /// Not named by COMMAND INFO: executed at once inside MULTI.
@@ -67,6 +68,7 @@ impl Flags {
         (Flags::NO_AUTH, "no_auth"),
         (Flags::NO_MULTI, "no_multi"),
         (Flags::MOVABLE_KEYS, "movablekeys"),
+        (Flags::ALLOW_BUSY, "allow_busy"),
     ];
 
     pub(crate) const fn or(self, other: Flags) -> Flags {
@@ -212,12 +214,13 @@ impl Command {
     /// The ACL categories that it belongs to; they follow from its flags and its family, as in Redis.
     pub(crate) fn categories(&self) -> Vec<&'static str> {
         let flag = |flag, name| self.flags.has(flag).then_some(name);
-        let is_dangerous =
-            self.flags.has(Flags::ADMIN) || matches!(self.name, "keys" | "flushdb" | "flushall" | "info" | "role");
+        let is_dangerous = self.flags.has(Flags::ADMIN)
+            || matches!(self.name, "keys" | "flushdb" | "flushall" | "info" | "role" | "swapdb");
+        let is_keyspace = matches!(self.name, "flushdb" | "flushall" | "dbsize" | "swapdb");
         let mut categories: Vec<&str> = [
             flag(Flags::WRITE, "@write"),
             (self.flags.has(Flags::READONLY) && self.group != Group::Connection).then_some("@read"),
-            self.group.category(),
+            self.group.category().or(is_keyspace.then_some("@keyspace")),
             flag(Flags::ADMIN, "@admin"),
             is_dangerous.then_some("@dangerous"),
             flag(Flags::BLOCKING, "@blocking"),
@@ -233,6 +236,7 @@ impl Command {
 pub(crate) const RO: &[&str] = &["RO", "access"];
 pub(crate) const RO_ONLY: &[&str] = &["RO"];
 pub(crate) const RW: &[&str] = &["RW", "access", "update"];
+pub(crate) const RW_VARIABLE: &[&str] = &["RW", "access", "update", "variable_flags"];
 pub(crate) const RW_UPDATE: &[&str] = &["RW", "update"];
 pub(crate) const RW_INSERT: &[&str] = &["RW", "insert"];
 pub(crate) const RW_DELETE: &[&str] = &["RW", "delete"];

@@ -144,7 +144,7 @@ pub(super) fn check_name(name: &[u8], complaint: &'static str) -> Result<(), Ref
 }
 
 pub(super) fn select(session: &mut Session<'_>) -> Answer {
-    let number = parse_integer(session.request.arg(1)).ok_or(Refusal::text("ERR invalid DB index"))?;
+    let number = session.integer(1)?;
     let settings = &session.cluster.config.settings;
     if settings.is_cluster && number != 0 {
         return Err(Refusal::text("ERR SELECT is not allowed in cluster mode"));

@@ -229,7 +229,10 @@ pub(super) fn getkeysandflags(session: &mut Session<'_>) -> Answer {
     let mut found = Vec::new();
     for spec in command.keys {
         let (first, end, step) = spec.positions(request.as_request());
-        found.extend((first..end).step_by(step).map(|position| (position, spec.access)));
+        // SET reads only if it is told to.
+        let only_writes = command.name == "set" && !request.as_request().tail(3).any(|word| is(word, "GET"));
+        let access = if only_writes { super::command::OW } else { spec.access };
+        found.extend((first..end).step_by(step).map(|position| (position, access)));
     }
     session.out.array(found.len());
     for (position, access) in found {

@@ -67,6 +67,11 @@ pub(super) fn take(call: &mut Call<'_>, key: &[u8], at_left: bool, count: usize)
     Ok(taken)
 }
 
+/// The count of LPOP, SPOP and their like: none below zero.
+pub(super) fn positive_count(call: &Call<'_>) -> Result<usize, Refusal> {
+    call.integer(2).ok().and_then(|count| usize::try_from(count).ok()).ok_or(Refusal::MustBePositive)
+}
+
 fn pop(call: &mut Call<'_>, at_left: bool) -> Answer {
     let key = call.arg(1);
     if call.request.len() > 3 {
@@ -78,7 +83,7 @@ fn pop(call: &mut Call<'_>, at_left: bool) -> Answer {
         call.out.bulk_or_null(item.as_deref());
         return Ok(Then::Done);
     }
-    let count = usize::try_from(call.integer(2)?).map_err(|_| Refusal::MustBePositive)?;
+    let count = positive_count(call)?;
     if read(call, key)?.is_none() {
         call.out.null_array();
         return Ok(Then::Done);

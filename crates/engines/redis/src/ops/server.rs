@@ -92,8 +92,15 @@ pub(super) fn lolwut(session: &mut Session<'_>) -> Answer {
     Ok(Then::Done)
 }
 
+const NO_DEBUG: &str = "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you can run \
+                        it from a local connection, otherwise you need to set this option in the configuration file, and \
+                        then restart the server.";
+
 /// DEBUG as far as test suites need it.
 pub(super) fn debug(session: &mut Session<'_>) -> Answer {
+    if session.cluster.config.get("enable-debug-command") == Some("no") {
+        return Err(Refusal::text(NO_DEBUG));
+    }
     match session.arg(1) {
         word if is(word, "SET-ACTIVE-EXPIRE") && session.request.len() == 3 => {
             let is_on = session.integer(2)? != 0;

@@ -1,6 +1,7 @@
 //! Sets: <https://redis.io/docs/latest/commands/?group=set>.
 
 use super::hashes::{random_count, random_positions};
+use super::lists::positive_count;
 use super::{Answer, Call, Then, is};
 use crate::error::Refusal;
 use crate::state::{Blob, Set, Value};
@@ -81,7 +82,11 @@ pub(super) fn smismember(call: &mut Call<'_>) -> Answer {
 
 pub(super) fn smove(call: &mut Call<'_>) -> Answer {
     let (source, target, member) = (call.arg(1), call.arg(2), call.arg(3));
-    let is_there = read(call, source)?.is_some_and(|set| set.contains(member));
+    let Some(set) = read(call, source)? else {
+        call.out.integer(0);
+        return Ok(Then::Done);
+    };
+    let is_there = set.contains(member);
     read(call, target)?;
     if !is_there || source == target {
         call.out.flag(is_there);
@@ -141,7 +146,7 @@ pub(super) fn spop(call: &mut Call<'_>) -> Answer {
     }
     let count = match call.request.get(2) {
         None => None,
-        Some(_) => Some(usize::try_from(call.integer(2)?).map_err(|_| Refusal::MustBePositive)?),
+        Some(_) => Some(positive_count(call)?),
     };
     let length = read(call, key)?.map_or(0, Set::len);
     let wanted = count.unwrap_or(1).min(length);

@@ -233,7 +233,7 @@ fn pop(call: &mut Call<'_>, lowest: bool) -> Answer {
     }
     let count = match call.request.get(2) {
         None => 1,
-        Some(_) => usize::try_from(call.integer(2)?).map_err(|_| Refusal::MustBePositive)?,
+        Some(_) => super::lists::positive_count(call)?,
     };
     let is_nested = call.out.is_resp3() && call.request.len() == 3;
     let taken = take(call, call.arg(1), lowest, count)?;

@@ -3,7 +3,9 @@
 //! Name, arity, flags, where its keys stand, family, the release that brought it, and what runs.
 
 use super::command::{Command, Flags, Group, KeySpec, Run};
-use super::command::{OW, RM, RO, RO_ONLY, RW, RW_DELETE, RW_INSERT, RW_POP, RW_UPDATE, at, counted, one, up_to};
+use super::command::{
+    OW, RM, RO, RO_ONLY, RW, RW_DELETE, RW_INSERT, RW_POP, RW_UPDATE, RW_VARIABLE, at, counted, one, up_to,
+};
 use super::{
     blocking, client, cluster, config, connection, hashes, info, introspection, keys, lists, pubsub, scan, server,
     sets, sorted_sets, strings, transactions, zrange,
@@ -27,6 +29,7 @@ const FAST: Flags = Flags::FAST;
 const NO_AUTH: Flags = Flags::NO_AUTH;
 const NO_MULTI: Flags = Flags::NO_MULTI;
 const MOVABLE_KEYS: Flags = Flags::MOVABLE_KEYS;
+const ALLOW_BUSY: Flags = Flags::ALLOW_BUSY;
 const SHARDED_PUBSUB: Flags = Flags::SHARDED_PUBSUB;
 const CONTROLS_MULTI: Flags = Flags::CONTROLS_MULTI;
 
@@ -60,7 +63,7 @@ const fn line(
 pub(crate) const COMMANDS: &[Command] = &[
     line("append", 3, of(&[WRITE, DENYOOM, FAST]), &[one(RW_INSERT)], String, "2.0.0", Keys(strings::append)),
     line("asking", 1, of(&[FAST]), &[], Cluster, "3.0.0", Server(connection::asking)),
-    line("auth", -2, of(&[NOSCRIPT, LOADING, STALE, FAST, NO_AUTH]), &[], Connection, "1.0.0", Server(connection::auth)),
+    line("auth", -2, of(&[NOSCRIPT, LOADING, STALE, FAST, NO_AUTH, ALLOW_BUSY]), &[], Connection, "1.0.0", Server(connection::auth)),
     line("bgrewriteaof", 1, of(&[ADMIN, NOSCRIPT]), &[], ServerGroup, "1.0.0", Server(server::bgrewriteaof)),
     line("blmove", 6, of(&[WRITE, DENYOOM, NOSCRIPT, BLOCKING]), &[at(1, RW_POP), at(2, RW_INSERT)], List, "6.2.0", Keys(blocking::blmove)),
     line("blmpop", -5, of(&[WRITE, BLOCKING, MOVABLE_KEYS]), &[counted(2, RW_POP)], List, "7.0.0", Keys(blocking::blmpop)),
@@ -79,7 +82,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     line("decr", 2, of(&[WRITE, DENYOOM, FAST]), &[one(RW)], String, "1.0.0", Keys(strings::decr)),
     line("decrby", 3, of(&[WRITE, DENYOOM, FAST]), &[one(RW)], String, "1.0.0", Keys(strings::decrby)),
     line("del", -2, of(&[WRITE]), &[up_to(1, -1, 1, RM)], Generic, "1.0.0", Keys(keys::del)),
-    line("discard", 1, of(&[NOSCRIPT, LOADING, STALE, FAST, CONTROLS_MULTI]), &[], Transactions, "2.0.0", Server(transactions::discard)),
+    line("discard", 1, of(&[NOSCRIPT, LOADING, STALE, FAST, CONTROLS_MULTI, ALLOW_BUSY]), &[], Transactions, "2.0.0", Server(transactions::discard)),
     line("echo", 2, of(&[LOADING, STALE, FAST]), &[], Connection, "1.0.0", Server(connection::echo)),
     line("exec", 1, of(&[NOSCRIPT, LOADING, STALE, CONTROLS_MULTI]), &[], Transactions, "1.2.0", Server(transactions::exec)),
     line("exists", -2, of(&[READONLY, FAST]), &[up_to(1, -1, 1, RO_ONLY)], Generic, "1.0.0", Keys(keys::exists)),
@@ -94,7 +97,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     line("getrange", 4, of(&[READONLY]), &[one(RO)], String, "2.4.0", Keys(strings::getrange)),
     line("getset", 3, of(&[WRITE, DENYOOM, FAST]), &[one(RW)], String, "1.0.0", Keys(strings::getset)),
     line("hdel", -3, of(&[WRITE, FAST]), &[one(RW_DELETE)], Hash, "2.0.0", Keys(hashes::hdel)),
-    line("hello", -1, of(&[NOSCRIPT, LOADING, STALE, FAST, NO_AUTH]), &[], Connection, "6.0.0", Server(connection::hello)),
+    line("hello", -1, of(&[NOSCRIPT, LOADING, STALE, FAST, NO_AUTH, ALLOW_BUSY]), &[], Connection, "6.0.0", Server(connection::hello)),
     line("hexists", 3, of(&[READONLY, FAST]), &[one(RO_ONLY)], Hash, "2.0.0", Keys(hashes::hexists)),
     line("hget", 3, of(&[READONLY, FAST]), &[one(RO)], Hash, "2.0.0", Keys(hashes::hget)),
     line("hgetall", 2, of(&[READONLY]), &[one(RO)], Hash, "2.0.0", Keys(hashes::hgetall)),
@@ -133,7 +136,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     line("move", 3, of(&[WRITE, FAST]), &[one(RW_POP)], Generic, "1.0.0", Keys(keys::move_)),
     line("mset", -3, of(&[WRITE, DENYOOM]), &[up_to(1, -1, 2, OW)], String, "1.0.1", Keys(strings::mset)),
     line("msetnx", -3, of(&[WRITE, DENYOOM]), &[up_to(1, -1, 2, OW)], String, "1.0.1", Keys(strings::msetnx)),
-    line("multi", 1, of(&[NOSCRIPT, LOADING, STALE, FAST, CONTROLS_MULTI]), &[], Transactions, "1.2.0", Server(transactions::multi)),
+    line("multi", 1, of(&[NOSCRIPT, LOADING, STALE, FAST, CONTROLS_MULTI, ALLOW_BUSY]), &[], Transactions, "1.2.0", Server(transactions::multi)),
     line("object", -2, NONE, &[], Generic, "2.2.3", Container(OBJECT)),
     line("persist", 2, of(&[WRITE, FAST]), &[one(RW_UPDATE)], Generic, "2.2.0", Keys(keys::persist)),
     line("pexpire", -3, of(&[WRITE, FAST]), &[one(RW_UPDATE)], Generic, "2.6.0", Keys(keys::pexpire)),
@@ -146,13 +149,13 @@ pub(crate) const COMMANDS: &[Command] = &[
     line("publish", 3, of(&[PUBSUB, LOADING, STALE, FAST]), &[], Pubsub, "2.0.0", Server(pubsub::publish)),
     line("pubsub", -2, NONE, &[], Pubsub, "2.8.0", Container(PUBSUB_COMMANDS)),
     line("punsubscribe", -1, of(&[PUBSUB, NOSCRIPT, LOADING, STALE]), &[], Pubsub, "2.0.0", Server(pubsub::punsubscribe)),
-    line("quit", -1, of(&[NOSCRIPT, LOADING, STALE, FAST, NO_AUTH, CONTROLS_MULTI]), &[], Connection, "1.0.0", Server(connection::quit)),
+    line("quit", -1, of(&[NOSCRIPT, LOADING, STALE, FAST, NO_AUTH, CONTROLS_MULTI, ALLOW_BUSY]), &[], Connection, "1.0.0", Server(connection::quit)),
     line("randomkey", 1, of(&[READONLY]), &[], Generic, "1.0.0", Keys(keys::randomkey)),
     line("readonly", 1, of(&[LOADING, STALE, FAST]), &[], Cluster, "3.0.0", Server(connection::readonly)),
     line("readwrite", 1, of(&[LOADING, STALE, FAST]), &[], Cluster, "3.0.0", Server(connection::readwrite)),
     line("rename", 3, of(&[WRITE]), &[at(1, RW_POP), at(2, OW)], Generic, "1.0.0", Keys(keys::rename)),
     line("renamenx", 3, of(&[WRITE, FAST]), &[at(1, RW_POP), at(2, RW_INSERT)], Generic, "1.0.0", Keys(keys::renamenx)),
-    line("reset", 1, of(&[NOSCRIPT, LOADING, STALE, FAST, NO_AUTH, CONTROLS_MULTI]), &[], Connection, "6.2.0", Server(connection::reset)),
+    line("reset", 1, of(&[NOSCRIPT, LOADING, STALE, FAST, NO_AUTH, CONTROLS_MULTI, ALLOW_BUSY]), &[], Connection, "6.2.0", Server(connection::reset)),
     line("role", 1, of(&[NOSCRIPT, LOADING, STALE, FAST]), &[], ServerGroup, "2.8.12", Server(server::role)),
     line("rpop", -2, of(&[WRITE, FAST]), &[one(RW_POP)], List, "1.0.0", Keys(lists::rpop)),
     line("rpoplpush", 3, of(&[WRITE, DENYOOM]), &[at(1, RW_POP), at(2, RW_INSERT)], List, "1.2.0", Keys(lists::rpoplpush)),
@@ -164,11 +167,11 @@ pub(crate) const COMMANDS: &[Command] = &[
     line("sdiff", -2, of(&[READONLY]), &[up_to(1, -1, 1, RO)], Set, "1.0.0", Keys(sets::sdiff)),
     line("sdiffstore", -3, of(&[WRITE, DENYOOM]), &[at(1, OW), up_to(2, -1, 1, RO)], Set, "1.0.0", Keys(sets::sdiffstore)),
     line("select", 2, of(&[LOADING, STALE, FAST]), &[], Connection, "1.0.0", Server(connection::select)),
-    line("set", -3, of(&[WRITE, DENYOOM]), &[one(RW)], String, "1.0.0", Keys(strings::set)),
+    line("set", -3, of(&[WRITE, DENYOOM]), &[one(RW_VARIABLE)], String, "1.0.0", Keys(strings::set)),
     line("setex", 4, of(&[WRITE, DENYOOM]), &[one(OW)], String, "2.0.0", Keys(strings::setex)),
     line("setnx", 3, of(&[WRITE, DENYOOM, FAST]), &[one(OW)], String, "1.0.0", Keys(strings::setnx)),
     line("setrange", 4, of(&[WRITE, DENYOOM]), &[one(RW_UPDATE)], String, "2.2.0", Keys(strings::setrange)),
-    line("shutdown", -1, of(&[ADMIN, NOSCRIPT, LOADING, STALE, NO_MULTI]), &[], ServerGroup, "1.0.0", Server(server::shutdown)),
+    line("shutdown", -1, of(&[ADMIN, NOSCRIPT, LOADING, STALE, NO_MULTI, ALLOW_BUSY]), &[], ServerGroup, "1.0.0", Server(server::shutdown)),
     line("sinter", -2, of(&[READONLY]), &[up_to(1, -1, 1, RO)], Set, "1.0.0", Keys(sets::sinter)),
     line("sintercard", -3, of(&[READONLY, MOVABLE_KEYS]), &[counted(1, RO)], Set, "7.0.0", Keys(sets::sintercard)),
     line("sinterstore", -3, of(&[WRITE, DENYOOM]), &[at(1, OW), up_to(2, -1, 1, RO)], Set, "1.0.0", Keys(sets::sinterstore)),
@@ -195,9 +198,9 @@ pub(crate) const COMMANDS: &[Command] = &[
     line("type", 2, of(&[READONLY, FAST]), &[one(RO_ONLY)], Generic, "1.0.0", Keys(keys::type_)),
     line("unlink", -2, of(&[WRITE, FAST]), &[up_to(1, -1, 1, RM)], Generic, "4.0.0", Keys(keys::del)),
     line("unsubscribe", -1, of(&[PUBSUB, NOSCRIPT, LOADING, STALE]), &[], Pubsub, "2.0.0", Server(pubsub::unsubscribe)),
-    line("unwatch", 1, of(&[NOSCRIPT, LOADING, STALE, FAST]), &[], Transactions, "2.2.0", Server(transactions::unwatch)),
+    line("unwatch", 1, of(&[NOSCRIPT, LOADING, STALE, FAST, ALLOW_BUSY]), &[], Transactions, "2.2.0", Server(transactions::unwatch)),
     line("wait", 3, of(&[BLOCKING]), &[], Generic, "3.0.0", Server(server::wait)),
-    line("watch", -2, of(&[NOSCRIPT, LOADING, STALE, FAST, CONTROLS_MULTI]), &[up_to(1, -1, 1, RO_ONLY)], Transactions, "2.2.0", Server(transactions::watch)),
+    line("watch", -2, of(&[NOSCRIPT, LOADING, STALE, FAST, CONTROLS_MULTI, ALLOW_BUSY]), &[up_to(1, -1, 1, RO_ONLY)], Transactions, "2.2.0", Server(transactions::watch)),
     line("zadd", -4, of(&[WRITE, DENYOOM, FAST]), &[one(RW_UPDATE)], SortedSet, "1.2.0", Keys(sorted_sets::zadd)),
     line("zcard", 2, of(&[READONLY, FAST]), &[one(RO_ONLY)], SortedSet, "1.2.0", Keys(sorted_sets::zcard)),
     line("zcount", 4, of(&[READONLY, FAST]), &[one(RO)], SortedSet, "2.0.0", Keys(zrange::zcount)),

@@ -1,0 +1,222 @@
+//! The append-only files of all shards: written before replies go out, synced as `appendfsync` says.
+
+use std::io;
+use std::sync::Arc;
+
+use atoll_kernel::{Context, Moment};
+use atoll_net::Host;
+use atoll_storage::log::{SyncJob, SyncOutcome};
+use atoll_storage::{Log, LogConfig, LogError, SyncPolicy, SyncSchedule, Syncer};
+use tokio::sync::{Notify, mpsc};
+
+use crate::config::AppendFsync;
+use crate::core::Cluster;
+
+/// `auto-aof-rewrite-min-size` and `auto-aof-rewrite-percentage 100`: a file is rewritten when it is larger than this and
+/// twice as large as after the last time.
+const REWRITE_SIZE_MIN: u64 = 64 << 20;
+/// The size of the records that a rewritten file consists of.
+const REWRITE_RECORD: usize = 1 << 20;
+
+/// The append-only files. Empty with `appendonly no`.
+pub(crate) struct Journal {
+    shards: Vec<Shard>,
+    syncer: Option<Syncer>,
+    outcomes: mpsc::UnboundedSender<(usize, SyncOutcome)>,
+    policy: AppendFsync,
+    changed: Arc<Notify>,
+}
+
+struct Shard {
+    log: Log,
+    schedule: SyncSchedule,
+    size_after_rewrite: u64,
+}
+
+/// Positions that have to be durable before replies go out; nothing unless `appendfsync always`.
+#[derive(Debug, Default)]
+pub(crate) struct Stored {
+    positions: Vec<(usize, u64)>,
+}
+
+impl Stored {
+    pub(crate) fn is_pending(&self) -> bool {
+        !self.positions.is_empty()
+    }
+}
+
+fn policy(setting: AppendFsync) -> SyncPolicy {
+    match setting {
+        AppendFsync::Always => SyncPolicy::ALWAYS,
+        AppendFsync::EverySecond => SyncPolicy::EVERY_SECOND,
+        AppendFsync::No => SyncPolicy::NEVER,
+    }
+}
+
+impl Journal {
+    /// Opens the files and executes what they hold. Outcomes of syncs are sent to `outcomes`.
+    pub(crate) fn open(
+        host: &Host,
+        cluster: &mut Cluster,
+        outcomes: mpsc::UnboundedSender<(usize, SyncOutcome)>,
+    ) -> io::Result<Journal> {
+        let setting = cluster.config.settings.append_fsync;
+        let mut journal =
+            Journal { shards: Vec::new(), syncer: None, outcomes, policy: setting, changed: Arc::new(Notify::new()) };
+        if !cluster.config.settings.has_log {
+            return Ok(journal);
+        }
+        let ctx = Context::new(&host.kernel);
+        // A record is one turn of the loop: as large as the largest pipeline of the largest values.
+        let config = LogConfig { record_bytes_max: u32::MAX >> 1, ..LogConfig::default() };
+        for shard in 0..cluster.datasets.len() {
+            let directory = format!("redis/appendonly-{shard}");
+            let log = Log::open(Arc::clone(&host.disk), &directory, config.clone()).map_err(io::Error::other)?;
+            for record in log.records(log.start()) {
+                let record = record.map_err(io::Error::other)?;
+                if !cluster.restore(&ctx, shard, &record.payload) {
+                    return Err(io::Error::other(format!(
+                        "{directory}: the record at position {} is not of this program's making",
+                        record.position
+                    )));
+                }
+            }
+            let schedule = SyncSchedule::new(policy(setting));
+            let size_after_rewrite = log.end() - log.start();
+            journal.shards.push(Shard { log, schedule, size_after_rewrite });
+        }
+        // What restoring would log again is there already.
+        cluster.log_bytes().for_each(|(_, bytes)| bytes.clear());
+        journal.syncer = Some(Syncer::start("redis-sync")?);
+        Ok(journal)
+    }
+
+    /// Appends what was executed since the last call and hands it to the operating system.
+    pub(crate) fn store(&mut self, cluster: &mut Cluster, ctx: &Context<'_>) -> Stored {
+        self.follow_policy(cluster.config.settings.append_fsync);
+        let wall_ms = ctx.kernel().wall().as_millis();
+        let mut stored = Stored::default();
+        let mut failure = None;
+        for (shard, bytes) in cluster.log_bytes() {
+            let Some(Shard { log, schedule, .. }) = self.shards.get_mut(shard) else { continue };
+            if let Err(error) = log.append(wall_ms, &[bytes.as_slice()]) {
+                failure = Some(error);
+                continue;
+            }
+            bytes.clear();
+            if let Err(error) = log.flush() {
+                failure = Some(error);
+            }
+            schedule.appended(ctx.now(), 1);
+            if self.policy == AppendFsync::Always {
+                stored.positions.push((shard, log.end()));
+            }
+        }
+        cluster.set_log_failure(failure.map(|error| reason(&error)));
+        let wants_rewrite = cluster.take_rewrite_wanted();
+        self.rewrite_large(cluster, wall_ms, wants_rewrite);
+        self.sync_due(ctx.now());
+        self.changed.notify_one();
+        stored
+    }
+
+    fn follow_policy(&mut self, setting: AppendFsync) {
+        if setting != self.policy {
+            self.policy = setting;
+            for shard in &mut self.shards {
+                shard.schedule.set_policy(policy(setting));
+            }
+        }
+    }
+
+    /// Replaces files that have grown by the commands that make what is there now.
+    fn rewrite_large(&mut self, cluster: &Cluster, wall_ms: i64, all: bool) {
+        for (index, shard) in self.shards.iter_mut().enumerate() {
+            let size = shard.log.end() - shard.log.start();
+            let is_large = size > REWRITE_SIZE_MIN && size > shard.size_after_rewrite * 2;
+            if (all || is_large) && shard.rewrite(cluster, index, wall_ms).is_err() {
+                // The old records are still there; the next attempt comes when the file has doubled.
+                shard.size_after_rewrite = size;
+            }
+        }
+    }
+
+    /// Begins the syncs that are due.
+    pub(crate) fn sync_due(&mut self, now: Moment) {
+        let Some(syncer) = &self.syncer else { return };
+        for (index, shard) in self.shards.iter_mut().enumerate() {
+            if !shard.schedule.is_due(now) {
+                continue;
+            }
+            if let Ok(Some(job)) = shard.log.begin_sync() {
+                shard.schedule.begun();
+                submit(syncer, index, job, &self.outcomes);
+            }
+        }
+    }
+
+    /// A sync has ended. What was appended meanwhile begins the next.
+    pub(crate) fn finished(&mut self, index: usize, outcome: SyncOutcome) {
+        let Some(shard) = self.shards.get_mut(index) else { return };
+        // After a failure nothing counts as durable, and the next job writes it again.
+        let is_all = shard.log.finish_sync(outcome).is_ok_and(|synced| synced >= shard.log.end());
+        if !is_all
+            && self.policy == AppendFsync::Always
+            && let (Ok(Some(job)), Some(syncer)) = (shard.log.begin_sync(), &self.syncer)
+        {
+            shard.schedule.begun();
+            submit(syncer, index, job, &self.outcomes);
+        }
+    }
+
+    pub(crate) fn is_durable(&self, stored: &Stored) -> bool {
+        stored.positions.iter().all(|(shard, end)| self.shards[*shard].log.synced() >= *end)
+    }
+
+    /// When the next sync is due by age.
+    pub(crate) fn next_wake(&self) -> Option<Moment> {
+        self.shards.iter().filter_map(|shard| shard.schedule.next_wake()).min()
+    }
+
+    /// Tells when something was appended.
+    pub(crate) fn changed(&self) -> Arc<Notify> {
+        Arc::clone(&self.changed)
+    }
+
+    /// Makes everything durable.
+    pub(crate) fn close(&mut self) {
+        self.syncer = None;
+        for shard in &mut self.shards {
+            // There is nobody left to be told; the records have reached the operating system.
+            let _ = shard.log.sync();
+        }
+    }
+}
+
+fn submit(syncer: &Syncer, shard: usize, job: SyncJob, outcomes: &mpsc::UnboundedSender<(usize, SyncOutcome)>) {
+    let outcomes = outcomes.clone();
+    syncer.submit(job, move |outcome| drop(outcomes.send((shard, outcome))));
+}
+
+/// In the operating system's words, as MISCONF quotes them.
+fn reason(error: &LogError) -> String {
+    match error {
+        LogError::Disk(error) => error.to_string(),
+        other => other.to_string(),
+    }
+}
+
+impl Shard {
+    fn rewrite(&mut self, cluster: &Cluster, index: usize, wall_ms: i64) -> Result<(), LogError> {
+        self.log.roll()?;
+        let begin = self.log.end();
+        for record in cluster.dump(index, REWRITE_RECORD) {
+            self.log.append(wall_ms, &[&record])?;
+        }
+        // A rewritten file begins with nothing, whatever stands before it.
+        self.log.sync()?;
+        self.log.remove_before(begin)?;
+        self.size_after_rewrite = self.log.end() - begin;
+        Ok(())
+    }
+}

@@ -1,0 +1,441 @@
+//! The only async file: sockets on one side, the core on the other.
+//!
+//! One thread serves all instances. A connection is a task that reads what has arrived, gives the core every whole
+//! request in it, and writes all replies at once. Replies of writes leave after the append-only file has them.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::mpsc as blocking;
+use std::task::{Poll, Waker};
+
+use atoll_kernel::{Context, NodeId};
+use atoll_net::{Connection, EngineThread, Host, Limits, Listener, Live, Permits, engine_thread};
+use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
+use tokio::sync::{Notify, mpsc, oneshot};
+
+use crate::config::Config;
+use crate::core::{Cluster, Outcome};
+use crate::journal::{Journal, Stored};
+use crate::wire::Parser;
+use crate::{ConnId, InstanceAddress};
+
+/// The part of the stack, in rules and in the ledger.
+pub const PART: &str = "redis";
+
+/// What is read at once, at least and at most.
+const READ_MIN: usize = 4 << 10;
+const READ_MAX: usize = 256 << 10;
+/// While a client waits for a key, no more than this is read of what it sends meanwhile.
+const READ_AHEAD_MAX: usize = 1 << 20;
+/// Replies are written before they become longer than this, though requests are left.
+const OUTPUT_TARGET: usize = 1 << 20;
+/// A buffer that has grown beyond this is given back when it is empty.
+const BUFFER_KEPT: usize = 64 << 10;
+/// `client-output-buffer-limit pubsub`: a subscriber that lets so much pile up is disconnected.
+const UNREAD_MAX: usize = 32 << 20;
+
+/// The engine, as the binary starts it.
+#[derive(Debug)]
+pub struct Redis;
+
+/// A Redis Cluster that runs.
+#[derive(Debug)]
+pub struct Handle {
+    thread: EngineThread,
+    addresses: Vec<(InstanceAddress, SocketAddr)>,
+    questions: mpsc::UnboundedSender<blocking::SyncSender<serde_json::Value>>,
+}
+
+impl Handle {
+    /// Where each instance listens: node, port, and the address for programs on this machine. Primaries first.
+    pub fn addresses(&self) -> &[(InstanceAddress, SocketAddr)] {
+        &self.addresses
+    }
+
+    /// What every instance believes and holds: a JSON array of objects with `node`, `address`, `role`, `slots`, `state`,
+    /// `keys`, `offset` and so on. Null if the engine has ended. Blocks for one turn of its loop: not for its own thread.
+    pub fn status(&self) -> serde_json::Value {
+        let (answer, answered) = blocking::sync_channel(1);
+        let is_asked = self.questions.send(answer).is_ok();
+        if is_asked { answered.recv().unwrap_or_default() } else { serde_json::Value::Null }
+    }
+
+    /// Makes everything durable, ends all connections and waits until the engine's thread has ended. Blocks.
+    pub fn shut_down(&self) {
+        self.thread.shut_down();
+    }
+}
+
+impl Redis {
+    /// Binds every instance's address, reads the append-only files and serves, all before it returns. The error says
+    /// which address is taken or which file cannot be read. Blocks.
+    pub fn start(config: Config, host: Host) -> io::Result<Handle> {
+        Redis::serve(Redis::bind(&config, &host)?, config, host)
+    }
+
+    /// Binds every instance's address, so that a stack learns of taken ports before it starts anything.
+    pub fn bind(config: &Config, host: &Host) -> io::Result<Vec<Listener>> {
+        let cluster = empty_cluster(config, host);
+        let permits = Permits::new(Limits { connections_max: config.settings.clients_max });
+        let bind = |address: &InstanceAddress| Listener::bind(host, PART, address.node, address.port, permits.clone());
+        cluster.addresses().iter().map(bind).collect()
+    }
+
+    /// Serves on listeners from [`Redis::bind`].
+    pub fn serve(listeners: Vec<Listener>, config: Config, host: Host) -> io::Result<Handle> {
+        let mut addresses = Vec::new();
+        for (mut address, listener) in empty_cluster(&config, &host).addresses().into_iter().zip(&listeners) {
+            address.port = listener.port();
+            addresses.push((address, listener.address()?));
+        }
+        let (questions, asked) = mpsc::unbounded_channel();
+        let thread =
+            engine_thread("redis", move |ready, shutdown| run(listeners, config, host, asked, ready, shutdown))?;
+        Ok(Handle { thread, addresses, questions })
+    }
+}
+
+fn nodes(host: &Host) -> Vec<NodeId> {
+    host.kernel.nodes().iter().map(|node| node.config.id).collect()
+}
+
+fn empty_cluster(config: &Config, host: &Host) -> Cluster {
+    Cluster::new(&Context::new(&host.kernel), config.clone(), &nodes(host))
+}
+
+/// What the tasks of the engine's thread share.
+struct Shared {
+    live: Rc<Live<Cluster>>,
+    host: Host,
+    journal: RefCell<Journal>,
+    /// Wakes connections that wait for the append-only file.
+    synced: Notify,
+    outboxes: RefCell<BTreeMap<ConnId, Rc<Outbox>>>,
+}
+
+/// What others have for a connection.
+#[derive(Default)]
+struct Outbox {
+    bytes: RefCell<Vec<u8>>,
+    resumes: Cell<bool>,
+    closes: Cell<bool>,
+    has_any: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
+}
+
+type Questions = mpsc::UnboundedReceiver<blocking::SyncSender<serde_json::Value>>;
+
+async fn run(
+    listeners: Vec<Listener>,
+    config: Config,
+    host: Host,
+    mut questions: Questions,
+    ready: oneshot::Sender<io::Result<()>>,
+    shutdown: Arc<Notify>,
+) {
+    let mut cluster = empty_cluster(&config, &host);
+    for (instance, listener) in listeners.iter().enumerate() {
+        cluster.set_port(instance, listener.port());
+    }
+    let (outcomes, mut finished) = mpsc::unbounded_channel();
+    let journal = match Journal::open(&host, &mut cluster, outcomes) {
+        Ok(journal) => journal,
+        Err(error) => return drop(ready.send(Err(error))),
+    };
+    let shared = Rc::new(Shared {
+        live: Live::new(&host.kernel, cluster),
+        host,
+        journal: RefCell::new(journal),
+        synced: Notify::new(),
+        outboxes: RefCell::default(),
+    });
+    for (instance, listener) in listeners.into_iter().enumerate() {
+        tokio::task::spawn_local(accept(Rc::clone(&shared), instance, listener));
+    }
+    let driving = Rc::clone(&shared);
+    tokio::task::spawn_local(async move {
+        let after = |cluster: &mut Cluster, ctx: &Context<'_>| {
+            driving.hand_out(cluster);
+            driving.store(cluster, ctx);
+        };
+        driving.live.drive(after).await;
+    });
+    let ticking = Rc::clone(&shared);
+    tokio::task::spawn_local(async move { ticking.sync_every_second().await });
+    let _ = ready.send(Ok(()));
+    loop {
+        tokio::select! {
+            biased;
+            Some((shard, outcome)) = finished.recv() => {
+                shared.journal.borrow_mut().finished(shard, outcome);
+                shared.synced.notify_waiters();
+            }
+            Some(question) = questions.recv() => {
+                let _ = question.send(shared.live.with(|cluster, ctx| cluster.status(ctx)));
+            }
+            () = shutdown.notified() => break,
+        }
+    }
+    shared.live.with(|cluster, ctx| shared.store(cluster, ctx));
+    shared.journal.borrow_mut().close();
+}
+
+async fn accept(shared: Rc<Shared>, instance: usize, mut listener: Listener) {
+    loop {
+        let mut connection = listener.accept(&shared.host).await;
+        if connection.is_over_limit() {
+            shared.live.with(|cluster, _| cluster.rejected(instance));
+            let _ = connection.try_write(b"-ERR max number of clients reached\r\n");
+            continue;
+        }
+        let shared = Rc::clone(&shared);
+        tokio::task::spawn_local(async move {
+            let addresses = connection.peer_address().zip(connection.local_address());
+            let peer = connection.peer();
+            let conn = shared.live.with(|cluster, ctx| cluster.connect(ctx, instance, peer, addresses));
+            let outbox = Rc::new(Outbox::default());
+            shared.outboxes.borrow_mut().insert(conn, Rc::clone(&outbox));
+            let (parser, buffers) = (Parser::default(), Buffers::default());
+            let mut task = Task { shared: &shared, connection, conn, outbox, parser, buffers };
+            // However a connection ends, its client knows; there is nobody else to tell.
+            let _ = task.serve().await;
+            shared.outboxes.borrow_mut().remove(&conn);
+            shared.live.with(|cluster, _| cluster.disconnect(conn));
+        });
+    }
+}
+
+impl Shared {
+    /// Passes on what the core has for other connections.
+    fn hand_out(&self, cluster: &mut Cluster) {
+        if !cluster.has_deliveries() {
+            return;
+        }
+        let outboxes = self.outboxes.borrow();
+        for delivery in cluster.take_deliveries() {
+            let Some(outbox) = outboxes.get(&delivery.conn) else { continue };
+            let mut bytes = outbox.bytes.borrow_mut();
+            bytes.extend_from_slice(&delivery.bytes);
+            outbox.resumes.set(outbox.resumes.get() | delivery.resumes);
+            outbox.closes.set(outbox.closes.get() | delivery.closes | (bytes.len() > UNREAD_MAX));
+            outbox.has_any.set(true);
+            if let Some(waker) = outbox.waker.borrow_mut().take() {
+                waker.wake();
+            }
+        }
+    }
+
+    /// Writes what was executed into the append-only files. What it returns is to be awaited before replies go out.
+    fn store(&self, cluster: &mut Cluster, ctx: &Context<'_>) -> Stored {
+        if cluster.has_log_bytes() { self.journal.borrow_mut().store(cluster, ctx) } else { Stored::default() }
+    }
+
+    async fn durable(&self, stored: &Stored) {
+        loop {
+            let changed = self.synced.notified();
+            if self.journal.borrow().is_durable(stored) {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// `appendfsync everysec`.
+    async fn sync_every_second(&self) {
+        loop {
+            let next = self.journal.borrow().next_wake();
+            let deadline = next.and_then(|at| self.host.kernel.real_instant(at));
+            let changed = self.journal.borrow().changed();
+            match deadline {
+                Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+                None => changed.notified().await,
+            }
+            self.journal.borrow_mut().sync_due(self.host.kernel.now());
+        }
+    }
+}
+
+/// One connection.
+struct Task<'s> {
+    shared: &'s Shared,
+    connection: Connection,
+    conn: ConnId,
+    outbox: Rc<Outbox>,
+    parser: Parser,
+    buffers: Buffers,
+}
+
+/// What a connection has read and is to write.
+#[derive(Default)]
+struct Buffers {
+    input: Vec<u8>,
+    output: Vec<u8>,
+    /// It waits for a key or for replicas.
+    is_parked: bool,
+    closes: bool,
+    /// Whole requests may be left in `input`.
+    has_more: bool,
+}
+
+impl Task<'_> {
+    async fn serve(&mut self) -> io::Result<()> {
+        loop {
+            let stored = self.handle_input();
+            if stored.is_pending() {
+                self.shared.durable(&stored).await;
+            }
+            self.write_output().await?;
+            if self.buffers.closes {
+                return self.connection.shutdown().await;
+            }
+            if !self.buffers.has_more {
+                self.wait().await?;
+            }
+        }
+    }
+
+    /// Gives the core every whole request that has arrived.
+    fn handle_input(&mut self) -> Stored {
+        let Task { shared, connection, conn, parser, buffers, .. } = self;
+        buffers.has_more = false;
+        if buffers.is_parked || buffers.input.is_empty() {
+            return Stored::default();
+        }
+        let mut consumed = 0;
+        let stored = shared.live.with(|cluster, ctx| {
+            let mut limits = cluster.limits(*conn);
+            while !buffers.is_parked && !buffers.closes {
+                let rest = &buffers.input[consumed..];
+                match parser.parse(rest, limits) {
+                    Ok(Some(length)) => {
+                        match cluster.apply(ctx, *conn, &parser.request(rest), &mut buffers.output) {
+                            Outcome::Done => {}
+                            Outcome::Parked => buffers.is_parked = true,
+                            Outcome::Close => buffers.closes = true,
+                        }
+                        consumed += length;
+                    }
+                    Ok(None) => break,
+                    Err(error) => {
+                        buffers.output.extend_from_slice(format!("-ERR {error}\r\n").as_bytes());
+                        buffers.closes = true;
+                    }
+                }
+                if limits.unauthenticated {
+                    limits = cluster.limits(*conn);
+                }
+                if buffers.output.len() > OUTPUT_TARGET {
+                    buffers.has_more = true;
+                    break;
+                }
+            }
+            shared.hand_out(cluster);
+            let stored = shared.store(cluster, ctx);
+            if cluster.owes_replication() && !stored.is_pending() {
+                // Clients have their acknowledgements before anything can go wrong with the replication.
+                let written = connection.try_write(&buffers.output).unwrap_or(0);
+                buffers.output.drain(..written);
+            }
+            stored
+        });
+        if consumed == buffers.input.len() {
+            buffers.input.clear();
+            if buffers.input.capacity() > BUFFER_KEPT {
+                buffers.input = Vec::new();
+            }
+        } else {
+            buffers.input.drain(..consumed);
+        }
+        stored
+    }
+
+    async fn write_output(&mut self) -> io::Result<()> {
+        let output = &mut self.buffers.output;
+        if output.is_empty() {
+            return Ok(());
+        }
+        let written = match self.connection.try_write(output) {
+            Ok(written) => written,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+            Err(error) => return Err(error),
+        };
+        if written < output.len() {
+            self.connection.write_all(&output[written..]).await?;
+        }
+        output.clear();
+        if output.capacity() > BUFFER_KEPT {
+            *output = Vec::new();
+        }
+        Ok(())
+    }
+
+    /// Waits for the client to send something, or for others to have something for it.
+    async fn wait(&mut self) -> io::Result<()> {
+        let (idle_max, input_max) = self.shared.live.with(|cluster, _| cluster.connection_limits(self.conn));
+        match idle_max {
+            None => self.next_event(input_max).await,
+            Some(idle_max) => match tokio::time::timeout(idle_max, self.next_event(input_max)).await {
+                Ok(event) => event,
+                Err(_) => Err(io::ErrorKind::TimedOut.into()),
+            },
+        }
+    }
+
+    async fn next_event(&mut self, input_max: usize) -> io::Result<()> {
+        let Task { connection, outbox, buffers, .. } = self;
+        let reads = !buffers.is_parked || buffers.input.len() < READ_AHEAD_MAX;
+        let read = poll_fn(|cx| {
+            if outbox.has_any.get() {
+                return Poll::Ready(Ok(None));
+            }
+            let mut waker = outbox.waker.borrow_mut();
+            if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+                *waker = Some(cx.waker().clone());
+            }
+            if !reads {
+                return Poll::Pending;
+            }
+            let input = &mut buffers.input;
+            if input.capacity() - input.len() < READ_MIN / 4 {
+                input.reserve(input.len().clamp(READ_MIN, READ_MAX));
+            }
+            let mut buffer = ReadBuf::uninit(input.spare_capacity_mut());
+            let polled = Pin::new(&mut *connection).poll_read(cx, &mut buffer);
+            let read = buffer.filled().len();
+            match polled {
+                Poll::Pending => Poll::Pending,
+                Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+                Poll::Ready(Ok(())) => {
+                    let length = input.len() + read;
+                    // SAFETY: `poll_read` has filled the first `read` bytes of the spare capacity.
+                    unsafe { input.set_len(length) };
+                    Poll::Ready(Ok(Some(read)))
+                }
+            }
+        })
+        .await?;
+        match read {
+            Some(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Some(_) if self.buffers.input.len() > input_max => return Err(io::ErrorKind::OutOfMemory.into()),
+            Some(_) => {}
+            None => self.empty_outbox(),
+        }
+        Ok(())
+    }
+
+    fn empty_outbox(&mut self) {
+        let outbox = &self.outbox;
+        outbox.has_any.set(false);
+        self.buffers.output.append(&mut outbox.bytes.borrow_mut());
+        if outbox.resumes.replace(false) {
+            self.buffers.is_parked = false;
+        }
+        self.buffers.closes |= outbox.closes.get();
+    }
+}
