@@ -5,7 +5,8 @@ use std::future::Future;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::thread::JoinHandle;
+use std::task::{Poll, Wake, Waker};
+use std::thread::{JoinHandle, Thread};
 
 use atoll_kernel::{Context, Core, Driver, Kernel, Moment};
 use parking_lot::Mutex;
@@ -125,6 +126,25 @@ where
         }
     })?;
     let lost = || io::Error::other("the engine's thread ended before it was ready");
-    is_ready.blocking_recv().unwrap_or_else(|_| Err(lost()))?;
+    wait_for(is_ready).unwrap_or_else(|_| Err(lost()))?;
     Ok(EngineThread { shutdown, thread: Mutex::new(Some(thread)) })
+}
+
+/// Blocks this thread until a future is ready. Unlike tokio's own way it may be called on a thread that drives tasks:
+/// a stack starts its engines from one, and there is nothing else to do there until they are ready.
+fn wait_for<F: Future>(future: F) -> F::Output {
+    struct Unpark(Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let mut future = std::pin::pin!(future);
+    loop {
+        match future.as_mut().poll(&mut std::task::Context::from_waker(&waker)) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => std::thread::park(),
+        }
+    }
 }
