@@ -10,13 +10,14 @@ use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::mpsc as blocking;
 use std::time::Duration;
 
 use atoll_kernel::{Context, NodeId};
 use atoll_net::{Connection, EngineThread, Host, Limits, Listener, Live, Peer, Permits, engine_thread};
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::timeout;
 
 use crate::cluster::{Caller, Cluster, Outcome, PART, Side, Ticket};
@@ -36,7 +37,11 @@ const PIECES_MAX: usize = 64;
 pub struct Handle {
     thread: EngineThread,
     addresses: Vec<(NodeId, SocketAddr)>,
+    questions: mpsc::UnboundedSender<Question>,
 }
+
+/// Somebody on another thread wants to know the cluster's status.
+type Question = blocking::SyncSender<serde_json::Value>;
 
 impl Handle {
     /// Where each broker listens.
@@ -47,6 +52,14 @@ impl Handle {
     /// What clients are given to begin with: `127.0.0.1:9092,127.0.0.2:9092`.
     pub fn bootstrap_servers(&self) -> String {
         self.addresses.iter().map(|(_, address)| address.to_string()).collect::<Vec<_>>().join(",")
+    }
+
+    /// What the controller knows: `leaders`, an object from `topic-partition` to a node or null, and
+    /// `underReplicatedPartitions`. Null if the engine has ended. Blocks for one turn of its loop: not for its own thread.
+    pub fn status(&self) -> serde_json::Value {
+        let (answer, answered) = blocking::sync_channel(1);
+        let is_asked = self.questions.send(answer).is_ok();
+        if is_asked { answered.recv().unwrap_or_default() } else { serde_json::Value::Null }
     }
 
     /// Ends all connections and waits until the engine's thread has ended. Blocks: not for async code.
@@ -82,8 +95,10 @@ impl Kafka {
     pub fn serve(listeners: Vec<Listener>, config: Config, host: Host) -> io::Result<Handle> {
         let address = |listener: &Listener| listener.address().map(|address| (listener.node(), address));
         let addresses = listeners.iter().map(address).collect::<io::Result<Vec<_>>>()?;
-        let thread = engine_thread("kafka", move |ready, shutdown| run(listeners, config, host, ready, shutdown))?;
-        Ok(Handle { thread, addresses })
+        let (questions, asked) = mpsc::unbounded_channel();
+        let thread =
+            engine_thread("kafka", move |ready, shutdown| run(listeners, config, host, asked, ready, shutdown))?;
+        Ok(Handle { thread, addresses, questions })
     }
 }
 
@@ -101,6 +116,7 @@ async fn run(
     listeners: Vec<Listener>,
     config: Config,
     host: Host,
+    mut questions: mpsc::UnboundedReceiver<Question>,
     ready: oneshot::Sender<io::Result<()>>,
     shutdown: Arc<Notify>,
 ) {
@@ -127,7 +143,32 @@ async fn run(
     let driving = Rc::clone(&shared);
     tokio::task::spawn_local(async move { driving.live.drive(|cluster, _| driving.hand_out(cluster)).await });
     let _ = ready.send(Ok(()));
-    shutdown.notified().await;
+    loop {
+        tokio::select! {
+            biased;
+            () = shutdown.notified() => return,
+            Some(question) = questions.recv() => {
+                // Who asked may have gone away.
+                let _ = question.send(shared.live.with(|cluster, _| status(cluster)));
+            }
+        }
+    }
+}
+
+fn status(cluster: &Cluster) -> serde_json::Value {
+    let mut leaders = serde_json::Map::new();
+    let mut under_replicated = 0_u64;
+    for (name, topic) in &cluster.authority.topics {
+        for (index, partition) in topic.partitions.iter().enumerate() {
+            leaders.insert(format!("{name}-{index}"), serde_json::json!(partition.leader));
+            under_replicated += u64::from(partition.isr.len() < partition.replicas.len());
+        }
+    }
+    serde_json::json!({
+        "healthy": under_replicated == 0,
+        "underReplicatedPartitions": under_replicated,
+        "leaders": leaders,
+    })
 }
 
 async fn accept(shared: Rc<Shared>, mut listener: Listener) {
