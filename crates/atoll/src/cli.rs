@@ -13,7 +13,7 @@ use crate::output::{ColorChoice, Format, Output};
 mod diagnosis;
 mod faults;
 mod life;
-mod query;
+pub(crate) mod query;
 mod run;
 mod target;
 

@@ -3,7 +3,7 @@
 #![allow(clippy::disallowed_methods)] // These belong to the user, not to a virtual node, so no injected disk fault is about them.
 
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
@@ -28,11 +28,47 @@ pub fn read_text(path: &Path, bytes_max: usize) -> io::Result<String> {
 /// # Errors
 /// What the system says.
 pub fn write_text(path: &Path, text: &str) -> io::Result<()> {
+    replace(path, text.as_bytes(), 0o666)
+}
+
+/// Writes a file that only its owner may read, in one step.
+///
+/// # Errors
+/// What the system says.
+pub fn write_owner_only(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    replace(path, bytes, 0o600)
+}
+
+fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.new", std::process::id()));
     let beside = path.with_file_name(name);
-    std::fs::write(&beside, text)?;
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&beside)?;
+    file.write_all(bytes)?;
     std::fs::rename(&beside, path)
+}
+
+/// A key of `length` random bytes: the one kept in the file, or a new one. Without a file it lasts as long as the process.
+///
+/// # Errors
+/// What the system says, `InvalidData` if the file holds another number of bytes.
+pub fn secret(path: Option<&Path>, length: usize) -> io::Result<Vec<u8>> {
+    let mut key = Vec::new();
+    if let Some(path) = path
+        && path.exists()
+    {
+        File::open(path)?.take(length as u64 + 1).read_to_end(&mut key)?;
+        return match key.len() == length {
+            true => Ok(key),
+            false => Err(io::Error::new(io::ErrorKind::InvalidData, format!("{} is damaged", path.display()))),
+        };
+    }
+    key.resize(length, 0);
+    File::open("/dev/urandom")?.read_exact(&mut key)?;
+    if let Some(path) = path {
+        write_owner_only(path, &key)?;
+    }
+    Ok(key)
 }
 
 /// Makes a directory that only its owner may enter. If it is there already, it must be this user's own, and is closed to

@@ -27,6 +27,7 @@ mod files;
 mod home;
 mod load;
 mod logs;
+mod options;
 mod output;
 mod plan;
 pub mod pods;

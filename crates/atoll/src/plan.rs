@@ -8,6 +8,7 @@ use crate::config::{self, FILE_BYTES_MAX, StackFile};
 use crate::error::{Code, Failure, Result};
 use crate::files;
 use crate::home::Home;
+use crate::options;
 use crate::registry::Registry;
 use crate::text::{is_dns_label, to_dns_label};
 
@@ -118,7 +119,12 @@ impl StackPlace {
 
 fn read(file: &Path, color: bool) -> Result<StackFile> {
     let text = files::read_text(file, FILE_BYTES_MAX).map_err(|error| unreadable(file, &error))?;
-    config::parse_stack(&text).map_err(|problems| config::failure(&shown(file), &text, &problems, color))
+    let refused = |problems: Vec<config::Problem>| config::failure(&shown(file), &text, &problems, color);
+    let stack = config::parse_stack(&text).map_err(refused)?;
+    match options::check(&stack) {
+        problems if problems.is_empty() => Ok(stack),
+        problems => Err(refused(problems)),
+    }
 }
 
 /// A path as people want to read it: from the working directory, where it lies below it.

@@ -19,7 +19,7 @@ use crate::home::Held;
 use crate::logs::{self, Logs};
 use crate::plan::Plan;
 use crate::registry::{Claim, Registry, Wanted};
-use crate::signals::Signals;
+use crate::signals::{Pending, Signals};
 use crate::stack::{self, Stack};
 
 /// How long engines may take to finish before the process ends without them.
@@ -62,11 +62,14 @@ pub fn serve<T>(
     work: impl AsyncFnOnce(&Rc<Running>, &mut Signals) -> Result<T>,
 ) -> Result<T> {
     let broken = |error: std::io::Error| Failure::new(Code::EngineFailed, format!("cannot start: {error}"));
+    // From here on a signal waits until the stack has started, and then ends it in order.
+    let pending = Pending::take_over().map_err(broken)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(broken)?;
-    LocalSet::new().block_on(&runtime, async {
-        let mut signals = Signals::take_over().map_err(broken)?;
-        let held = plan.home.take()?;
-        let running = Rc::new(Running::start(plan, &held, registry, reporter)?);
+    let held = plan.home.take()?;
+    let running = Rc::new(Running::start(plan, &held, registry, reporter)?);
+    // Engines start and end outside of the runtime, since both wait for their threads.
+    let outcome = LocalSet::new().block_on(&runtime, async {
+        let mut signals = pending.into_stream().map_err(broken)?;
         let socket = ControlSocket::bind(running.plan.home.socket()).map_err(broken)?;
         let serving = tokio::task::spawn_local(socket.serve(Rc::clone(&running)));
         let tidings = tokio::task::spawn_local(log_faults(Rc::clone(&running)));
@@ -75,11 +78,12 @@ pub fn serve<T>(
         serving.abort();
         tidings.abort();
         end_hard_if_asked_again(signals);
-        running.finish();
-        drop(held);
-        running.remove_what_is_not_kept();
         outcome
-    })
+    });
+    running.finish();
+    drop(held);
+    running.remove_what_is_not_kept();
+    outcome
 }
 
 impl Running {

@@ -10,6 +10,12 @@ use tokio::net::unix::pipe;
 
 const HANDLED: &[Signal] = &[Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT];
 
+/// The signals that end a command, as they are taken over at the very start.
+#[derive(Debug)]
+pub struct Pending {
+    receiver: OwnedFd,
+}
+
 /// The signals that end a command.
 #[derive(Debug)]
 pub struct Signals {
@@ -25,9 +31,9 @@ pub struct Received {
     pub is_from_terminal: bool,
 }
 
-impl Signals {
-    /// Takes over SIGINT, SIGTERM, SIGHUP and SIGQUIT for the rest of the process's life. Needs a running runtime.
-    pub fn take_over() -> io::Result<Signals> {
+impl Pending {
+    /// Takes over SIGINT, SIGTERM, SIGHUP and SIGQUIT for the rest of the process's life. They wait until somebody asks.
+    pub fn take_over() -> io::Result<Pending> {
         let (receiver, sender) = io::pipe()?;
         let sender = OwnedFd::from(sender);
         nix::fcntl::fcntl(&sender, nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK))?;
@@ -44,7 +50,19 @@ impl Signals {
             // SAFETY: the closure does nothing but the write above: no allocation, no lock, no panic.
             unsafe { signal_hook_registry::register_sigaction(*signal as i32, notify) }?;
         }
-        Ok(Signals { receiver: pipe::Receiver::from_owned_fd(receiver.into())? })
+        Ok(Pending { receiver: receiver.into() })
+    }
+
+    /// The stream. Needs a running runtime.
+    pub fn into_stream(self) -> io::Result<Signals> {
+        Ok(Signals { receiver: pipe::Receiver::from_owned_fd(self.receiver)? })
+    }
+}
+
+impl Signals {
+    /// Takes the signals over where a runtime is running already. See [`Pending::take_over`].
+    pub fn take_over() -> io::Result<Signals> {
+        Pending::take_over()?.into_stream()
     }
 
     /// The next signal.

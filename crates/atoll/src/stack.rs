@@ -1,20 +1,37 @@
 //! The assembly: every part of a stack, in the order in which it starts; it stops in the opposite order.
 
-use std::sync::Arc;
+use std::io;
+use std::net::SocketAddr;
 
+use atoll_kafka::Kafka;
 use atoll_kernel::Kernel;
-use atoll_kernel::disk::Disk;
 use atoll_net::Host;
+use atoll_redis::Redis;
 use serde_json::{Value, json};
 
-use crate::config::{Engine, EngineEntry, OptionEntry, StackFile};
+use crate::cli::query;
+use crate::config::{Engine, EngineEntry, OptionEntry, Problem, StackFile};
 use crate::environment::{self, Environment};
 use crate::error::{Code, Failure, Result};
 use crate::faults;
 use crate::home::Held;
 use crate::logs::Logs;
+use crate::options;
 use crate::plan::Plan;
 use crate::serve::Reporter;
+
+use kubernetes::Orchestrator;
+
+mod kubernetes;
+mod pod_logs;
+
+/// The address under which pods reach programs of this machine that are no part of the stack.
+const MACHINE_FOR_PODS: &str = "10.240.255.254";
+
+/// The Kubernetes API, on node 1.
+const API_PORT: u16 = 6443;
+/// Mutual TLS between nodes.
+const MESH_PORT: u16 = 15008;
 
 /// A running stack.
 pub struct Stack {
@@ -31,14 +48,15 @@ struct Part {
 
 enum Presence {
     Embedded(Box<dyn Embedded>),
+    Orchestrator(Box<Orchestrator>),
     External(String),
     Disabled,
 }
 
 /// What the stack asks of an engine that runs inside this process.
 trait Embedded {
-    /// Where clients on this machine reach it, first node first.
-    fn addresses(&self) -> Vec<String>;
+    /// Where programs on this machine reach it, first node first.
+    fn addresses(&self) -> Vec<SocketAddr>;
     /// What it says about itself, for `atoll status`.
     fn status(&self) -> Value;
     /// Ends it in order. Returns when its threads have ended.
@@ -47,55 +65,87 @@ trait Embedded {
 
 /// The ports that the embedded engines of a stack need, each with the node's number.
 pub fn ports(stack: &StackFile) -> Vec<(u8, u16)> {
-    let is_embedded = |engine| matches!(stack.engines.get(&engine), Some(EngineEntry::Embedded { .. }));
-    let mut ports = Vec::new();
-    for node in (1..=u8::MAX).take(stack.nodes.len()) {
-        if is_embedded(Engine::Redis) {
-            ports.extend([(node, 6379), (node, 6381)]);
-        }
-        if is_embedded(Engine::Kafka) {
-            ports.push((node, 9092));
-        }
-        if is_embedded(Engine::Kubernetes) {
-            ports.push((node, 15008));
+    let mut everywhere = Vec::new();
+    let mut on_the_first = Vec::new();
+    for (engine, entry) in &stack.engines {
+        let EngineEntry::Embedded { config } = entry else { continue };
+        match engine {
+            Engine::Redis => everywhere.extend(options::redis_ports(config)),
+            Engine::Kafka => everywhere.extend(options::kafka(config).map(|config| config.port)),
+            Engine::Kubernetes => {
+                everywhere.push(MESH_PORT);
+                on_the_first.push(API_PORT);
+            }
         }
     }
-    if is_embedded(Engine::Kubernetes) {
-        ports.push((1, 6443));
-    }
-    ports
+    let nodes = (1..=u8::MAX).take(stack.nodes.len());
+    let on_every_node = nodes.flat_map(|node| everywhere.iter().map(move |port| (node, *port)));
+    on_every_node.chain(on_the_first.iter().map(|port| (1, *port))).collect()
 }
 
 impl Stack {
-    /// Starts every part on a block of addresses. When it returns, every listener is ready.
+    /// Starts every part on a block of addresses. When it returns, every listener is ready and the manifests are applied.
     pub fn start(plan: &Plan, held: &Held, instance: u8, logs: &Logs, reporter: &mut dyn Reporter) -> Result<Stack> {
         let kernel = Kernel::live(plan.nodes(instance), plan.seed);
-        let disk: Arc<dyn Disk> = held.disk();
-        let host = Host::new(kernel, disk, held.data_directory());
-        let mut stack = Stack { host, parts: Vec::new(), kubeconfig: plan.home.kubeconfig().display().to_string() };
+        let host = Host::new(kernel, held.disk(), held.data_directory());
+        let kubeconfig = plan.home.kubeconfig().display().to_string();
+        let mut stack = Stack { host, parts: Vec::new(), kubeconfig };
         reporter.step(&format!("{} nodes", plan.stack.nodes.len()));
-        for (engine, entry) in &plan.stack.engines {
-            let presence = match entry {
-                EngineEntry::Disabled => Presence::Disabled,
-                EngineEntry::External { address } => Presence::External(address.clone()),
-                EngineEntry::Embedded { config } => match stack.embed(*engine, config, plan, logs) {
-                    Ok(embedded) => Presence::Embedded(embedded),
-                    Err(failure) => {
-                        stack.shut_down();
-                        return Err(failure);
-                    }
-                },
-            };
-            stack.parts.push(Part { engine: *engine, presence });
+        if let Err(failure) = stack.start_parts(plan, logs).and_then(|()| stack.apply_manifests(plan)) {
+            stack.shut_down();
+            return Err(failure);
+        }
+        let embedded: Vec<&str> =
+            stack.parts.iter().filter(|part| part.embedded().is_some()).map(|part| part.engine.name()).collect();
+        if !embedded.is_empty() {
+            reporter.step(&format!("{} in {} ms", embedded.join(" "), stack.kernel().now().as_millis()));
         }
         Ok(stack)
     }
 
+    fn start_parts(&mut self, plan: &Plan, logs: &Logs) -> Result<()> {
+        for (engine, entry) in &plan.stack.engines {
+            let presence = match entry {
+                EngineEntry::Disabled => Presence::Disabled,
+                EngineEntry::External { address } => Presence::External(address.clone()),
+                EngineEntry::Embedded { config } => self.embed(*engine, config, plan, logs)?,
+            };
+            self.parts.push(Part { engine: *engine, presence });
+        }
+        Ok(())
+    }
+
     /// Starts one engine inside this process.
-    fn embed(&self, engine: Engine, config: &[OptionEntry], plan: &Plan, logs: &Logs) -> Result<Box<dyn Embedded>> {
-        let _ = (config, plan, logs);
-        let message = format!("this build has no {} of its own", engine.name());
-        Err(Failure::new(Code::EngineFailed, message).hint("give the address of a real one with `external:`"))
+    fn embed(&self, engine: Engine, config: &[OptionEntry], plan: &Plan, logs: &Logs) -> Result<Presence> {
+        // The plan was checked before the start; what is refused now was never in a stack file.
+        let refused = |problems: Vec<Problem>| {
+            let message = problems.first().map(|problem| problem.message.clone()).unwrap_or_default();
+            Failure::new(Code::StackFileInvalid, message)
+        };
+        let failed = |error: io::Error| start_failure(engine, &error);
+        Ok(match engine {
+            Engine::Redis => {
+                let config = options::redis(config).map_err(refused)?;
+                Presence::Embedded(Box::new(Redis::start(config, self.host.clone()).map_err(failed)?))
+            }
+            Engine::Kafka => {
+                let config = options::kafka(config).map_err(refused)?;
+                Presence::Embedded(Box::new(Kafka::start(config, self.host.clone()).map_err(failed)?))
+            }
+            // The last to start, so that it can tell pods where the others are.
+            Engine::Kubernetes => {
+                let for_pods = self.environment_for_pods();
+                Presence::Orchestrator(Box::new(Orchestrator::start(&self.host, plan, for_pods, logs)?))
+            }
+        })
+    }
+
+    fn apply_manifests(&self, plan: &Plan) -> Result<()> {
+        let mut documents = Vec::new();
+        for manifest in &plan.stack.manifests {
+            documents.extend(query::manifests(&plan.directory.join(manifest))?);
+        }
+        if documents.is_empty() { Ok(()) } else { self.apply(&documents).map(|_| ()) }
     }
 
     /// Nodes, links, clocks and the ledger.
@@ -105,16 +155,35 @@ impl Stack {
 
     /// The environment variables that programs are given, for embedded and external engines alike.
     pub fn environment(&self) -> Environment {
+        self.environment_with(|part| match (&part.presence, part.embedded()) {
+            (_, Some(embedded)) => embedded.addresses().iter().map(ToString::to_string).collect(),
+            (Presence::External(address), None) => split(address).map(str::to_owned).collect(),
+            _ => Vec::new(),
+        })
+    }
+
+    /// The same as pods have it: other addresses of the same nodes, and no kubeconfig.
+    fn environment_for_pods(&self) -> Environment {
+        let nodes = self.kernel().nodes();
+        let pod_side = |address: &SocketAddr| {
+            let node = nodes.iter().find(|node| address.ip() == node.config.address);
+            node.map(|node| format!("{}:{}", node.config.pod_side_address, address.port()))
+        };
+        let mut environment = self.environment_with(|part| match (&part.presence, part.embedded()) {
+            (_, Some(embedded)) => embedded.addresses().iter().filter_map(pod_side).collect(),
+            (Presence::External(address), None) => split(address).map(external_for_pods).collect(),
+            _ => Vec::new(),
+        });
+        environment.remove("KUBECONFIG");
+        environment
+    }
+
+    fn environment_with(&self, addresses: impl Fn(&Part) -> Vec<String>) -> Environment {
         let mut environment = Environment::new();
-        for part in &self.parts {
-            let addresses = match &part.presence {
-                Presence::Embedded(embedded) => embedded.addresses(),
-                Presence::External(address) => address.split(',').map(|one| one.trim().to_owned()).collect(),
-                Presence::Disabled => continue,
-            };
+        for part in self.parts.iter().filter(|part| !matches!(part.presence, Presence::Disabled)) {
             environment.extend(match (part.engine, &part.presence) {
-                (Engine::Redis, _) => environment::redis(&addresses),
-                (Engine::Kafka, _) => environment::kafka(&addresses),
+                (Engine::Redis, _) => environment::redis(&addresses(part)),
+                (Engine::Kafka, _) => environment::kafka(&addresses(part)),
                 (Engine::Kubernetes, Presence::External(kubeconfig)) => environment::kubernetes(kubeconfig),
                 (Engine::Kubernetes, _) => environment::kubernetes(&self.kubeconfig),
             });
@@ -133,32 +202,102 @@ impl Stack {
         ]
     }
 
-    /// Applies manifests to the Kubernetes API of this stack.
+    /// Applies manifests, each with the name to report it by, to the Kubernetes API of this stack.
     pub fn apply(&self, documents: &[(String, String)]) -> Result<Value> {
-        let _ = documents;
-        Err(Failure::new(Code::EngineNotEmbedded, "this stack has no Kubernetes API of its own")
-            .hint("apply the manifests with `kubectl apply -f`"))
+        let orchestrator = self.parts.iter().find_map(|part| match &part.presence {
+            Presence::Orchestrator(orchestrator) => Some(orchestrator),
+            _ => None,
+        });
+        orchestrator
+            .ok_or_else(|| {
+                Failure::new(Code::EngineNotEmbedded, "this stack has no Kubernetes API of its own")
+                    .hint("apply the manifests with `kubectl apply -f`")
+            })?
+            .apply(documents)
     }
 
     /// Ends every part in order, the last one first.
     pub fn shut_down(&self) {
-        for part in self.parts.iter().rev() {
-            if let Presence::Embedded(embedded) = &part.presence {
-                embedded.shut_down();
-            }
+        for embedded in self.parts.iter().rev().filter_map(Part::embedded) {
+            embedded.shut_down();
         }
     }
 }
 
 impl Part {
-    fn status(&self) -> Value {
+    fn embedded(&self) -> Option<&dyn Embedded> {
         match &self.presence {
-            Presence::Embedded(embedded) => {
+            Presence::Embedded(embedded) => Some(embedded.as_ref()),
+            Presence::Orchestrator(orchestrator) => Some(orchestrator.as_ref()),
+            Presence::External(_) | Presence::Disabled => None,
+        }
+    }
+
+    fn status(&self) -> Value {
+        match (&self.presence, self.embedded()) {
+            (_, Some(embedded)) => {
                 json!({ "mode": "embedded", "addresses": embedded.addresses(), "status": embedded.status() })
             }
-            Presence::External(address) => json!({ "mode": "external", "addresses": [address] }),
-            Presence::Disabled => json!({ "mode": "disabled", "addresses": [] }),
+            (Presence::External(address), None) => {
+                json!({ "mode": "external", "addresses": split(address).collect::<Vec<_>>() })
+            }
+            _ => json!({ "mode": "disabled", "addresses": [] }),
         }
+    }
+}
+
+impl Embedded for atoll_kafka::Handle {
+    fn addresses(&self) -> Vec<SocketAddr> {
+        atoll_kafka::Handle::addresses(self).iter().map(|(_, address)| *address).collect()
+    }
+
+    fn status(&self) -> Value {
+        json!({})
+    }
+
+    fn shut_down(&self) {
+        atoll_kafka::Handle::shut_down(self);
+    }
+}
+
+impl Embedded for atoll_redis::Handle {
+    fn addresses(&self) -> Vec<SocketAddr> {
+        // The instances that begin as primaries: what a client is given to find the others by.
+        let instances = atoll_redis::Handle::addresses(self);
+        let port = instances.first().map(|(_, address)| address.port());
+        instances.iter().map(|(_, address)| *address).filter(|address| Some(address.port()) == port).collect()
+    }
+
+    fn status(&self) -> Value {
+        let instances = atoll_redis::Handle::status(self);
+        let list = instances.as_array().map(Vec::as_slice).unwrap_or_default();
+        json!({ "healthy": list.iter().all(|instance| instance["state"] == "ok"), "instances": instances })
+    }
+
+    fn shut_down(&self) {
+        atoll_redis::Handle::shut_down(self);
+    }
+}
+
+fn split(addresses: &str) -> impl Iterator<Item = &str> {
+    addresses.split(',').map(str::trim)
+}
+
+/// An address of somebody else's engine as pods have to write it: this machine's loopback is not theirs.
+fn external_for_pods(address: &str) -> String {
+    match address.rsplit_once(':') {
+        Some((host, port)) if host == "localhost" || host.starts_with("127.") => format!("{MACHINE_FOR_PODS}:{port}"),
+        _ => address.to_owned(),
+    }
+}
+
+fn start_failure(engine: Engine, error: &io::Error) -> Failure {
+    let message = format!("{} did not start: {error}", engine.name());
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            Failure::new(Code::AddressInUse, message).hint("`ss -ltnp` shows who has the address")
+        }
+        _ => Failure::new(Code::EngineFailed, message).hint("`atoll doctor` checks what engines need of the machine"),
     }
 }
 

@@ -41,9 +41,7 @@ struct Reports {
 }
 
 struct Known {
-    id: PodId,
-    node: NodeId,
-    ip: Ipv4Addr,
+    spec: Box<PodSpec>,
     /// The current attempt of each container that runs.
     running: BTreeMap<String, u32>,
 }
@@ -118,8 +116,7 @@ async fn perform(machine: &Machine, reports: &Reports, command: Command) {
         Command::StartPod(spec) => {
             let pod = spec.id.clone();
             reports.learn(&spec);
-            let account = if spec.service_account.is_empty() { "default" } else { &spec.service_account };
-            let report = match machine.start_pod(pod_config(&spec), account).await {
+            let report = match start_pod(machine, &spec).await {
                 Ok(()) => RuntimeEvent::PodStarted { pod },
                 Err(error) => RuntimeEvent::PodFailed { pod, message: error.to_string() },
             };
@@ -129,8 +126,8 @@ async fn perform(machine: &Machine, reports: &Reports, command: Command) {
             let id = spec.id.clone();
             reports.runs(&id);
             let image_id = spec.image.clone();
-            let report = match machine.runtime.start_container(&id.pod.uid, container_config(&spec)).await {
-                Ok(_) => RuntimeEvent::ContainerStarted { runtime_id: runtime_id(&id), id, image_id },
+            let report = match start_container(machine, reports, &spec).await {
+                Ok(()) => RuntimeEvent::ContainerStarted { runtime_id: runtime_id(&id), id, image_id },
                 Err(error) => {
                     reports.ended(&id.pod.uid, &id.container, id.attempt);
                     let failure = start_failure(&error, &spec);
@@ -148,9 +145,9 @@ async fn perform(machine: &Machine, reports: &Reports, command: Command) {
             reports.tell(RuntimeEvent::PodRemoved { pod });
         }
         Command::Probe { id, ticket, action, timeout } => {
-            let Some((node, ip)) = reports.place(&id.pod.uid) else { return };
-            let source = Ipv4Addr::new(10, 240, 0, u8::try_from(node.0).unwrap_or(1));
-            let target = probe::Target { runtime: &machine.runtime, id: &id, ip, source };
+            let Some(spec) = reports.spec(&id.pod.uid) else { return };
+            let source = Ipv4Addr::new(10, 240, 0, u8::try_from(spec.node_number).unwrap_or(1));
+            let target = probe::Target { runtime: &machine.runtime, id: &id, ip: spec.ip, source };
             let (success, output) = probe::run(&target, &action, timeout).await;
             reports.tell(RuntimeEvent::ProbeDone { id, ticket, success, output });
         }
@@ -170,6 +167,23 @@ async fn perform(machine: &Machine, reports: &Reports, command: Command) {
     }
 }
 
+async fn start_pod(machine: &Machine, spec: &PodSpec) -> Result<(), RuntimeError> {
+    let account = if spec.service_account.is_empty() { "default" } else { &spec.service_account };
+    machine.start_pod(pod_config(spec), account).await
+}
+
+/// Starts a container, and its pod anew if an accident has ended that: the kubelet makes a new sandbox, too.
+async fn start_container(machine: &Machine, reports: &Reports, spec: &ContainerSpec) -> Result<(), RuntimeError> {
+    let uid = &spec.id.pod.uid;
+    if !machine.runtime.is_running(uid)
+        && let Some(pod) = reports.spec(uid)
+    {
+        start_pod(machine, &pod).await?;
+    }
+    // Nothing may be awaited between this and the report of the start, or that of a quick end overtakes it.
+    machine.runtime.start_container(uid, container_config(spec)).await.map(drop)
+}
+
 impl Reports {
     fn tell(&self, event: RuntimeEvent) {
         if let Some(sink) = self.sink.get() {
@@ -178,8 +192,7 @@ impl Reports {
     }
 
     fn learn(&self, spec: &PodSpec) {
-        let known =
-            Known { id: spec.id.clone(), node: NodeId(spec.node_number), ip: spec.ip, running: BTreeMap::new() };
+        let known = Known { spec: Box::new(spec.clone()), running: BTreeMap::new() };
         self.known.lock().insert(spec.id.uid.clone(), known);
     }
 
@@ -196,11 +209,18 @@ impl Reports {
         if pod.running.get(container) == Some(&attempt) {
             pod.running.remove(container);
         }
-        Some(pod.id.clone())
+        Some(pod.spec.id.clone())
     }
 
-    fn place(&self, uid: &str) -> Option<(NodeId, Ipv4Addr)> {
-        self.known.lock().get(uid).map(|known| (known.node, known.ip))
+    fn spec(&self, uid: &str) -> Option<Box<PodSpec>> {
+        self.known.lock().get(uid).map(|known| known.spec.clone())
+    }
+
+    /// The runs that ended with their pod.
+    fn lost(&self, uid: &str) -> Option<(PodId, BTreeMap<String, u32>)> {
+        let mut known = self.known.lock();
+        let pod = known.get_mut(uid)?;
+        Some((pod.spec.id.clone(), std::mem::take(&mut pod.running)))
     }
 
     fn on(&self, event: Event) {
@@ -215,12 +235,14 @@ impl Reports {
                 });
             }
             Event::PodEnded { uid, node } => {
-                let Some(known) = self.known.lock().remove(&uid) else { return };
                 if !self.kernel.node_state(NodeId(node)).is_alive() {
-                    return; // The kubelet is as dead as the pod, and finds nothing when it comes back.
+                    // The kubelet is as dead as the pod, and finds nothing when it comes back.
+                    self.known.lock().remove(&uid);
+                    return;
                 }
-                for (container, attempt) in known.running {
-                    let id = ContainerId { pod: known.id.clone(), container, attempt };
+                let Some((pod, running)) = self.lost(&uid) else { return };
+                for (container, attempt) in running {
+                    let id = ContainerId { pod: pod.clone(), container, attempt };
                     let (code, signal) = KILLED;
                     self.tell(RuntimeEvent::ContainerExited { id, code, signal, out_of_memory: false });
                 }
