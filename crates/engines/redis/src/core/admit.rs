@@ -7,7 +7,7 @@ use atoll_kernel::{Context, DiskHealth};
 use super::Cluster;
 use crate::cluster::{Route, decide};
 use crate::error::Refusal;
-use crate::ops::{Answer, Command, Flags, Run, Then, lookup, lookup_subcommand};
+use crate::ops::{Answer, Command, Flags, Then, lookup, lookup_subcommand};
 use crate::wire::{Reply, Request};
 
 /// How much of a transaction one client may queue.
@@ -175,7 +175,7 @@ impl Cluster {
 #[inline]
 pub(crate) fn find(request: Request<'_>) -> Result<&'static Command, Refusal> {
     let Some(command) = lookup(request.arg(0)) else { return Err(unknown(request)) };
-    if !matches!(command.run, Run::Container(_)) || request.len() < 2 {
+    if request.len() < 2 || command.subcommands().is_empty() {
         return Ok(command);
     }
     lookup_subcommand(command, request.arg(1)).ok_or_else(|| {

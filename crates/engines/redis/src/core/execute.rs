@@ -33,7 +33,7 @@ impl Cluster {
         self.instances[id].stats.commands += 1;
         match command.run {
             Run::Keys(run) => self.execute_on_keys(ctx, place, (command, run), request, out, may_block),
-            Run::Server(run) => {
+            Run::Server(run) | Run::ContainerOr(_, run) => {
                 let out = Reply::new(out, is_resp3);
                 run(&mut Session { cluster: self, ctx, client: place, id, request, out })
             }

@@ -27,6 +27,8 @@ pub(crate) enum Run {
     Server(fn(&mut Session<'_>) -> Answer),
     /// A container of subcommands.
     Container(&'static [Command]),
+    /// A container that is a command as well if no subcommand is named.
+    ContainerOr(&'static [Command], fn(&mut Session<'_>) -> Answer),
 }
 
 /// A set of command flags, as COMMAND INFO names them.
@@ -206,7 +208,7 @@ impl Command {
     /// The subcommands of a container.
     pub(crate) fn subcommands(&self) -> &'static [Command] {
         match self.run {
-            Run::Container(subcommands) => subcommands,
+            Run::Container(subcommands) | Run::ContainerOr(subcommands, _) => subcommands,
             _ => &[],
         }
     }

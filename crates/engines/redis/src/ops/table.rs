@@ -13,7 +13,7 @@ use super::{
 use Group::{
     Cluster, Connection, Generic, Hash, List, Pubsub, Server as ServerGroup, Set, SortedSet, String, Transactions,
 };
-use Run::{Container, Keys, Server};
+use Run::{Container, ContainerOr, Keys, Server};
 
 const NONE: Flags = Flags::NONE;
 const WRITE: Flags = Flags::WRITE;
@@ -74,7 +74,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     line("bzpopmin", -3, of(&[WRITE, NOSCRIPT, BLOCKING, FAST]), &[up_to(1, -2, 1, RW_POP)], SortedSet, "5.0.0", Keys(blocking::bzpopmin)),
     line("client", -2, NONE, &[], Connection, "2.4.0", Container(CLIENT)),
     line("cluster", -2, NONE, &[], Cluster, "3.0.0", Container(CLUSTER)),
-    line("command", -1, of(&[LOADING, STALE]), &[], ServerGroup, "2.8.13", Container(COMMAND)),
+    line("command", -1, of(&[LOADING, STALE]), &[], ServerGroup, "2.8.13", ContainerOr(COMMAND, introspection::command)),
     line("config", -2, NONE, &[], ServerGroup, "2.0.0", Container(CONFIG)),
     line("copy", -3, of(&[WRITE, DENYOOM]), &[at(1, RO), at(2, OW)], Generic, "6.2.0", Keys(keys::copy)),
     line("dbsize", 1, of(&[READONLY, FAST]), &[], ServerGroup, "1.0.0", Keys(keys::dbsize)),
