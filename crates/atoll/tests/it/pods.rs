@@ -255,7 +255,32 @@ async fn engines_know_which_pod_calls_and_the_host_is_reached_by_its_address() {
     assert_eq!(connection.peer(), Peer::Pod { node: NodeId(1), ip });
     connection.write_all(b"from the engine\n").await.expect("written");
     cluster.printed("asker", "engine", "from the engine").await;
-    let nobody = cluster.output("asker", "nobody", "exec 3<>/dev/tcp/10.240.0.2/9999; cat <&3; echo ended").await;
+    // Behind a service it is the same; a node that is dead is passed over.
+    let mut third =
+        Listener::bind(&cluster.host, "test", NodeId(3), 8080, Permits::new(Limits::default())).expect("listener");
+    let mut second =
+        Listener::bind(&cluster.host, "test", NodeId(2), 8080, Permits::new(Limits::default())).expect("listener");
+    let behind = [(Ipv4Addr::new(10, 240, 0, 2), "node-2"), (Ipv4Addr::new(10, 240, 0, 3), "node-3")];
+    cluster.services(&behind, "ClusterIP");
+    for round in ["service-1", "service-2", "service-3"] {
+        if round == "service-3" {
+            cluster.host.kernel.inject(&Fault::Kill(NodeId(2)));
+        }
+        let host = cluster.host.clone();
+        let (text, ()) = tokio::join!(cluster.output("asker", round, ASK_WEB), async {
+            let mut connection = tokio::select! {
+                connection = second.accept(&host) => connection,
+                connection = third.accept(&host) => connection,
+            };
+            assert_eq!(connection.peer(), Peer::Pod { node: NodeId(1), ip });
+            let node = connection.node();
+            connection.write_all(format!("node {node}\n").as_bytes()).await.expect("written");
+            connection.shutdown().await.expect("ended");
+        });
+        let expected = if round == "service-1" { "node 2\n" } else { "node 3\n" };
+        assert_eq!(text, expected, "{round}");
+    }
+    let nobody = cluster.output("asker", "nobody", "exec 3<>/dev/tcp/10.240.0.3/9999; cat <&3; echo ended").await;
     assert!(nobody.contains("reset by peer"), "{nobody}");
     let program = tokio::net::TcpSocket::new_v4().expect("socket");
     program.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).expect("bound");

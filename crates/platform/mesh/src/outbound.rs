@@ -8,7 +8,7 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 use std::time::Duration;
 
-use atoll_kernel::{Endpoint, Link, NodeId, NodeState, Plane};
+use atoll_kernel::{Endpoint, Link, NodeState, Plane};
 use atoll_net::{Arrival, Connection, Peer, dial};
 use nix::sys::socket::{getsockopt, sockopt::OriginalDst};
 use tokio::net::{TcpListener, TcpStream};
@@ -79,24 +79,60 @@ async fn serve_one(shared: &Shared, caller: &Caller, stream: TcpStream) {
     let Some(to) = original_destination(&stream) else { return stream.reset() };
     let plan = plan(shared, to);
     let counters = shared.metrics.of(&plan.destination);
-    let mut stream = stream;
-    // A service may stand for an engine, which takes the socket itself.
-    if let [target] = plan.targets.as_slice()
-        && let Route::Engine(node, port) = route(&shared.table(), *target)
-    {
-        stream = match hand_over(shared, caller, stream, (node, port)) {
-            HandOver::Done => return add(&counters.connections, 1),
-            HandOver::Dead(stream) => {
-                add(&counters.failures, 1);
-                return stream.reset();
-            }
-            HandOver::NobodyThere(stream) => stream,
-        };
-    }
-    if stream.set_nodelay(true).is_err() {
+    let (engines, others) = plan.targets.into_iter().partition(|target| is_engine(shared, *target));
+    let mut stream = match hand_over(shared, caller, stream, engines, &counters) {
+        None => return,
+        Some(stream) => stream,
+    };
+    if others.is_empty() || stream.set_nodelay(true).is_err() {
         return stream.reset();
     }
-    serve_targets(shared, caller, &mut stream, &plan.targets, &counters).await;
+    serve_targets(shared, caller, &mut stream, &others, &counters).await;
+}
+
+/// Whether an engine of this process listens there, which takes the captured socket itself.
+fn is_engine(shared: &Shared, target: SocketAddrV4) -> bool {
+    match route(&shared.table(), target) {
+        Route::Engine(node, port) => shared.host.doors.is_open(node, port),
+        _ => false,
+    }
+}
+
+/// Gives the captured socket to one of the engines' listeners: there is no copy, and the engine knows the pod. The
+/// socket comes back if there are no engines among the targets, or none of them lives.
+fn hand_over(
+    shared: &Shared,
+    caller: &Caller,
+    mut stream: TcpStream,
+    mut engines: Vec<SocketAddrV4>,
+    counters: &Counters,
+) -> Option<TcpStream> {
+    let peer = Peer::Pod { node: caller.node, ip: caller.ip };
+    loop {
+        let now = shared.host.kernel.now();
+        let Some(target) = shared.balancer.lock().pick(&engines, now) else { return Some(stream) };
+        // How long the engine keeps it is not known here: engines are taken in turn.
+        shared.balancer.lock().closed(target);
+        engines.retain(|engine| *engine != target);
+        let Route::Engine(node, port) = route(&shared.table(), target) else { continue };
+        // A dead node's listener would keep the socket until the node comes back.
+        if matches!(shared.host.kernel.node_state(node), NodeState::Killed | NodeState::Stopped) {
+            add(&counters.failures, 1);
+            continue;
+        }
+        // Only a socket that is broken already cannot change hands.
+        let handed = shared.host.doors.hand_over(node, port, Arrival { stream: stream.into_std().ok()?, peer });
+        match handed {
+            Ok(()) => {
+                add(&counters.connections, 1);
+                return None;
+            }
+            Err((_, arrival)) => {
+                add(&counters.failures, 1);
+                stream = TcpStream::from_std(arrival.stream).ok()?;
+            }
+        }
+    }
 }
 
 /// Connects to the best of the targets that can be connected to, and joins the caller with it.
@@ -185,35 +221,6 @@ async fn connect(shared: &Shared, caller: &Caller, to: SocketAddrV4) -> io::Resu
     }
     let stream = timeout(CONNECT_TIME_MAX, pod.door.connect(to.port(), caller.ip)).await??;
     Ok(Box::new(Connection::adopt(host, link(Endpoint::Node(pod.caller.node)), stream.into_std()?)?))
-}
-
-/// What became of a socket that was meant for an engine.
-enum HandOver {
-    Done,
-    /// The node is down: RST.
-    Dead(TcpStream),
-    /// No engine of this process listens there; perhaps another program does.
-    NobodyThere(TcpStream),
-}
-
-/// Gives the captured socket itself to the engine's listener. There is no copy, and the engine knows the pod.
-fn hand_over(shared: &Shared, caller: &Caller, stream: TcpStream, (node, port): (NodeId, u16)) -> HandOver {
-    // A dead node's listener would keep the socket until the node comes back.
-    if matches!(shared.host.kernel.node_state(node), NodeState::Killed | NodeState::Stopped) {
-        return HandOver::Dead(stream);
-    }
-    if !shared.host.doors.is_open(node, port) {
-        return HandOver::NobodyThere(stream);
-    }
-    let Ok(stream) = stream.into_std() else { return HandOver::Done };
-    let peer = Peer::Pod { node: caller.node, ip: caller.ip };
-    match shared.host.doors.hand_over(node, port, Arrival { stream, peer }) {
-        Ok(()) => HandOver::Done,
-        Err((_, arrival)) => match TcpStream::from_std(arrival.stream) {
-            Ok(stream) => HandOver::Dead(stream),
-            Err(_) => HandOver::Done,
-        },
-    }
 }
 
 /// Where a captured connection wanted to go (`SO_ORIGINAL_DST`); `None` if it was made to the capture port itself.

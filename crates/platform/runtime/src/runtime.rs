@@ -264,6 +264,11 @@ impl Runtime {
         self.shared.pods.lock().keys().cloned().collect()
     }
 
+    /// Whether a pod runs.
+    pub fn is_running(&self, uid: &str) -> bool {
+        self.shared.pods.lock().contains_key(uid)
+    }
+
     /// Kills all pods and removes the control groups. Without it, dropping the last handle kills them as well, but
     /// leaves the empty control groups to the next start.
     pub async fn shutdown(&self) {
