@@ -62,6 +62,7 @@ pub fn demo(arguments: &DemoArguments, output: Output) -> Result<u8> {
     let entry = start_stack(&directory, arguments.ephemeral, output)?;
     let outcome = run_local(async {
         let targets = gateway_addresses(&entry)?;
+        wait_for_the_pods(&entry, output).await?;
         wait_for_the_application(&targets, output).await?;
         greet(&entry, output);
         traffic::run(&entry, &targets, source, arguments, output).await
@@ -151,6 +152,25 @@ async fn wait_for_the_application(targets: &[SocketAddr], output: Output) -> Res
     }
     output.step(&format!("orders: the application answers after {:.1} s", began.elapsed().as_secs_f64()));
     Ok(())
+}
+
+/// Waits until every pod is ready. A stack whose pods are somewhere else says nothing about them.
+async fn wait_for_the_pods(entry: &Entry, output: Output) -> Result<()> {
+    let began = tokio::time::Instant::now();
+    loop {
+        let status = Answer::ask(&entry.socket(), &Request::Status, false)?.result()?;
+        let pods = &status["engines"]["kubernetes"]["status"];
+        let (Some(ready), Some(all)) = (pods["podsReady"].as_u64(), pods["pods"].as_u64()) else { return Ok(()) };
+        if ready == all && all > 0 {
+            output.step(&format!("orders: {all} pods ready after {:.1} s", began.elapsed().as_secs_f64()));
+            return Ok(());
+        }
+        if began.elapsed() > START_PATIENCE {
+            let message = format!("{ready} of {all} pods are ready after {} s", START_PATIENCE.as_secs());
+            return Err(Failure::new(Code::Timeout, message).hint("see `kubectl get pods`, `atoll logs`"));
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }
 
 fn greet(entry: &Entry, output: Output) {

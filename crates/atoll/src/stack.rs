@@ -1,5 +1,6 @@
 //! The assembly: every part of a stack, in the order in which it starts; it stops in the opposite order.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 
@@ -252,7 +253,7 @@ impl Embedded for atoll_kafka::Handle {
     }
 
     fn status(&self) -> Value {
-        json!({})
+        atoll_kafka::Handle::status(self)
     }
 
     fn shut_down(&self) {
@@ -271,12 +272,28 @@ impl Embedded for atoll_redis::Handle {
     fn status(&self) -> Value {
         let instances = atoll_redis::Handle::status(self);
         let list = instances.as_array().map(Vec::as_slice).unwrap_or_default();
-        json!({ "healthy": list.iter().all(|instance| instance["state"] == "ok"), "instances": instances })
+        let is_healthy = list.iter().all(|instance| instance["state"] == "ok");
+        json!({ "healthy": is_healthy, "leaders": primaries(list), "instances": instances })
     }
 
     fn shut_down(&self) {
         atoll_redis::Handle::shut_down(self);
     }
+}
+
+/// Who serves which slots: of those that say they do, the running instance with the highest epoch.
+fn primaries(instances: &[Value]) -> BTreeMap<String, Value> {
+    let mut leaders: BTreeMap<String, (u64, Value)> = BTreeMap::new();
+    for instance in instances.iter().filter(|instance| instance["role"] == "master" && instance["run"] != "down") {
+        let epoch = instance["epoch"].as_u64().unwrap_or(0);
+        for slots in instance["slots"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+            let leader = leaders.entry(format!("slots {slots}")).or_insert((epoch, Value::Null));
+            if epoch >= leader.0 {
+                *leader = (epoch, instance["node"].clone());
+            }
+        }
+    }
+    leaders.into_iter().map(|(slots, (_, node))| (slots, node)).collect()
 }
 
 fn split(addresses: &str) -> impl Iterator<Item = &str> {
