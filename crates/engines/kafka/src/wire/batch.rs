@@ -147,8 +147,9 @@ impl BatchHeader {
         if self.is_control() {
             return Err(BatchError::Inconsistent("clients may not write control batches"));
         }
+        // Without a producer id, epoch and sequence mean nothing; kafkajs sends zeros there, and Kafka takes them.
         let idempotent = self.producer_id >= 0;
-        if idempotent != (self.producer_epoch >= 0) || idempotent != (self.base_sequence >= 0) {
+        if idempotent && (self.producer_epoch < 0 || self.base_sequence < 0) {
             return Err(BatchError::Inconsistent("producer id, epoch and sequence do not belong together"));
         }
         if self.is_transactional() && !idempotent {
