@@ -125,8 +125,24 @@ struct Outbox {
     bytes: RefCell<Vec<u8>>,
     resumes: Cell<bool>,
     closes: Cell<bool>,
+    /// The connection is to be closed at once, even in the middle of a write.
+    is_abandoned: Cell<bool>,
     has_any: Cell<bool>,
     waker: RefCell<Option<Waker>>,
+}
+
+impl Outbox {
+    /// Waits until the connection is to be closed at once.
+    async fn abandoned(&self) {
+        poll_fn(|cx| {
+            if self.is_abandoned.get() {
+                return Poll::Ready(());
+            }
+            *self.waker.borrow_mut() = Some(cx.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
 }
 
 type Questions = mpsc::UnboundedReceiver<blocking::SyncSender<serde_json::Value>>;
@@ -220,10 +236,17 @@ impl Shared {
         let outboxes = self.outboxes.borrow();
         for delivery in cluster.take_deliveries() {
             let Some(outbox) = outboxes.get(&delivery.conn) else { continue };
+            // It may be stuck in a write, and would hoard what it is sent.
+            if outbox.is_abandoned.get() {
+                continue;
+            }
             let mut bytes = outbox.bytes.borrow_mut();
             bytes.extend_from_slice(&delivery.bytes);
             outbox.resumes.set(outbox.resumes.get() | delivery.resumes);
-            outbox.closes.set(outbox.closes.get() | delivery.closes | (bytes.len() > UNREAD_MAX));
+            // Killed with nothing to be said (CLIENT KILL), or not reading.
+            let is_abandoned = (delivery.closes && delivery.bytes.is_empty()) || bytes.len() > UNREAD_MAX;
+            outbox.is_abandoned.set(is_abandoned);
+            outbox.closes.set(outbox.closes.get() | delivery.closes | is_abandoned);
             outbox.has_any.set(true);
             if let Some(waker) = outbox.waker.borrow_mut().take() {
                 waker.wake();
@@ -356,17 +379,22 @@ impl Task<'_> {
     }
 
     async fn write_output(&mut self) -> io::Result<()> {
-        let output = &mut self.buffers.output;
+        let Task { connection, outbox, buffers: Buffers { output, .. }, .. } = self;
         if output.is_empty() {
             return Ok(());
         }
-        let written = match self.connection.try_write(output) {
+        let written = match connection.try_write(output) {
             Ok(written) => written,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
             Err(error) => return Err(error),
         };
         if written < output.len() {
-            self.connection.write_all(&output[written..]).await?;
+            // A client that does not read must not keep its connection from being closed.
+            tokio::select! {
+                biased;
+                () = outbox.abandoned() => return Err(io::ErrorKind::OutOfMemory.into()),
+                written = connection.write_all(&output[written..]) => written?,
+            }
         }
         output.clear();
         if output.capacity() > BUFFER_KEPT {
