@@ -61,13 +61,14 @@ def broker(stack: ExitStack, jars: str, properties: Path) -> Server:
 
 
 def configuration(data: Path, hosts: list[str], node: int) -> str:
-    """Kafka's defaults, except for addresses and for what a small cluster cannot have."""
+    """Kafka's defaults, except for addresses and zones (Atoll's nodes have one each), and for what a small cluster cannot have."""
     host = hosts[node - 1]
     voters = ",".join(f"{number}@{name}:{CONTROLLER_PORT}" for number, name in enumerate(hosts, 1))
     replicas = min(3, len(hosts))
     return f"""
 process.roles=broker,controller
 node.id={node}
+broker.rack=zone-{node}
 controller.quorum.voters={voters}
 listeners=PLAINTEXT://{host}:{CLIENT_PORT},CONTROLLER://{host}:{CONTROLLER_PORT}
 advertised.listeners=PLAINTEXT://{host}:{CLIENT_PORT}
