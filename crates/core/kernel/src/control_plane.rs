@@ -5,7 +5,7 @@
 //! that is cut off, paused or slow keeps believing what it knew. **An engine answers from the asked node's view only.**
 //!
 //! The leader is replaced when it has had no majority for the fetch timeout and an election time drawn from a keyed
-//! stream. Split votes and election storms are not modelled: the first candidate with a majority wins.
+//! stream, and resigns then if nobody can replace it. Split votes and election storms are not modelled: the first candidate with a majority wins.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -170,8 +170,11 @@ impl<R> ControlPlane<R> {
                 self.election_due = None;
                 ctx.trace(|| format!("{} controller {node} epoch {}", self.part, self.epoch));
             }
-            // Nobody can win: the next attempt follows after another election time.
-            None => self.election_due = Some(ctx.now() + self.timing.election_timeout),
+            // Nobody can win, and a leader that has had no majority for so long resigns: whoever leads next begins anew.
+            None => {
+                self.leader = None;
+                self.election_due = Some(ctx.now() + self.timing.election_timeout);
+            }
         }
         elected.is_some()
     }

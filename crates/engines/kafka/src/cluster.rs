@@ -26,8 +26,8 @@ use uuid::Uuid;
 
 use crate::config::Config;
 use crate::groups::Coordinators;
-use crate::image::{Changed, Image, MetadataRecord, PartitionKey};
-use crate::partition::Partition;
+use crate::state::image::{Changed, Image, MetadataRecord, PartitionKey};
+use crate::state::partition::Partition;
 use crate::store::{self, Store};
 use crate::wire::{Request, Response};
 use crate::{error::ErrorCode, ops};
@@ -325,7 +325,9 @@ impl Cluster {
     fn make_partition(&mut self, key: PartitionKey) {
         let Some((topic, _, state)) = self.authority.partition_by_key(key) else { return };
         let nodes: Vec<NodeId> = state.replicas.iter().map(|node| NodeId(*node)).collect();
-        self.partitions.entry(key).or_insert_with(|| Partition::new(topic, crate::tree::ForkTree::new(&nodes), &nodes));
+        self.partitions
+            .entry(key)
+            .or_insert_with(|| Partition::new(topic, crate::state::tree::ForkTree::new(&nodes), &nodes));
     }
 
     fn remove_partitions(&mut self, topic: Uuid, count: i32) {
@@ -346,7 +348,7 @@ fn recover(store: &mut Store, image: &Image) -> Result<BTreeMap<PartitionKey, Pa
         let topic = image.names.get(&key.0).map_or("", String::as_str);
         let tree = match unclaimed.remove(&store::directory_name(key)) {
             true => store.recover(key, &nodes)?,
-            false => crate::tree::ForkTree::new(&nodes),
+            false => crate::state::tree::ForkTree::new(&nodes),
         };
         partitions.insert(key, Partition::new(topic, tree, &nodes));
     }

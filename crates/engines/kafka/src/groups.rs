@@ -18,7 +18,7 @@ use bytes::Bytes;
 
 use crate::cluster::{Caller, Cluster, Need, Side, Then, Ticket, Waiting};
 use crate::error::ErrorCode;
-use crate::image::{OFFSETS_TOPIC, PartitionKey};
+use crate::state::image::{OFFSETS_TOPIC, PartitionKey};
 use crate::wire::batch::{BatchHeader, validate};
 use crate::wire::record;
 

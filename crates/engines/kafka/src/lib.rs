@@ -4,7 +4,7 @@
 //! - [`Config`] in `config.rs`: broker and topic options by their real names.
 //! - `ops.rs`: the dispatch table, one line per API; `ops/` has one file per operation.
 //! - [`Cluster`] in `cluster.rs`: the core, and `cluster/`: brokers, controller, replication, waiting requests.
-//! - `image.rs`: metadata, and each broker's view of it; `partition.rs`, `tree.rs`: logs as epoch fork trees.
+//! - `state.rs`: metadata and each broker's view of it, partitions as epoch fork trees.
 //! - `groups.rs`: consumer groups; `store.rs`: what is on disk.
 //! - `server.rs`: sockets; the only async file.
 //! - [`wire`]: bytes ↔ requests and responses, generated from Kafka's message definitions.
@@ -16,13 +16,10 @@ mod cluster;
 mod config;
 mod error;
 mod groups;
-mod image;
 mod ops;
-mod partition;
-mod producers;
 mod server;
+mod state;
 mod store;
-mod tree;
 pub mod wire;
 
 pub use cluster::{ACKNOWLEDGED, APPENDED, Caller, Cluster, Outcome, PART, Side, Ticket};

@@ -14,8 +14,8 @@ use atoll_storage::{Log, LogConfig, LogError, Syncer};
 use atoll_wire::{Reader, WireError, Writer};
 use bytes::{Bytes, BytesMut};
 
-use crate::image::{MetadataRecord, PartitionKey};
-use crate::tree::{Batch, BranchId, Change, ForkTree};
+use crate::state::image::{MetadataRecord, PartitionKey};
+use crate::state::tree::{Batch, BranchId, Change, ForkTree};
 use crate::wire::batch::BatchHeader;
 
 /// Recent batches that are served without reading a file.

@@ -112,6 +112,7 @@ fn without_a_majority_nobody_is_elected_until_there_is_one() {
     world.inject(&Fault::Kill(NodeId(2)));
     world.at(20_000);
     assert_eq!(world.commit("a"), Err(NoMajority));
+    assert_eq!(world.plane.leader(), None, "a leader without a majority resigns");
     world.inject(&Fault::Start(NodeId(2)));
     world.at(22_000);
     assert_eq!(world.commit("b"), Ok(0));

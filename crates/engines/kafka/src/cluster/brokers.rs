@@ -5,7 +5,7 @@ use std::time::Duration;
 use atoll_kernel::{Context, Moment, NodeId};
 
 use super::{Cluster, PART, Timer, runs};
-use crate::image::{Changed, Image, MetadataRecord};
+use crate::state::image::{Changed, Image, MetadataRecord};
 
 /// How soon a refused registration is tried again (Kafka backs off between 100 ms and a second).
 const REGISTRATION_RETRY: Duration = Duration::from_millis(500);
@@ -173,6 +173,12 @@ impl Cluster {
             while broker.applied < seen {
                 let Some(record) = self.plane.record(broker.applied) else { break };
                 broker.applied += 1;
+                if let MetadataRecord::UnfenceBroker { broker: returned } = record {
+                    // Its replicas may join in-sync sets now, which only their leaders can ask for.
+                    let returned = NodeId(*returned);
+                    let held = self.partitions.iter().filter(|(_, held)| held.replicas.contains_key(&returned));
+                    self.behind.extend(held.map(|(key, _)| *key));
+                }
                 match broker.image.apply(record, &self.config) {
                     Changed::Partition(key) => drop(self.roles.insert((key, *node))),
                     Changed::TopicRemoved(id, count) => self.woken.extend((0..count).map(|index| (id, index))),

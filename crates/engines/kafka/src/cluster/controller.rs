@@ -7,7 +7,7 @@ use atoll_kernel::{Context, NodeId};
 use super::Cluster;
 use crate::config::TopicConfig;
 use crate::error::ErrorCode;
-use crate::image::{MetadataRecord, OFFSETS_TOPIC, PartitionKey, PartitionState};
+use crate::state::image::{MetadataRecord, OFFSETS_TOPIC, PartitionKey, PartitionState};
 
 /// Partitions that one topic may have here: each has a log of its own.
 const PARTITIONS_MAX: i32 = 10_000;
@@ -239,7 +239,7 @@ impl Cluster {
         key: PartitionKey,
         leader: NodeId,
         leader_epoch: i32,
-        isr: Vec<(NodeId, Option<u64>)>,
+        isr: super::replication::Members,
     ) -> bool {
         if !self.controller_near(ctx, leader) {
             return false;

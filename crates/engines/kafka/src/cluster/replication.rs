@@ -12,12 +12,15 @@ use super::{APPENDED, Cluster, PART, Timer, runs};
 use crate::config::TimestampType;
 use crate::error::ErrorCode;
 use crate::groups::GroupRecord;
-use crate::image::{OFFSETS_TOPIC, PartitionKey};
-use crate::partition::{Follower, Leadership};
+use crate::state::image::{OFFSETS_TOPIC, PartitionKey};
+use crate::state::partition::{Follower, Leadership};
+use crate::state::tree::{Acknowledged, Batch};
 use crate::store::describe;
-use crate::tree::{Acknowledged, Batch};
 use crate::wire::batch::{self, BatchHeader};
 use crate::wire::record::{self, Record};
+
+/// Members of an in-sync set; of new ones, which start of the broker it was that caught up.
+pub(super) type Members = Vec<(NodeId, Option<u64>)>;
 
 /// A follower's fetch that is under way over a slow link.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -427,24 +430,24 @@ impl Cluster {
 }
 
 /// Notes that a leader's log has grown from `before` on.
-fn grown(ctx: &Context<'_>, partition: &mut crate::partition::Partition, node: NodeId, before: i64) {
+fn grown(ctx: &Context<'_>, partition: &mut crate::state::partition::Partition, node: NodeId, before: i64) {
     if let Some(replica) = partition.replicas.get_mut(&node) {
         replica.durable.growing(ctx.now(), before);
     }
 }
 
-fn in_sync(leadership: &Leadership) -> Vec<(NodeId, Option<u64>)> {
+fn in_sync(leadership: &Leadership) -> Members {
     leadership.isr.iter().map(|node| (*node, None)).collect()
 }
 
 /// The in-sync set without those that lag, if anyone does.
 fn partition_keeps(
     ctx: &Context<'_>,
-    partitions: &std::collections::BTreeMap<PartitionKey, crate::partition::Partition>,
+    partitions: &std::collections::BTreeMap<PartitionKey, crate::state::partition::Partition>,
     key: PartitionKey,
     leader: NodeId,
     lag_max: Duration,
-) -> Option<(i32, Vec<(NodeId, Option<u64>)>)> {
+) -> Option<(i32, Members)> {
     let partition = partitions.get(&key)?;
     let leadership = partition.leadership(leader)?;
     let end = partition.tree.end(leader);

@@ -97,14 +97,18 @@ impl World {
         }
     }
 
+    /// Options are the topic's own; `replicas` is the replication factor.
     pub fn create_topic(&mut self, name: &str, partitions: i32, options: &[(&str, &str)]) -> i16 {
+        let replicas =
+            options.iter().find(|(name, _)| *name == "replicas").map_or(-1, |(_, count)| count.parse().unwrap());
         let configs = options
             .iter()
+            .filter(|(name, _)| *name != "replicas")
             .map(|(name, value)| CreatableTopicConfig { name: (*name).to_owned(), value: Some((*value).to_owned()) });
         let topic = CreatableTopic {
             name: name.to_owned(),
             num_partitions: partitions,
-            replication_factor: -1,
+            replication_factor: replicas,
             configs: configs.collect(),
             ..CreatableTopic::default()
         };

@@ -8,9 +8,9 @@ use atoll_kernel::{Context, NodeId};
 
 use super::{ACKNOWLEDGED, Caller, Cluster, Outcome, Ticket, Timer};
 use crate::error::ErrorCode;
-use crate::image::PartitionKey;
 use crate::ops;
-use crate::tree::Acknowledged;
+use crate::state::image::PartitionKey;
+use crate::state::tree::Acknowledged;
 use crate::wire::generated::{FetchRequest, OffsetCommitResponse, ProduceResponse};
 use crate::wire::{Request, Response};
 
@@ -284,7 +284,6 @@ impl Cluster {
     }
 
     fn conclude_produce(&mut self, node: NodeId, need: &Need, response: &mut ProduceResponse) {
-        let min_insync_replicas = self.min_insync(node, need.key);
         let place =
             response.responses.get_mut(need.place.0).and_then(|topic| topic.partition_responses.get_mut(need.place.1));
         let Some(place) = place else { return };

@@ -261,13 +261,15 @@ impl Cluster {
     /// Passes answers on, stores a group that has become empty, forgets one that is nothing, and sets its timer.
     fn after_group_change(&mut self, ctx: &Context<'_>, node: NodeId, name: &str, answers: Vec<Answer>) {
         let mut became_empty = None;
-        if let Ok(Some(group)) = self.group_mut(node, name) {
-            if group.phase == Phase::PreparingRebalance && group.members.is_empty() && group.pending.is_empty() {
-                group.phase = Phase::Empty;
-                group.generation += 1;
-                (group.protocol, group.leader, group.rebalance_ends) = (None, None, None);
-                became_empty = Some(group.to_record(name, ctx.wall(node).as_millis()));
-            }
+        if let Ok(Some(group)) = self.group_mut(node, name)
+            && group.phase == Phase::PreparingRebalance
+            && group.members.is_empty()
+            && group.pending.is_empty()
+        {
+            group.phase = Phase::Empty;
+            group.generation += 1;
+            (group.protocol, group.leader, group.rebalance_ends) = (None, None, None);
+            became_empty = Some(group.to_record(name, ctx.wall(node).as_millis()));
         }
         if let (Some(record), Ok(key)) = (became_empty, self.coordinates(node, name)) {
             let own = self.own_caller(node);
@@ -419,10 +421,9 @@ impl Group {
         self.protocol_type = request.protocol_type;
         if let Some(instance) = &request.group_instance_id
             && let Some(old) = self.instances.get(instance).filter(|old| **old != id).cloned()
+            && let Some(response) = self.replace_static(&old, &id, &member, caller.version, answers)
         {
-            if let Some(response) = self.replace_static(&old, &id, &member, caller.version, answers) {
-                return Some(response);
-            }
+            return Some(response);
         }
         let before = self.members.get(&id);
         let unchanged = before.is_some_and(|before| before.protocols == member.protocols);

@@ -8,7 +8,7 @@ use atoll_kernel::Context;
 use crate::cluster::{Caller, Cluster, Outcome};
 use crate::config::TopicConfig;
 use crate::error::ErrorCode;
-use crate::image::MetadataRecord;
+use crate::state::image::MetadataRecord;
 use crate::wire::generated::incremental_alter_configs_request::AlterConfigsResource;
 use crate::wire::generated::incremental_alter_configs_response::AlterConfigsResourceResponse;
 use crate::wire::generated::{IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse};

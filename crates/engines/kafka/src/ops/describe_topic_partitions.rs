@@ -7,7 +7,7 @@ use atoll_kernel::NodeId;
 use super::{OPERATIONS_NOT_ASKED, ids};
 use crate::cluster::{Caller, Cluster, Outcome};
 use crate::error::ErrorCode;
-use crate::image::{Image, OFFSETS_TOPIC, PartitionState};
+use crate::state::image::{Image, OFFSETS_TOPIC, PartitionState};
 use crate::wire::Response;
 use crate::wire::generated::describe_topic_partitions_response::{
     Cursor, DescribeTopicPartitionsResponsePartition, DescribeTopicPartitionsResponseTopic,

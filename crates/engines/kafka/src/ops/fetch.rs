@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use crate::cluster::{Caller, Cluster, Outcome, Waiting};
 use crate::error::ErrorCode;
-use crate::image::PartitionKey;
+use crate::state::image::PartitionKey;
 use crate::wire::Response;
 use crate::wire::generated::fetch_request::{FetchPartition, FetchTopic};
 use crate::wire::generated::fetch_response::{EpochEndOffset, FetchableTopicResponse, LeaderIdAndEpoch, PartitionData};

@@ -8,7 +8,7 @@ use atoll_kernel::{Context, NodeId};
 use super::address;
 use crate::cluster::{Caller, Cluster, Outcome};
 use crate::error::ErrorCode;
-use crate::image::OFFSETS_TOPIC;
+use crate::state::image::OFFSETS_TOPIC;
 use crate::wire::Response;
 use crate::wire::generated::find_coordinator_response::Coordinator;
 use crate::wire::generated::{FindCoordinatorRequest, FindCoordinatorResponse};

@@ -7,7 +7,7 @@ use atoll_kernel::Context;
 
 use crate::cluster::{Caller, Cluster, Outcome};
 use crate::error::ErrorCode;
-use crate::image::MetadataRecord;
+use crate::state::image::MetadataRecord;
 use crate::wire::generated::{InitProducerIdRequest, InitProducerIdResponse};
 use crate::wire::{Request, Response};
 

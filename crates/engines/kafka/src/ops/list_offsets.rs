@@ -5,6 +5,7 @@
 
 use crate::cluster::{Caller, Cluster, Outcome};
 use crate::error::ErrorCode;
+use crate::state::tree::Batch;
 use crate::wire::generated::list_offsets_request::ListOffsetsPartition;
 use crate::wire::generated::list_offsets_response::{ListOffsetsPartitionResponse, ListOffsetsTopicResponse};
 use crate::wire::generated::{ListOffsetsRequest, ListOffsetsResponse};
@@ -64,28 +65,30 @@ fn find(
             let committed = partition.tree.batches(node, 0).take_while(|batch| batch.next_offset <= high_watermark);
             let newest =
                 committed.reduce(|one, other| if other.max_timestamp > one.max_timestamp { other } else { one });
-            let place = newest.map(|batch| {
-                (batch.position, batch.size as usize, batch.base_offset, batch.max_timestamp, batch.leader_epoch)
-            });
+            let place = newest.map(place_of);
             Ok(place.map_or((-1, -1, -1), |place| within(cluster, key, place, place.3)))
         }
         wanted if wanted < 0 => Err(ErrorCode::InvalidRequest),
         wanted => {
-            let committed = partition.tree.batches(node, 0).take_while(|batch| batch.next_offset <= high_watermark);
-            let first = committed.filter(|batch| batch.max_timestamp >= wanted).next();
-            let place = first.map(|batch| {
-                (batch.position, batch.size as usize, batch.base_offset, batch.max_timestamp, batch.leader_epoch)
-            });
+            let batches = partition.tree.batches(node, 0).take_while(|batch| batch.next_offset <= high_watermark);
+            let place = { batches }.find(|batch| batch.max_timestamp >= wanted).map(place_of);
             Ok(place.map_or((-1, -1, -1), |place| within(cluster, key, place, wanted)))
         }
     }
 }
 
+/// A batch's position, size, first offset, greatest timestamp and epoch.
+type Place = (u64, usize, i64, i64, i32);
+
+fn place_of(batch: &Batch) -> Place {
+    (batch.position, batch.size as usize, batch.base_offset, batch.max_timestamp, batch.leader_epoch)
+}
+
 /// The first record of a batch that is not older than a time. Of a compressed batch, which is not opened, it is the first.
 fn within(
     cluster: &mut Cluster,
-    key: crate::image::PartitionKey,
-    (position, size, base_offset, max_timestamp, epoch): (u64, usize, i64, i64, i32),
+    key: crate::state::image::PartitionKey,
+    (position, size, base_offset, max_timestamp, epoch): Place,
     wanted: i64,
 ) -> (i64, i64, i32) {
     let bytes = cluster.store.read(key, &[(position, size)]).ok();

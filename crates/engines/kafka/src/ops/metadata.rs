@@ -8,7 +8,7 @@ use atoll_kernel::{Context, NodeId};
 use super::{OPERATIONS_NOT_ASKED, address, controller_id, ids, rack};
 use crate::cluster::{Caller, Cluster, NewTopic, Outcome};
 use crate::error::ErrorCode;
-use crate::image::{Image, OFFSETS_TOPIC, PartitionState, Topic};
+use crate::state::image::{Image, OFFSETS_TOPIC, PartitionState, Topic};
 use crate::wire::Response;
 use crate::wire::generated::metadata_response::{
     MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,

@@ -8,9 +8,9 @@ use bytes::Bytes;
 
 use crate::cluster::{ACKNOWLEDGED, Caller, Cluster, Need, Outcome, Then, Waiting};
 use crate::error::ErrorCode;
-use crate::image::PartitionKey;
-use crate::producers::Fit;
-use crate::tree::Acknowledged;
+use crate::state::image::PartitionKey;
+use crate::state::producers::Fit;
+use crate::state::tree::Acknowledged;
 use crate::wire::Response;
 use crate::wire::batch::{self, BatchError, BatchHeader};
 use crate::wire::generated::produce_response::{LeaderIdAndEpoch, PartitionProduceResponse, TopicProduceResponse};

@@ -1,1 +1,61 @@
+//! The gap ledger against the dispatch table.
 
+use crate::wire::ApiKey;
+
+/// The APIs that COVERAGE.md says are served: the names in the first column of its first table.
+fn covered() -> Vec<String> {
+    let text = include_str!("../../COVERAGE.md");
+    let table =
+        text.lines().skip_while(|line| !line.starts_with("| API")).skip(2).take_while(|line| line.starts_with('|'));
+    table.filter_map(|line| line.split('|').nth(1)).map(|name| name.trim().to_owned()).collect()
+}
+
+#[test]
+fn coverage_names_exactly_the_served_apis_with_their_versions() {
+    let text = include_str!("../../COVERAGE.md");
+    let mut served: Vec<String> = ApiKey::ALL.iter().map(|api| format!("{api:?}")).collect();
+    served.sort();
+    assert_eq!(covered(), served);
+    for api in ApiKey::ALL {
+        let versions = api.versions();
+        let row = format!("| {api:?} | {} | {}–{} |", *api as i16, versions.start(), versions.end());
+        assert!(text.contains(&row), "COVERAGE.md lacks: {row}");
+    }
+}
+
+#[test]
+fn every_operation_is_headed_by_its_api_and_versions() {
+    let files = [
+        (ApiKey::ApiVersions, include_str!("api_versions.rs")),
+        (ApiKey::CreatePartitions, include_str!("create_partitions.rs")),
+        (ApiKey::CreateTopics, include_str!("create_topics.rs")),
+        (ApiKey::DeleteGroups, include_str!("delete_groups.rs")),
+        (ApiKey::DeleteTopics, include_str!("delete_topics.rs")),
+        (ApiKey::DescribeCluster, include_str!("describe_cluster.rs")),
+        (ApiKey::DescribeConfigs, include_str!("describe_configs.rs")),
+        (ApiKey::DescribeGroups, include_str!("describe_groups.rs")),
+        (ApiKey::DescribeTopicPartitions, include_str!("describe_topic_partitions.rs")),
+        (ApiKey::Fetch, include_str!("fetch.rs")),
+        (ApiKey::FindCoordinator, include_str!("find_coordinator.rs")),
+        (ApiKey::IncrementalAlterConfigs, include_str!("alter_configs.rs")),
+        (ApiKey::InitProducerId, include_str!("init_producer_id.rs")),
+        (ApiKey::LeaveGroup, include_str!("leave_group.rs")),
+        (ApiKey::ListGroups, include_str!("list_groups.rs")),
+        (ApiKey::ListOffsets, include_str!("list_offsets.rs")),
+        (ApiKey::Metadata, include_str!("metadata.rs")),
+        (ApiKey::OffsetCommit, include_str!("offset_commit.rs")),
+        (ApiKey::OffsetFetch, include_str!("offset_fetch.rs")),
+        (ApiKey::OffsetForLeaderEpoch, include_str!("offset_for_leader_epoch.rs")),
+        (ApiKey::Produce, include_str!("produce.rs")),
+    ];
+    for (api, text) in files {
+        let versions = api.versions();
+        let plural = if versions.start() == versions.end() {
+            String::new()
+        } else {
+            format!("s {}–{}", versions.start(), versions.end())
+        };
+        let head = format!("//! {api:?} ({}), version{plural}", api as i16);
+        assert!(text.starts_with(&head), "{api:?} should be headed: {head}");
+    }
+}

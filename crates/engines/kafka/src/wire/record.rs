@@ -78,8 +78,11 @@ pub struct Producer {
     pub sequence: i32,
 }
 
+/// Key and value of a record that is to be written.
+pub type Fields<'a> = (Option<&'a [u8]>, Option<&'a [u8]>);
+
 /// Writes an uncompressed batch at offset 0; the log gives it its place.
-pub fn write_batch(records: &[(Option<&[u8]>, Option<&[u8]>)], timestamp: i64, producer: Option<Producer>) -> Bytes {
+pub fn write_batch(records: &[Fields<'_>], timestamp: i64, producer: Option<Producer>) -> Bytes {
     let producer = producer.unwrap_or(Producer { id: -1, epoch: -1, sequence: -1 });
     let count = records.len() as i32;
     let mut writer = Writer::new();

@@ -1,1 +1,274 @@
+//! Scripts in `testdata/`, each a transcript: `> command`, and below it what is seen. `ATOLL_REWRITE=1 cargo test` writes what is
+//! seen now into the files.
 
+#![allow(clippy::disallowed_methods, reason = "scripts are read from, and rewritten in, the repository itself")]
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use atoll_kernel::{Fault, NodeId, Pattern, Plane, Rule, Verdict};
+
+use super::{World, quick_config};
+use crate::wire::generated::metadata_request::MetadataRequestTopic;
+use crate::wire::generated::{CreateTopicsRequest, MetadataRequest};
+use crate::wire::{Request, Response};
+
+#[test]
+fn scripts_show_what_they_say() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata");
+    let mut paths: Vec<_> = std::fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    assert!(paths.len() >= 4, "the scripts are there");
+    for path in paths {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let seen = play(&text);
+        if std::env::var_os("ATOLL_REWRITE").is_some() {
+            std::fs::write(&path, &seen).unwrap();
+            continue;
+        }
+        assert!(seen == text, "{} shows something else:\n{seen}", path.display());
+    }
+}
+
+/// Plays the commands of a script, and gives the script with what is seen.
+fn play(text: &str) -> String {
+    let mut stage = Stage { world: World::new(3, 7, quick_config()), waiting: Vec::new(), ledger_seen: 0 };
+    let mut seen = String::new();
+    for line in text.lines().filter(|line| line.is_empty() || line.starts_with('#') || line.starts_with('>')) {
+        seen.push_str(line);
+        seen.push('\n');
+        if let Some(command) = line.strip_prefix("> ") {
+            let words: Vec<&str> = command.split_whitespace().collect();
+            for shown in stage.perform(&words).lines() {
+                writeln!(seen, "{shown}").unwrap();
+            }
+        }
+    }
+    seen
+}
+
+struct Stage {
+    world: World,
+    /// Requests that wait for their answers: ticket and what was asked.
+    waiting: Vec<(u64, String)>,
+    ledger_seen: usize,
+}
+
+fn node(word: &str) -> NodeId {
+    NodeId(word.parse().unwrap_or_else(|_| panic!("{word} is no node")))
+}
+
+fn place(word: &str) -> (&str, i32) {
+    let (topic, partition) = word.rsplit_once('-').unwrap_or_else(|| panic!("{word} is no partition"));
+    (topic, partition.parse().unwrap())
+}
+
+fn error_name(code: i16) -> String {
+    format!("error {code}")
+}
+
+impl Stage {
+    fn perform(&mut self, words: &[&str]) -> String {
+        let mut shown = match words {
+            ["topic", name, options @ ..] => {
+                let options: Vec<_> = options.iter().map(|option| option.split_once('=').unwrap()).collect();
+                outcome(self.world.create_topic(name, 1, &options))
+            }
+            ["create", at, name] => self.create(node(at), name),
+            ["produce", at, to, acks, value] => self.produce(node(at), to, acks, value),
+            ["commit", at, group, to, offset] => self.commit(node(at), group, to, offset),
+            ["metadata", at, of] => self.metadata(node(at), of),
+            ["read", at, from, offset] => self.read(node(at), from, offset, -1),
+            ["read", at, from, offset, epoch] => self.read(node(at), from, offset, epoch.parse().unwrap()),
+            ["latest", at, of] => {
+                let (topic, partition) = place(of);
+                match self.world.list_offset(node(at), topic, partition, -1) {
+                    Some((0, offset)) => format!("offset {offset}"),
+                    Some((error, _)) => error_name(error),
+                    None => "silence".to_owned(),
+                }
+            }
+            ["coordinator", at, group] => match self.world.find_coordinator(node(at), group) {
+                Some((0, node)) => format!("node {node}"),
+                Some((error, _)) => error_name(error),
+                None => "silence".to_owned(),
+            },
+            ["committed", at, group, of] => {
+                let (topic, partition) = place(of);
+                match self.world.committed_offset(node(at), group, topic, partition) {
+                    Some((0, offset)) => format!("offset {offset}"),
+                    Some((error, _)) => error_name(error),
+                    None => "silence".to_owned(),
+                }
+            }
+            ["wait", time] => self.wait(time),
+            ["ledger"] => self.ledger(),
+            fault => self.fault(fault),
+        };
+        for answer in self.late_answers() {
+            write!(shown, "\n{answer}").unwrap();
+        }
+        shown.trim().to_owned()
+    }
+
+    fn create(&mut self, at: NodeId, name: &str) -> String {
+        let topic = crate::wire::generated::create_topics_request::CreatableTopic {
+            name: name.to_owned(),
+            num_partitions: 1,
+            replication_factor: 1,
+            ..Default::default()
+        };
+        let request = CreateTopicsRequest { topics: vec![topic], timeout_ms: 5_000, validate_only: false };
+        match self.world.ask(at, Request::CreateTopics(request)) {
+            (_, Some(Response::CreateTopics(response))) => outcome(response.topics[0].error_code),
+            (ticket, _) => self.waits(ticket, format!("create {name}")),
+        }
+    }
+
+    fn waits(&mut self, ticket: u64, what: String) -> String {
+        self.waiting.push((ticket, what));
+        "waits".to_owned()
+    }
+
+    fn produce(&mut self, at: NodeId, to: &str, acks: &str, value: &str) -> String {
+        let (topic, partition) = place(to);
+        let acks = match acks {
+            "acks=all" => -1,
+            other => other.strip_prefix("acks=").and_then(|number| number.parse().ok()).expect("acks=…"),
+        };
+        match self.world.ask(at, World::produce_request(topic, partition, acks, value, None)) {
+            (_, Some(answer)) => produced(&answer),
+            (ticket, None) => self.waits(ticket, format!("produce {value}")),
+        }
+    }
+
+    fn commit(&mut self, at: NodeId, group: &str, to: &str, offset: &str) -> String {
+        let (topic, partition) = place(to);
+        let request = World::commit_request(group, topic, partition, offset.parse().unwrap());
+        match self.world.ask(at, request) {
+            (_, Some(answer)) => outcome(World::committed(&answer)),
+            (ticket, None) => self.waits(ticket, format!("commit {offset}")),
+        }
+    }
+
+    fn metadata(&mut self, at: NodeId, of: &str) -> String {
+        let (topic, partition) = place(of);
+        let topics = vec![MetadataRequestTopic { name: Some(topic.to_owned()), ..MetadataRequestTopic::default() }];
+        let request = MetadataRequest { topics: Some(topics), allow_auto_topic_creation: false, ..Default::default() };
+        match self.world.ask(at, Request::Metadata(request)).1 {
+            Some(Response::Metadata(response)) => {
+                let Some(found) = response.topics[0].partitions.get(partition as usize) else {
+                    return error_name(response.topics[0].error_code);
+                };
+                let brokers: Vec<i32> = response.brokers.iter().map(|broker| broker.node_id).collect();
+                let error =
+                    if found.error_code == 0 { String::new() } else { format!("{} ", error_name(found.error_code)) };
+                let mut isr = found.isr_nodes.clone();
+                isr.sort_unstable();
+                format!(
+                    "{error}leader {} epoch {} in sync {isr:?} brokers {brokers:?}",
+                    found.leader_id, found.leader_epoch
+                )
+            }
+            _ => "silence".to_owned(),
+        }
+    }
+
+    fn read(&mut self, at: NodeId, from: &str, offset: &str, epoch: i32) -> String {
+        let (topic, partition) = place(from);
+        let request = World::fetch_request(topic, partition, offset.parse().unwrap(), epoch, 0);
+        match self.world.ask(at, request).1 {
+            Some(answer) => match World::fetched(&answer) {
+                (0, high_watermark, records) => {
+                    let values = records
+                        .iter()
+                        .map(|record| String::from_utf8_lossy(record.value.as_deref().unwrap_or(b"")).into_owned());
+                    format!("high watermark {high_watermark}: {}", values.collect::<Vec<_>>().join(" "))
+                }
+                (error, _, _) => error_name(error),
+            },
+            None => "silence".to_owned(),
+        }
+    }
+
+    fn wait(&mut self, time: &str) -> String {
+        let milliseconds = match time.strip_suffix("ms") {
+            Some(number) => number.parse().unwrap(),
+            None => time.strip_suffix('s').and_then(|number| number.parse::<u64>().ok()).expect("5s or 5ms") * 1_000,
+        };
+        self.world.run_for(milliseconds);
+        format!("now {}", self.world.simulation.kernel.now())
+    }
+
+    fn ledger(&mut self) -> String {
+        let ledger = self.world.simulation.kernel.ledger();
+        let new = &ledger.entries()[self.ledger_seen..];
+        self.ledger_seen = ledger.entries().len();
+        if new.is_empty() {
+            return "nothing new".to_owned();
+        }
+        let line = |entry: &atoll_kernel::Entry| {
+            format!("{:?} {}: {} ({})", entry.kind, entry.subject, entry.cause, entry.allowed_by)
+        };
+        new.iter().map(line).collect::<Vec<_>>().join("\n")
+    }
+
+    fn fault(&mut self, words: &[&str]) -> String {
+        let cut = |from: Pattern, to: Pattern| Fault::AddRule(Rule::new(from, to, Verdict::Drop).on_plane(Plane::Peer));
+        let all = || Pattern::Nodes(vec![NodeId(1), NodeId(2), NodeId(3)]);
+        let faults = match words {
+            ["kill", at] => vec![Fault::Kill(node(at))],
+            ["power", at] => vec![Fault::Power(node(at))],
+            ["start", at] => vec![Fault::Start(node(at))],
+            ["stop", at] => vec![Fault::Stop(node(at))],
+            ["pause", at] => vec![Fault::Pause(node(at))],
+            ["resume", at] => vec![Fault::Resume(node(at))],
+            ["isolate", at] => vec![cut(Pattern::node(node(at)), all()), cut(all(), Pattern::node(node(at)))],
+            ["cut", one, other] => vec![
+                cut(Pattern::node(node(one)), Pattern::node(node(other))),
+                cut(Pattern::node(node(other)), Pattern::node(node(one))),
+            ],
+            ["slow", from, to, time] => {
+                let delay = std::time::Duration::from_millis(time.strip_suffix("ms").unwrap().parse().unwrap());
+                vec![Fault::AddRule(Rule::new(
+                    Pattern::node(node(from)),
+                    Pattern::node(node(to)),
+                    Verdict::Delay(delay),
+                ))]
+            }
+            ["heal"] => vec![Fault::Heal],
+            other => panic!("no such command: {other:?}"),
+        };
+        faults.iter().for_each(|fault| self.world.simulation.inject(fault));
+        self.world.collect();
+        String::new()
+    }
+
+    fn late_answers(&mut self) -> Vec<String> {
+        let mut shown = Vec::new();
+        for (ticket, what) in std::mem::take(&mut self.waiting) {
+            match self.world.late.remove(&ticket) {
+                None => self.waiting.push((ticket, what)),
+                Some(Response::Produce(response)) => {
+                    shown.push(format!("{what}: {}", produced(&Response::Produce(response))))
+                }
+                Some(Response::CreateTopics(response)) => {
+                    shown.push(format!("{what}: {}", outcome(response.topics[0].error_code)));
+                }
+                Some(other) => shown.push(format!("{what}: {}", outcome(World::committed(&other)))),
+            }
+        }
+        shown
+    }
+}
+
+fn outcome(code: i16) -> String {
+    if code == 0 { "done".to_owned() } else { error_name(code) }
+}
+
+fn produced(answer: &Response) -> String {
+    match World::produced(answer) {
+        (0, offset) => format!("acknowledged at {offset}"),
+        (error, _) => error_name(error),
+    }
+}

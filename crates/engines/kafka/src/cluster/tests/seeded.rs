@@ -7,7 +7,7 @@ use atoll_kernel::{Fault, FaultMenu, Kind, NodeId};
 
 use super::{World, quick_config};
 use crate::cluster::{PART, Ticket};
-use crate::image::OFFSETS_TOPIC;
+use crate::state::image::OFFSETS_TOPIC;
 
 /// What the client was promised, and what it still waits for.
 #[derive(Default)]
@@ -35,9 +35,12 @@ struct Run {
 fn run(seed: u64, menu: &FaultMenu) -> Run {
     let mut world = World::new(3, seed, quick_config());
     let mut model = Model::default();
-    world.simulation.kernel.keep_trace();
     world.create_topic("orders", 2, &[("min.insync.replicas", "2")]);
-    world.create_topic("audit", 1, &[("unclean.leader.election.enable", if seed % 2 == 0 { "true" } else { "false" })]);
+    world.create_topic(
+        "audit",
+        1,
+        &[("unclean.leader.election.enable", if seed.is_multiple_of(2) { "true" } else { "false" })],
+    );
     for _ in 0..STEPS {
         let milliseconds = world.simulation.stream().below(4_000);
         match world.simulation.stream().below(10) {
@@ -52,14 +55,6 @@ fn run(seed: u64, menu: &FaultMenu) -> Run {
     world.simulation.inject(&Fault::Heal);
     world.run_for(120_000);
     settle_answers(&mut world, &mut model);
-    if DEBUG.with(|debug| debug.get()) {
-        for line in world.simulation.kernel.trace_lines() {
-            println!("{line}");
-        }
-        for entry in world.simulation.kernel.ledger().entries() {
-            println!("{entry:?}");
-        }
-    }
     reckon(&mut world, &model, seed, menu)
 }
 
@@ -194,14 +189,3 @@ fn without_power_failures_only_acks_one_loses() {
     println!("{acknowledged} acknowledged, {lost} lost and named");
     assert!(acknowledged > 400 && lost > 0);
 }
-
-#[test]
-#[ignore]
-fn debug_seed() {
-    let seed: u64 = std::env::var("SEED").unwrap().parse().unwrap();
-    let menu = FaultMenu { power: true, ..WITHOUT_POWER };
-    DEBUG.with(|debug| debug.set(true));
-    run(seed, &menu);
-}
-
-thread_local! { static DEBUG: std::cell::Cell<bool> = const { std::cell::Cell::new(false) }; }

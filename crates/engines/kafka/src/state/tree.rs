@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use atoll_kernel::NodeId;
 
-use crate::producers::Producers;
+use crate::state::producers::Producers;
 
 /// Names a branch within its tree; never used twice.
 pub type BranchId = u32;

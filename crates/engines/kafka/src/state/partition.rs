@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use atoll_kernel::{Moment, NodeId};
 
-use crate::tree::ForkTree;
+use crate::state::tree::ForkTree;
 
 /// After this long the operating system has written a dirty page by itself (Linux's `dirty_expire_centisecs`).
 const WRITEBACK: Duration = Duration::from_secs(30);

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::tree::Batch;
+use crate::state::tree::Batch;
 use crate::wire::batch::{BatchHeader, add_sequence};
 
 /// As many batches of a producer are remembered as it may have in flight.
