@@ -15,8 +15,8 @@ use std::sync::Arc;
 use atoll_kernel::disk::MemoryDisk;
 use atoll_kernel::{Fault, Kernel, NodeConfig, NodeId, Seed};
 use atoll_kubernetes::{
-    Command, Config, ContainerId, EventSink, KeyValue, Kubeconfig, Kubernetes, LogQuery, NodeSettings, PodRuntime, RuntimeEvent,
-    Settings, StartFailure,
+    Command, Config, ContainerId, EventSink, KeyValue, Kubeconfig, Kubernetes, LogQuery, NodeSettings, PodRuntime,
+    RuntimeEvent, Settings, StartFailure,
 };
 use atoll_net::Host;
 use atoll_pki::{Authority, Clients};
@@ -134,7 +134,8 @@ impl PodRuntime for Pretender {
         let (sender, receiver) = mpsc::channel(8);
         let lines: Vec<String> =
             (1..=5).map(|line| format!("{} run {} line {line}\n", query.id.container, query.id.attempt)).collect();
-        let skipped = query.tail_lines.map_or(0, |tail| lines.len().saturating_sub(usize::try_from(tail).unwrap_or(usize::MAX)));
+        let skipped =
+            query.tail_lines.map_or(0, |tail| lines.len().saturating_sub(usize::try_from(tail).unwrap_or(usize::MAX)));
         let text: String = lines.into_iter().skip(skipped).collect();
         sender.try_send(Bytes::from(text)).map_err(|error| error.to_string())?;
         if query.follow {

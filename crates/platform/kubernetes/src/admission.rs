@@ -17,16 +17,18 @@ const TOKEN_MOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 ///
 /// # Errors
 /// 403 and 422, as the real admission plugins answer.
-pub fn on_create(cluster: &mut Cluster, resource: ResourceId, object: &mut Value, options: &WriteOptions) -> Result<(), Status> {
+pub fn on_create(
+    cluster: &mut Cluster,
+    resource: ResourceId,
+    object: &mut Value,
+    options: &WriteOptions,
+) -> Result<(), Status> {
     match resource {
         ResourceId::Pods => pod(cluster, object),
         ResourceId::Services => service(cluster, object),
-        ResourceId::Nodes if !options.internal => Err(Status::forbidden(
-            "",
-            "nodes",
-            name(object),
-            "the nodes of this cluster are those of its stack file",
-        )),
+        ResourceId::Nodes if !options.internal => {
+            Err(Status::forbidden("", "nodes", name(object), "the nodes of this cluster are those of its stack file"))
+        }
         _ => Ok(()),
     }
 }
@@ -61,7 +63,10 @@ fn pod(cluster: &mut Cluster, pod: &mut Value) -> Result<(), Status> {
     set(pod, &["spec", "serviceAccount"], account_name.as_str());
     let account = cluster.store.get(ResourceId::ServiceAccounts, namespace(pod), &account_name).cloned();
     let Some(account) = account else {
-        let why = format!("error looking up service account {}/{account_name}: serviceaccount \"{account_name}\" not found", namespace(pod));
+        let why = format!(
+            "error looking up service account {}/{account_name}: serviceaccount \"{account_name}\" not found",
+            namespace(pod)
+        );
         return Err(Status::forbidden("", "pods", name(pod), &why));
     };
     if wants_token(pod, Some(&account)) {
@@ -79,7 +84,8 @@ fn pod(cluster: &mut Cluster, pod: &mut Value) -> Result<(), Status> {
 fn tolerate(pod: &mut Value, key: &str, seconds: i64) {
     let covered = items(pod, "/spec/tolerations").iter().any(|toleration| {
         let (of, effect) = (text(toleration, "/key"), text(toleration, "/effect"));
-        (of == key || (of.is_empty() && text(toleration, "/operator") == "Exists")) && matches!(effect, "NoExecute" | "")
+        (of == key || (of.is_empty() && text(toleration, "/operator") == "Exists"))
+            && matches!(effect, "NoExecute" | "")
     });
     if covered {
         return;
@@ -95,7 +101,9 @@ fn tolerate(pod: &mut Value, key: &str, seconds: i64) {
 
 /// The projected volume by which programs in a pod find and trust the API.
 fn mount_token(cluster: &mut Cluster, pod: &mut Value) {
-    let already = |container: &Value| items(container, "/volumeMounts").iter().any(|mount| text(mount, "/mountPath") == TOKEN_MOUNT);
+    let already = |container: &Value| {
+        items(container, "/volumeMounts").iter().any(|mount| text(mount, "/mountPath") == TOKEN_MOUNT)
+    };
     let all = items(pod, "/spec/containers").iter().chain(items(pod, "/spec/initContainers"));
     if all.clone().all(already) {
         return;
@@ -113,7 +121,11 @@ fn mount_token(cluster: &mut Cluster, pod: &mut Value) {
         {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
         {"downwardAPI": {"items": [{"path": "namespace", "fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.namespace"}}]}},
     ]);
-    push(slot(pod, &["spec"]), "volumes", json!({"name": volume, "projected": {"sources": sources, "defaultMode": 0o644}}));
+    push(
+        slot(pod, &["spec"]),
+        "volumes",
+        json!({"name": volume, "projected": {"sources": sources, "defaultMode": 0o644}}),
+    );
 }
 
 fn push(owner: &mut Value, list: &str, item: Value) {
@@ -141,7 +153,10 @@ fn service(cluster: &mut Cluster, service: &mut Value) -> Result<(), Status> {
 fn allocate_address(cluster: &Cluster, service: &mut Value) -> Result<(), Status> {
     let asked = text(service, "/spec/clusterIP").to_owned();
     let own = (namespace(service).to_owned(), name(service).to_owned());
-    let others = cluster.store.list(ResourceId::Services, None).filter(|other| (namespace(other), name(other)) != (&own.0, &own.1));
+    let others = cluster
+        .store
+        .list(ResourceId::Services, None)
+        .filter(|other| (namespace(other), name(other)) != (&own.0, &own.1));
     let taken: BTreeSet<&str> = others.map(|other| text(other, "/spec/clusterIP")).collect();
     let fail = |value: &str, why: &str| {
         let causes = vec![Cause::invalid("spec.clusterIPs", &json!([value]), why)];
@@ -158,9 +173,14 @@ fn allocate_address(cluster: &Cluster, service: &mut Value) -> Result<(), Status
             }
         }
         asked if !in_service_range(asked) => {
-            return fail(asked, "failed to allocate IP: the provided IP is not in the valid range. The range of valid IPs is 10.96.0.0/16");
+            return fail(
+                asked,
+                "failed to allocate IP: the provided IP is not in the valid range. The range of valid IPs is 10.96.0.0/16",
+            );
         }
-        asked if taken.contains(asked) => return fail(asked, "failed to allocate IP: provided IP is already allocated"),
+        asked if taken.contains(asked) => {
+            return fail(asked, "failed to allocate IP: provided IP is already allocated");
+        }
         asked => asked.to_owned(),
     };
     set(service, &["spec", "clusterIPs"], json!([address]));
@@ -174,11 +194,15 @@ fn in_service_range(address: &str) -> bool {
 
 fn allocate_ports(cluster: &Cluster, service: &mut Value) -> Result<(), Status> {
     let own = (namespace(service).to_owned(), name(service).to_owned());
-    let others = cluster.store.list(ResourceId::Services, None).filter(|other| (namespace(other), name(other)) != (&own.0, &own.1));
+    let others = cluster
+        .store
+        .list(ResourceId::Services, None)
+        .filter(|other| (namespace(other), name(other)) != (&own.0, &own.1));
     let port_of = |port: &Value| port.get("nodePort").and_then(Value::as_i64);
     let mut taken: BTreeSet<i64> = others.flat_map(|other| items(other, "/spec/ports")).filter_map(port_of).collect();
     let mut causes = Vec::new();
-    for (at, port) in service.pointer_mut("/spec/ports").and_then(Value::as_array_mut).into_iter().flatten().enumerate() {
+    for (at, port) in service.pointer_mut("/spec/ports").and_then(Value::as_array_mut).into_iter().flatten().enumerate()
+    {
         let field = format!("spec.ports[{at}].nodePort");
         match port_of(port) {
             Some(asked) if !(30_000..32_768).contains(&asked) => causes.push(Cause::invalid(

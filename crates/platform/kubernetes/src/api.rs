@@ -117,7 +117,8 @@ impl Cluster {
             authorize(&self.store, &request.user, &asked)?;
             return self.dispatch(request, &target, verb);
         }
-        let asked = Attributes { verb: request.method.to_lowercase(), path: request.path.clone(), ..Attributes::default() };
+        let asked =
+            Attributes { verb: request.method.to_lowercase(), path: request.path.clone(), ..Attributes::default() };
         authorize(&self.store, &request.user, &asked)?;
         if !matches!(request.method.as_str(), "GET" | "HEAD") {
             return Err(Status::method_not_allowed());
@@ -129,7 +130,9 @@ impl Cluster {
     fn plain_path(&self, request: &Request, path: &str) -> Result<Reply, Status> {
         let parts: Vec<&str> = path.split('/').skip(1).collect();
         let found = match parts.as_slice() {
-            [] | [""] => Some(json!({"paths": ["/api", "/api/v1", "/apis", "/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version"]})),
+            [] | [""] => Some(
+                json!({"paths": ["/api", "/api/v1", "/apis", "/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version"]}),
+            ),
             ["healthz" | "livez" | "readyz", ..] => return Ok(Reply::text("ok")),
             ["version"] => Some(discovery::version()),
             ["api" | "apis"] => return self.discovery(request, parts[0] == "api"),
@@ -150,7 +153,8 @@ impl Cluster {
     fn discovery(&self, request: &Request, core: bool) -> Result<Reply, Status> {
         for version in ["v2", "v2beta1"] {
             let wanted = request.accept.split(',').any(|entry| {
-                entry.contains("as=APIGroupDiscoveryList") && entry.split(';').any(|part| part.trim() == format!("v={version}"))
+                entry.contains("as=APIGroupDiscoveryList")
+                    && entry.split(';').any(|part| part.trim() == format!("v={version}"))
             });
             if wanted {
                 let body = serde_json::to_vec(&discovery::aggregated(core, version)).unwrap_or_default();
@@ -249,7 +253,9 @@ fn resource_path(path: &str) -> Result<Option<Target>, Status> {
 
 /// What the real server has and this one does not says so; everything else is not found.
 fn missing_subresource(row: &Resource, wanted: &str) -> Status {
-    if row.plural == "pods" && matches!(wanted, "exec" | "attach" | "portforward" | "proxy" | "ephemeralcontainers" | "resize") {
+    if row.plural == "pods"
+        && matches!(wanted, "exec" | "attach" | "portforward" | "proxy" | "ephemeralcontainers" | "resize")
+    {
         return Status::new(Reason::NotImplemented, format!("pods/{wanted} is not implemented by this server"));
     }
     Status::unknown_path()
@@ -280,5 +286,8 @@ pub(crate) fn percent_decode(text: &str) -> String {
 pub(crate) fn read_query(query: &str) -> Vec<(String, String)> {
     let pairs = query.split('&').filter(|pair| !pair.is_empty()).take(100);
     let decode = |text: &str| percent_decode(&text.replace('+', " "));
-    pairs.map(|pair| pair.split_once('=').unwrap_or((pair, ""))).map(|(key, value)| (decode(key), decode(value))).collect()
+    pairs
+        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+        .map(|(key, value)| (decode(key), decode(value)))
+        .collect()
 }

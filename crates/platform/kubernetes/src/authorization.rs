@@ -71,7 +71,8 @@ impl Cluster {
     /// 401 for a token that is not this server's, has expired, or whose account is gone.
     pub fn authenticate_token(&self, token: &str) -> Result<User, Status> {
         let now = self.wall().as_secs();
-        let claims = crate::token::verify(&self.settings.service_account_key, token, now).ok_or_else(Status::unauthorized)?;
+        let claims =
+            crate::token::verify(&self.settings.service_account_key, token, now).ok_or_else(Status::unauthorized)?;
         let account = self.store.get(ResourceId::ServiceAccounts, &claims.namespace, &claims.account);
         let pod_lives = claims.pod.as_ref().is_none_or(|(name, uid)| {
             self.store.get(ResourceId::Pods, &claims.namespace, name).is_some_and(|pod| crate::object::uid(pod) == uid)
@@ -188,9 +189,11 @@ fn covers(rule: &Value, asked: &Attributes) -> bool {
         return false;
     }
     if asked.resource.is_empty() {
-        return items(rule, "/nonResourceURLs").iter().filter_map(Value::as_str).any(|pattern| match pattern.strip_suffix('*') {
-            Some(prefix) => asked.path.starts_with(prefix),
-            None => pattern == asked.path,
+        return items(rule, "/nonResourceURLs").iter().filter_map(Value::as_str).any(|pattern| {
+            match pattern.strip_suffix('*') {
+                Some(prefix) => asked.path.starts_with(prefix),
+                None => pattern == asked.path,
+            }
         });
     }
     let subresource = asked.resource.split_once('/').map(|(_, subresource)| format!("*/{subresource}"));

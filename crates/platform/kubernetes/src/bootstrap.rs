@@ -49,7 +49,17 @@ pub fn objects(settings: &Settings) -> Vec<(ResourceId, Value)> {
 fn roles() -> Vec<(ResourceId, Value)> {
     let read = ["get", "list", "watch"];
     let write = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
-    let workloads = json!(["configmaps", "endpoints", "events", "pods", "pods/log", "pods/status", "services", "services/status", "serviceaccounts"]);
+    let workloads = json!([
+        "configmaps",
+        "endpoints",
+        "events",
+        "pods",
+        "pods/log",
+        "pods/status",
+        "services",
+        "services/status",
+        "serviceaccounts"
+    ]);
     let namespaced = |verbs: &[&str]| {
         json!([
             {"apiGroups": [""], "resources": workloads, "verbs": verbs},
@@ -62,27 +72,37 @@ fn roles() -> Vec<(ResourceId, Value)> {
     let mut administering = editing.clone();
     for (rules, extra) in [
         (&mut editing, json!({"apiGroups": [""], "resources": ["secrets"], "verbs": write})),
-        (&mut administering, json!({"apiGroups": ["", "rbac.authorization.k8s.io"], "resources": ["secrets", "roles", "rolebindings"], "verbs": write})),
+        (
+            &mut administering,
+            json!({"apiGroups": ["", "rbac.authorization.k8s.io"], "resources": ["secrets", "roles", "rolebindings"], "verbs": write}),
+        ),
     ] {
         rules.as_array_mut().into_iter().for_each(|rules| rules.push(extra.clone()));
     }
     let discovery = json!([{"nonResourceURLs": ["/api", "/api/*", "/apis", "/apis/*", "/healthz", "/livez", "/openapi", "/openapi/*", "/readyz", "/version", "/version/"], "verbs": ["get"]}]);
-    let public = json!([{"nonResourceURLs": ["/healthz", "/livez", "/readyz", "/version", "/version/"], "verbs": ["get"]}]);
+    let public =
+        json!([{"nonResourceURLs": ["/healthz", "/livez", "/readyz", "/version", "/version/"], "verbs": ["get"]}]);
     let reviews = json!([
         {"apiGroups": ["authorization.k8s.io"], "resources": ["selfsubjectaccessreviews", "selfsubjectrulesreviews"], "verbs": ["create"]},
         {"apiGroups": ["authentication.k8s.io"], "resources": ["selfsubjectreviews"], "verbs": ["create"]},
     ]);
-    let all = json!([{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}, {"nonResourceURLs": ["*"], "verbs": ["*"]}]);
+    let all =
+        json!([{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}, {"nonResourceURLs": ["*"], "verbs": ["*"]}]);
     let role = |name: &str, rules: Value| {
         let labels = json!({"kubernetes.io/bootstrapping": "rbac-defaults"});
         (ResourceId::ClusterRoles, json!({"metadata": {"name": name, "labels": labels}, "rules": rules}))
     };
     let binding = |name: &str, groups: &[&str]| {
-        let subjects: Vec<Value> =
-            groups.iter().map(|group| json!({"kind": "Group", "apiGroup": "rbac.authorization.k8s.io", "name": group})).collect();
+        let subjects: Vec<Value> = groups
+            .iter()
+            .map(|group| json!({"kind": "Group", "apiGroup": "rbac.authorization.k8s.io", "name": group}))
+            .collect();
         let role = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name});
         let labels = json!({"kubernetes.io/bootstrapping": "rbac-defaults"});
-        (ResourceId::ClusterRoleBindings, json!({"metadata": {"name": name, "labels": labels}, "roleRef": role, "subjects": subjects}))
+        (
+            ResourceId::ClusterRoleBindings,
+            json!({"metadata": {"name": name, "labels": labels}, "roleRef": role, "subjects": subjects}),
+        )
     };
     vec![
         role("cluster-admin", all),

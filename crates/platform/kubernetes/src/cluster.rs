@@ -96,7 +96,10 @@ impl Cluster {
     /// A cluster from what was persisted. `now` is the time since the start, `wall` that since the Unix epoch.
     pub fn new(settings: Settings, saved: Saved, now: Duration, wall: Duration) -> Cluster {
         let mut store = Store::default();
-        store.restore(saved.version, saved.objects.into_iter().filter_map(|(path, object)| Some((resource_of(&path)?, object))));
+        store.restore(
+            saved.version,
+            saved.objects.into_iter().filter_map(|(path, object)| Some((resource_of(&path)?, object))),
+        );
         let kubelets = settings.nodes.iter().map(|node| (node.name.clone(), Kubelet::new(node.clone()))).collect();
         let mut cluster = Cluster {
             cursor: store.version(),
@@ -168,7 +171,8 @@ impl Cluster {
     /// Something happened to a pod's containers or probes.
     pub fn on_runtime_event(&mut self, event: RuntimeEvent) {
         let Some(kubelet) = self.kubelets.get_mut(event.node()) else { return };
-        let view = View { store: &self.store, now: self.now, wall: self.wall_at_start + self.now, settings: &self.settings };
+        let view =
+            View { store: &self.store, now: self.now, wall: self.wall_at_start + self.now, settings: &self.settings };
         let outcome = kubelet.on_event(&event, &view);
         self.carry_out(outcome);
         self.settle();
@@ -182,7 +186,8 @@ impl Cluster {
             self.control_plane_up = state.power == Power::Running;
         }
         let Some(kubelet) = self.kubelets.get_mut(node) else { return };
-        let view = View { store: &self.store, now: self.now, wall: self.wall_at_start + self.now, settings: &self.settings };
+        let view =
+            View { store: &self.store, now: self.now, wall: self.wall_at_start + self.now, settings: &self.settings };
         let outcome = kubelet.set_state(state, &view);
         self.carry_out(outcome);
         self.work.insert(Work::Node(node.to_owned()));
@@ -223,7 +228,8 @@ impl Cluster {
     }
 
     fn perform_work(&mut self, work: &Work) {
-        let view = View { store: &self.store, now: self.now, wall: self.wall_at_start + self.now, settings: &self.settings };
+        let view =
+            View { store: &self.store, now: self.now, wall: self.wall_at_start + self.now, settings: &self.settings };
         match work {
             Work::Kubelet { node, pod } => {
                 let Some(kubelet) = self.kubelets.get_mut(node) else { return };
@@ -256,7 +262,12 @@ impl Cluster {
                     match (created, blame) {
                         (Ok(object), Some(owner)) if resource == ResourceId::Pods => {
                             let message = format!("Created pod: {}", name(&object));
-                            self.record(&controllers::Note::normal(&owner, "SuccessfulCreate", message, "replicaset-controller"));
+                            self.record(&controllers::Note::normal(
+                                &owner,
+                                "SuccessfulCreate",
+                                message,
+                                "replicaset-controller",
+                            ));
                         }
                         (Err(status), Some(owner)) => self.blame_creation(resource, &owner, &status.message),
                         _ => {}
@@ -283,7 +294,12 @@ impl Cluster {
     fn blame_creation(&mut self, resource: ResourceId, owner: &Value, message: &str) {
         let kind = resource.row().kind.to_lowercase();
         let prefix = if kind == "pod" { "Error creating: " } else { "Error: " };
-        self.record(&controllers::Note::warning(owner, "FailedCreate", format!("{prefix}{message}"), "replicaset-controller"));
+        self.record(&controllers::Note::warning(
+            owner,
+            "FailedCreate",
+            format!("{prefix}{message}"),
+            "replicaset-controller",
+        ));
         // A quota or an account may turn up without an event that names this owner.
         if let Some(key) = self.store.by_uid(crate::object::text(owner, "/uid")).cloned() {
             let work = Work::of_owner(&key);
@@ -338,7 +354,13 @@ impl Cluster {
             None => {
                 let created = self.create(ResourceId::Nodes, fresh.clone(), &WriteOptions::internal("kubelet"));
                 debug_assert!(created.is_ok(), "{created:?}");
-                let note = controllers::Note::normal(&crate::bootstrap::node_reference(node), "Starting", "Starting kubelet.", "kubelet").on(&node.name);
+                let note = controllers::Note::normal(
+                    &crate::bootstrap::node_reference(node),
+                    "Starting",
+                    "Starting kubelet.",
+                    "kubelet",
+                )
+                .on(&node.name);
                 self.record(&note);
             }
             Some(existing) => debug_assert_eq!(name(&existing), node.name),

@@ -33,10 +33,10 @@ pub enum Work {
     Collect(Key),
     /// A namespace's default objects, or its end.
     Namespace(String),
+    /// A replica set. Before deployments, so that pods that are to go are gone before others come.
+    ReplicaSet(Key),
     /// A deployment.
     Deployment(Key),
-    /// A replica set.
-    ReplicaSet(Key),
     /// A pod without a node.
     Schedule(Key),
     /// A pod on a tainted node.
@@ -235,14 +235,18 @@ pub fn on_event(store: &Store, event: &Event, work: &mut BTreeSet<Work>) {
             work.insert(Work::Expire(key.clone()));
         }
         ResourceId::ConfigMaps | ResourceId::Secrets | ResourceId::ServiceAccounts => {
-            let pods = store.list(ResourceId::Pods, Some(&key.namespace)).filter(|pod| !text(pod, "/spec/nodeName").is_empty());
+            let pods = store
+                .list(ResourceId::Pods, Some(&key.namespace))
+                .filter(|pod| !text(pod, "/spec/nodeName").is_empty());
             work.extend(pods.map(|pod| kubelet_work(pod)));
             work.insert(Work::Namespace(key.namespace.clone()));
         }
         _ => {}
     }
     let dying = |home: &Value| is_terminating(home);
-    if event.kind == EventKind::Deleted && store.get(ResourceId::Namespaces, "", &key.namespace).is_some_and(|home| dying(home)) {
+    if event.kind == EventKind::Deleted
+        && store.get(ResourceId::Namespaces, "", &key.namespace).is_some_and(|home| dying(home))
+    {
         work.insert(Work::Namespace(key.namespace));
     }
 }
@@ -279,6 +283,12 @@ fn pod_work(store: &Store, event: &Event, key: &Key, work: &mut BTreeSet<Work>) 
         work.insert(kubelet_work(pod));
         work.insert(Work::Taints(key.clone()));
     }
+    if event.kind == EventKind::Deleted {
+        // A deployment that recreates waits for the last of its old pods, which no longer counts for its replica set.
+        let set = controller_of(pod).and_then(|owner| store.at(store.by_uid(text(owner, "/uid"))?));
+        let deployment = set.and_then(|set| store.by_uid(text(controller_of(set)?, "/uid")));
+        work.extend(deployment.and_then(Work::of_owner));
+    }
     let freed = event.kind == EventKind::Deleted || matches!(text(pod, "/status/phase"), "Succeeded" | "Failed");
     if freed && !node.is_empty() {
         work.extend(unscheduled(store));
@@ -309,9 +319,16 @@ fn pod_work(store: &Store, event: &Event, key: &Key, work: &mut BTreeSet<Work>) 
 }
 
 fn concerns_endpoints(old: &Value, new: &Value) -> bool {
-    ["/metadata/labels", "/metadata/deletionTimestamp", "/status/podIP", "/status/phase", "/status/conditions", "/spec/nodeName"]
-        .iter()
-        .any(|part| old.pointer(part) != new.pointer(part))
+    [
+        "/metadata/labels",
+        "/metadata/deletionTimestamp",
+        "/status/podIP",
+        "/status/phase",
+        "/status/conditions",
+        "/spec/nodeName",
+    ]
+    .iter()
+    .any(|part| old.pointer(part) != new.pointer(part))
 }
 
 fn kubelet_work(pod: &Value) -> Work {

@@ -226,6 +226,8 @@ pub fn qos_class(pod: &Value) -> &'static str {
 pub fn wants_token(pod: &Value, account: Option<&Value>) -> bool {
     match pod.pointer("/spec/automountServiceAccountToken") {
         Some(Value::Bool(wish)) => *wish,
-        _ => account.is_none_or(|account| account.get("automountServiceAccountToken").is_none() || flag(account, "/automountServiceAccountToken")),
+        _ => account.is_none_or(|account| {
+            account.get("automountServiceAccountToken").is_none() || flag(account, "/automountServiceAccountToken")
+        }),
     }
 }

@@ -38,7 +38,9 @@ fn groups() -> Vec<(&'static str, &'static str)> {
 pub fn group(name: &str) -> Option<Value> {
     let (group, version) = groups().into_iter().find(|(group, _)| *group == name)?;
     let served = json!({"groupVersion": format!("{group}/{version}"), "version": version});
-    Some(json!({"kind": "APIGroup", "apiVersion": "v1", "name": group, "versions": [served], "preferredVersion": served}))
+    Some(
+        json!({"kind": "APIGroup", "apiVersion": "v1", "name": group, "versions": [served], "preferredVersion": served}),
+    )
 }
 
 /// `/apis`.
@@ -125,7 +127,8 @@ fn aggregated_resource(row: &Resource) -> Value {
         }
     }
     if !row.subresources.is_empty() {
-        let subresources: Vec<Value> = row.subresources.iter().map(|subresource| aggregated_subresource(row, subresource)).collect();
+        let subresources: Vec<Value> =
+            row.subresources.iter().map(|subresource| aggregated_subresource(row, subresource)).collect();
         resource["subresources"] = Value::Array(subresources);
     }
     resource

@@ -99,8 +99,7 @@ pub struct Cause {
 impl Cause {
     /// A required field is missing.
     pub fn required(field: impl Into<String>, detail: &str) -> Cause {
-        let message =
-            if detail.is_empty() { "Required value".to_owned() } else { format!("Required value: {detail}") };
+        let message = if detail.is_empty() { "Required value".to_owned() } else { format!("Required value: {detail}") };
         Cause { reason: "FieldValueRequired", message, field: field.into() }
     }
 

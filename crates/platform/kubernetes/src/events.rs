@@ -63,7 +63,14 @@ impl Cluster {
 
 fn fingerprint(note: &Note) -> String {
     let mut hasher = Sha256::new();
-    for part in [text(&note.about, "/uid"), text(&note.about, "/fieldPath"), note.reason, &note.message, note.component, &note.host] {
+    for part in [
+        text(&note.about, "/uid"),
+        text(&note.about, "/fieldPath"),
+        note.reason,
+        &note.message,
+        note.component,
+        &note.host,
+    ] {
         hasher.update(part.as_bytes());
         hasher.update([0]);
     }

@@ -184,7 +184,11 @@ impl Client {
         let before = self.get(row.id, &space, &object_name);
         let refused = |status| ApplyError::Refused { object: shown.clone(), status };
         let reply = self.shared.with(|cluster| cluster.handle(&request)).map_err(refused)?.map_err(refused)?;
-        let same = |after: &Value| before.as_ref().is_some_and(|before| before["metadata"]["resourceVersion"] == after["metadata"]["resourceVersion"]);
+        let same = |after: &Value| {
+            before
+                .as_ref()
+                .is_some_and(|before| before["metadata"]["resourceVersion"] == after["metadata"]["resourceVersion"])
+        };
         let outcome = match &reply {
             Reply::Json { code: 201, .. } => Outcome::Created,
             Reply::Json { body, .. } if same(body) => Outcome::Unchanged,
@@ -247,7 +251,13 @@ impl Client {
     ///
     /// # Errors
     /// The `Status` that `kubectl logs` would show.
-    pub fn logs(&self, namespace: &str, pod: &str, container: &str, options: &LogOptions) -> Result<mpsc::Receiver<Bytes>, Status> {
+    pub fn logs(
+        &self,
+        namespace: &str,
+        pod: &str,
+        container: &str,
+        options: &LogOptions,
+    ) -> Result<mpsc::Receiver<Bytes>, Status> {
         let mut request = self.request("GET", &format!("/api/v1/namespaces/{namespace}/pods/{pod}/log"));
         let mut put = |key: &str, value: String| request.query.push((key.to_owned(), value));
         put("container", container.to_owned());
@@ -278,7 +288,9 @@ pub struct LogOptions {
 }
 
 fn snapshot(cluster: &Cluster, resources: &[ResourceId]) -> Vec<(ResourceId, Arc<Value>)> {
-    let all = resources.iter().flat_map(|resource| cluster.store().list(*resource, None).map(|object| (*resource, object.clone())));
+    let all = resources
+        .iter()
+        .flat_map(|resource| cluster.store().list(*resource, None).map(|object| (*resource, object.clone())));
     all.collect()
 }
 
@@ -315,7 +327,9 @@ impl Subscription {
         self.versions.mark_unchanged();
         let (changes, version) = self.shared.read(|cluster| {
             let changes = match cluster.events_after(self.cursor) {
-                Some(events) => Changes::Events(events.filter(|event| self.resources.contains(&event.resource)).cloned().collect()),
+                Some(events) => {
+                    Changes::Events(events.filter(|event| self.resources.contains(&event.resource)).cloned().collect())
+                }
                 None => Changes::Snapshot(snapshot(cluster, &self.resources)),
             };
             (changes, cluster.store().version())

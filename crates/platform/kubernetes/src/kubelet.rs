@@ -149,7 +149,8 @@ impl Kubelet {
         if self.state.connected {
             self.observe(key, view);
         }
-        let uids: Vec<String> = self.workers.iter().filter(|(_, worker)| worker.key == *key).map(|(uid, _)| uid.clone()).collect();
+        let uids: Vec<String> =
+            self.workers.iter().filter(|(_, worker)| worker.key == *key).map(|(uid, _)| uid.clone()).collect();
         for uid in uids {
             let Some(mut worker) = self.workers.remove(&uid) else { continue };
             let present = !self.state.connected || view.store.at(key).is_some_and(|pod| crate::object::uid(pod) == uid);
@@ -185,7 +186,9 @@ impl Kubelet {
 
     /// Takes over what the API says about a pod; a new pod gets a worker.
     fn observe(&mut self, key: &Key, view: &View<'_>) {
-        let Some(pod) = view.store.at(key).filter(|pod| text(pod, "/spec/nodeName") == self.settings.name) else { return };
+        let Some(pod) = view.store.at(key).filter(|pod| text(pod, "/spec/nodeName") == self.settings.name) else {
+            return;
+        };
         if let Some(worker) = self.workers.get_mut(uid(pod)) {
             worker.pod = pod.clone();
             return;
@@ -254,7 +257,10 @@ impl Worker {
         let started = text(&pod, "/status/startTime");
         let start_time = if started.is_empty() { view.timestamp() } else { started.to_owned() };
         let mut containers = BTreeMap::new();
-        for (list, statuses) in [("/spec/initContainers", "/status/initContainerStatuses"), ("/spec/containers", "/status/containerStatuses")] {
+        for (list, statuses) in [
+            ("/spec/initContainers", "/status/initContainerStatuses"),
+            ("/spec/containers", "/status/containerStatuses"),
+        ] {
             for container in items(&pod, list) {
                 let name = text(container, "/name");
                 let before = items(&pod, statuses).iter().find(|status| text(status, "/name") == name);
@@ -287,8 +293,12 @@ impl Worker {
     fn tear_down(&mut self, present: bool, view: &View<'_>, outcome: &mut Outcome, events: &mut Vec<Note>) -> bool {
         let grace = self.grace(present, view);
         let deadline = view.now + grace;
-        let alive: Vec<String> =
-            self.containers.iter().filter(|(_, container)| container.is_alive()).map(|(name, _)| name.clone()).collect();
+        let alive: Vec<String> = self
+            .containers
+            .iter()
+            .filter(|(_, container)| container.is_alive())
+            .map(|(name, _)| name.clone())
+            .collect();
         if !alive.is_empty() && self.stop_by.is_none_or(|told| deadline + Duration::from_secs(1) < told) {
             let first = self.stop_by.is_none();
             self.stop_by = Some(deadline);
@@ -327,7 +337,14 @@ impl Worker {
     }
 
     /// Makes the sandbox, starts what has to run, and probes what is due.
-    fn work(&mut self, node: &NodeSettings, tickets: &mut u64, view: &View<'_>, outcome: &mut Outcome, events: &mut Vec<Note>) {
+    fn work(
+        &mut self,
+        node: &NodeSettings,
+        tickets: &mut u64,
+        view: &View<'_>,
+        outcome: &mut Outcome,
+        events: &mut Vec<Note>,
+    ) {
         if self.finished.is_some() {
             return;
         }
@@ -348,7 +365,9 @@ impl Worker {
             Ok(volumes) => {
                 self.volumes = volumes.clone();
                 self.sandbox = Sandbox::Starting;
-                outcome.commands.push(Command::StartPod(Box::new(spec::pod_spec(&self.pod, &self.id, node, self.ip, volumes))));
+                outcome
+                    .commands
+                    .push(Command::StartPod(Box::new(spec::pod_spec(&self.pod, &self.id, node, self.ip, volumes))));
             }
             // The ConfigMap or Secret may come; then its event brings us here again.
             Err(message) => events.push(self.warning("FailedMount", message, "")),
@@ -374,11 +393,19 @@ impl Worker {
             RuntimeEvent::PodStarted { .. } => {}
             RuntimeEvent::PodFailed { message, .. } => {
                 self.sandbox = Sandbox::Failed { until: view.now + Duration::from_secs(5) };
-                events.push(self.warning("FailedCreatePodSandBox", format!("Failed to create pod sandbox: {message}"), ""));
+                events.push(self.warning(
+                    "FailedCreatePodSandBox",
+                    format!("Failed to create pod sandbox: {message}"),
+                    "",
+                ));
             }
             RuntimeEvent::PodRemoved { .. } => self.sandbox = Sandbox::Absent,
-            RuntimeEvent::ContainerStarted { id, runtime_id, image_id } => self.on_started(id, runtime_id, image_id, view, &mut events),
-            RuntimeEvent::ContainerFailed { id, failure, message } => self.on_failed(id, *failure, message, view, &mut events),
+            RuntimeEvent::ContainerStarted { id, runtime_id, image_id } => {
+                self.on_started(id, runtime_id, image_id, view, &mut events)
+            }
+            RuntimeEvent::ContainerFailed { id, failure, message } => {
+                self.on_failed(id, *failure, message, view, &mut events)
+            }
             RuntimeEvent::ContainerExited { id, code, signal, out_of_memory } => {
                 self.on_exited(id, (*code, *signal, *out_of_memory), view);
             }

@@ -64,8 +64,8 @@ pub use handle::{
 pub use persistence::{Change, Ephemeral, KeyValue, Persistence, Saved};
 pub use resources::{RESOURCES, Resource, ResourceId, Subresource};
 pub use runtime::{
-    Command, ContainerId, ContainerSpec, EventSink, LogQuery, Mount, PodId, PodRuntime, PodSpec, ProbeAction, ProjectedFile,
-    RuntimeEvent, StartFailure, Volume, VolumeSource,
+    Command, ContainerId, ContainerSpec, EventSink, LogQuery, Mount, PodId, PodRuntime, PodSpec, ProbeAction,
+    ProjectedFile, RuntimeEvent, StartFailure, Volume, VolumeSource,
 };
 pub use settings::{NodeSettings, Settings};
 pub use state::{Event, EventKind, HISTORY_EVENTS_MAX, Key, Store};

@@ -133,7 +133,8 @@ fn operations(
 
 fn type_schema(kind: &Type, edition: Edition) -> Value {
     let mut own = json!({"description": kind.description, "type": "object"});
-    let required: Vec<&str> = kind.fields.iter().filter(|field| field.required).map(|field| field.name.as_str()).collect();
+    let required: Vec<&str> =
+        kind.fields.iter().filter(|field| field.required).map(|field| field.name.as_str()).collect();
     if !required.is_empty() {
         own["required"] = json!(required);
     }
@@ -250,7 +251,8 @@ mod tests {
     fn every_stored_kind_can_be_found_by_its_group_version_and_kind() {
         for row in RESOURCES.iter().filter(|row| row.is_stored()) {
             let found = v2()["definitions"].as_object().expect("definitions").values().any(|definition| {
-                definition["x-kubernetes-group-version-kind"] == json!([{"group": row.group, "version": row.version, "kind": row.kind}])
+                definition["x-kubernetes-group-version-kind"]
+                    == json!([{"group": row.group, "version": row.version, "kind": row.kind}])
             });
             assert!(found, "{}", row.kind);
         }

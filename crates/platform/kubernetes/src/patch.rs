@@ -14,10 +14,13 @@ const OPERATIONS_MAX: usize = 10_000;
 /// 400 for a malformed patch, 422 for one that does not fit the object (as the real server answers), 413 for too many operations.
 pub fn json_patch(object: &Value, patch: &Value) -> Result<Value, Status> {
     let Some(operations) = patch.as_array() else {
-        return Err(Status::bad_request("error decoding patch: json: cannot unmarshal object into Go value of type jsonpatch.Patch"));
+        return Err(Status::bad_request(
+            "error decoding patch: json: cannot unmarshal object into Go value of type jsonpatch.Patch",
+        ));
     };
     if operations.len() > OPERATIONS_MAX {
-        let message = format!("The allowed maximum operations in a JSON patch is {OPERATIONS_MAX}, got {}", operations.len());
+        let message =
+            format!("The allowed maximum operations in a JSON patch is {OPERATIONS_MAX}, got {}", operations.len());
         return Err(Status::new(Reason::RequestEntityTooLarge, message));
     }
     let mut new = object.clone();
@@ -29,7 +32,9 @@ pub fn json_patch(object: &Value, patch: &Value) -> Result<Value, Status> {
 
 fn perform(object: &mut Value, operation: &Value) -> Result<(), Status> {
     let part = |name: &str| operation.get(name).and_then(Value::as_str);
-    let unfit = |why: String| Status::new(Reason::Invalid, format!("the server rejected our request due to an error in our request: {why}"));
+    let unfit = |why: String| {
+        Status::new(Reason::Invalid, format!("the server rejected our request due to an error in our request: {why}"))
+    };
     let (Some(kind), Some(path)) = (part("op"), part("path")) else {
         return Err(Status::bad_request("error decoding patch: an operation needs 'op' and 'path'"));
     };
@@ -39,7 +44,9 @@ fn perform(object: &mut Value, operation: &Value) -> Result<(), Status> {
         "add" => insert(object, path, value()).map_err(unfit),
         "remove" => take(object, path).map(drop).map_err(unfit),
         "replace" => {
-            let place = object.pointer_mut(path).ok_or_else(|| unfit(format!("replace operation does not apply: doc is missing key: {path}")))?;
+            let place = object
+                .pointer_mut(path)
+                .ok_or_else(|| unfit(format!("replace operation does not apply: doc is missing key: {path}")))?;
             *place = value();
             Ok(())
         }
@@ -47,7 +54,10 @@ fn perform(object: &mut Value, operation: &Value) -> Result<(), Status> {
         "test" => Err(unfit(format!("testing value {path} failed: test failed"))),
         "copy" => {
             let source = from()?;
-            let copied = object.pointer(source).cloned().ok_or_else(|| unfit(format!("copy operation does not apply: doc is missing key: {source}")))?;
+            let copied = object
+                .pointer(source)
+                .cloned()
+                .ok_or_else(|| unfit(format!("copy operation does not apply: doc is missing key: {source}")))?;
             insert(object, path, copied).map_err(unfit)
         }
         "move" => {

@@ -79,7 +79,12 @@ impl Cluster {
     ///
     /// # Errors
     /// 400, 403, 404 (of the namespace), 409 or 422, as the real server answers.
-    pub fn create(&mut self, resource: ResourceId, mut object: Value, options: &WriteOptions) -> Result<Arc<Value>, Status> {
+    pub fn create(
+        &mut self,
+        resource: ResourceId,
+        mut object: Value,
+        options: &WriteOptions,
+    ) -> Result<Arc<Value>, Status> {
         let row = resource.row();
         object::drop_nulls(&mut object);
         self.check_namespace(row, &object)?;
@@ -112,7 +117,13 @@ impl Cluster {
     ///
     /// # Errors
     /// 404, 409 (a newer version exists), 422.
-    pub fn update(&mut self, resource: ResourceId, subresource: &str, mut new: Value, options: &WriteOptions) -> Result<Arc<Value>, Status> {
+    pub fn update(
+        &mut self,
+        resource: ResourceId,
+        subresource: &str,
+        mut new: Value,
+        options: &WriteOptions,
+    ) -> Result<Arc<Value>, Status> {
         let row = resource.row();
         object::drop_nulls(&mut new);
         let key = Key::of(resource, &new);
@@ -173,7 +184,8 @@ impl Cluster {
         let shorter = int(old, "/metadata/deletionGracePeriodSeconds").is_none_or(|present| grace < present);
         if !is_terminating(old) || shorter {
             let asked = if is_terminating(old) {
-                let present = Duration::from_secs(int(old, "/metadata/deletionGracePeriodSeconds").unwrap_or(0).unsigned_abs());
+                let present =
+                    Duration::from_secs(int(old, "/metadata/deletionGracePeriodSeconds").unwrap_or(0).unsigned_abs());
                 parse(text(old, "/metadata/deletionTimestamp")).unwrap_or(self.wall()).saturating_sub(present)
             } else {
                 self.wall()
@@ -207,7 +219,8 @@ impl Cluster {
     fn finish_if_released(&mut self, key: &Key, stored: Arc<Value>) -> Arc<Value> {
         let row = key.resource.row();
         let graceful = int(&stored, "/metadata/deletionGracePeriodSeconds").unwrap_or(0) > 0;
-        let released = is_terminating(&stored) && finalizers(&stored).is_empty() && !graceful && !holds_namespace(&stored, row);
+        let released =
+            is_terminating(&stored) && finalizers(&stored).is_empty() && !graceful && !holds_namespace(&stored, row);
         if released { self.store.remove(key).unwrap_or(stored) } else { stored }
     }
 
@@ -333,9 +346,15 @@ fn carry_over(row: &Resource, subresource: &str, old: &Value, new: &mut Value) {
     }
     set(new, &["kind"], row.kind);
     set(new, &["apiVersion"], row.api_version());
-    for part in
-        ["uid", "creationTimestamp", "generation", "deletionTimestamp", "deletionGracePeriodSeconds", "resourceVersion", "generateName"]
-    {
+    for part in [
+        "uid",
+        "creationTimestamp",
+        "generation",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "resourceVersion",
+        "generateName",
+    ] {
         match old["metadata"].get(part) {
             Some(value) => set(new, &["metadata", part], value.clone()),
             None => object::remove(new, &["metadata", part]),
@@ -394,6 +413,8 @@ fn is_same(old: &Value, new: &Value) -> bool {
 pub fn namespace_mismatch(object_namespace: &str, request_namespace: &str) -> Status {
     Status::new(
         Reason::BadRequest,
-        format!("the namespace of the provided object does not match the namespace sent on the request (object: {object_namespace}, request: {request_namespace})"),
+        format!(
+            "the namespace of the provided object does not match the namespace sent on the request (object: {object_namespace}, request: {request_namespace})"
+        ),
     )
 }

@@ -100,7 +100,13 @@ const fn row(
     }
 }
 
-const fn review(id: ResourceId, group: &'static str, plural: &'static str, singular: &'static str, kind: &'static str) -> Resource {
+const fn review(
+    id: ResourceId,
+    group: &'static str,
+    plural: &'static str,
+    singular: &'static str,
+    kind: &'static str,
+) -> Resource {
     Resource { verbs: REVIEW, ..row(id, group, plural, singular, kind, false) }
 }
 

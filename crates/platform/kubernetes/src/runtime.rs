@@ -337,7 +337,9 @@ impl RuntimeEvent {
     /// The pod that the event is about.
     pub fn pod(&self) -> &PodId {
         match self {
-            RuntimeEvent::PodStarted { pod } | RuntimeEvent::PodFailed { pod, .. } | RuntimeEvent::PodRemoved { pod } => pod,
+            RuntimeEvent::PodStarted { pod }
+            | RuntimeEvent::PodFailed { pod, .. }
+            | RuntimeEvent::PodRemoved { pod } => pod,
             RuntimeEvent::ContainerStarted { id, .. }
             | RuntimeEvent::ContainerFailed { id, .. }
             | RuntimeEvent::ContainerExited { id, .. }

@@ -295,7 +295,12 @@ fn check_at(shape: &Shape, value: &Value, place: &Place<'_>, findings: &mut Find
         }
         (Shape::Map(inner), Value::Object(members)) => {
             for (name, member) in members {
-                check_at(inner, member, &Place { path: format!("{}.{name}", place.path), owner: place.owner }, findings);
+                check_at(
+                    inner,
+                    member,
+                    &Place { path: format!("{}.{name}", place.path), owner: place.owner },
+                    findings,
+                );
             }
         }
         _ => {
@@ -318,7 +323,9 @@ fn mismatch(shape: &Shape, value: &Value) -> Option<&'static str> {
             (crate::quantity::parse_milli(&text).is_some(), "quantity")
         }
         Shape::IntOrString => (value.is_string() || value.as_i64().is_some(), "int32"),
-        Shape::Time | Shape::MicroTime => (value.as_str().is_some_and(|text| crate::time::parse(text).is_some()), "time"),
+        Shape::Time | Shape::MicroTime => {
+            (value.as_str().is_some_and(|text| crate::time::parse(text).is_some()), "time")
+        }
         Shape::Bytes => (value.as_str().is_some_and(is_base64), "bytes"),
         Shape::Anything => (true, ""),
         Shape::Type(position) => return Some(&schema().at(*position).name),
@@ -336,7 +343,8 @@ fn is_base64(text: &str) -> bool {
 fn complaint(shape: &Shape, value: &Value, place: &Place<'_>, expected: &str) -> String {
     match shape {
         Shape::Quantity => {
-            return "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'".to_owned();
+            return "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
+                .to_owned();
         }
         Shape::Bytes if value.is_string() => return "illegal base64 data at input byte 0".to_owned(),
         Shape::Time | Shape::MicroTime if value.is_string() => {
@@ -353,7 +361,10 @@ fn complaint(shape: &Shape, value: &Value, place: &Place<'_>, expected: &str) ->
         _ => "object".to_owned(),
     };
     let package = if matches!(shape, Shape::Type(_)) { "v1." } else { "" };
-    format!("json: cannot unmarshal {found} into Go struct field {}.{} of type {package}{expected}", place.owner, place.path)
+    format!(
+        "json: cannot unmarshal {found} into Go struct field {}.{} of type {package}{expected}",
+        place.owner, place.path
+    )
 }
 
 #[cfg(test)]

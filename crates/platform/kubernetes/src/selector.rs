@@ -34,7 +34,9 @@ impl LabelSelector {
         while !rest.is_empty() {
             let (clause, after) = split_clause(rest);
             requirements.push(parse_clause(clause.trim()).ok_or_else(|| {
-                Status::bad_request(format!("unable to parse requirement: found '{clause}', in selector \"{selector}\""))
+                Status::bad_request(format!(
+                    "unable to parse requirement: found '{clause}', in selector \"{selector}\""
+                ))
             })?);
             rest = after.trim();
         }
@@ -84,7 +86,9 @@ impl LabelSelector {
         let number = |key: &str| get(key).and_then(|value| value.parse::<i64>().ok());
         !self.nothing
             && self.requirements.iter().all(|requirement| match requirement {
-                Requirement::In(key, values) => get(key).is_some_and(|value| values.iter().any(|wanted| wanted == value)),
+                Requirement::In(key, values) => {
+                    get(key).is_some_and(|value| values.iter().any(|wanted| wanted == value))
+                }
                 Requirement::NotIn(key, values) => {
                     get(key).is_none_or(|value| values.iter().all(|unwanted| unwanted != value))
                 }
@@ -145,7 +149,8 @@ fn parse_clause(clause: &str) -> Option<Requirement> {
         return Some(Requirement::Less(label_key(key.trim())?, bound.trim().parse().ok()?));
     }
     let Some((head, list)) = clause.split_once('(') else { return label_key(clause).map(Requirement::Exists) };
-    let values: Option<Vec<String>> = list.strip_suffix(')')?.split(',').map(|value| label_value(value.trim())).collect();
+    let values: Option<Vec<String>> =
+        list.strip_suffix(')')?.split(',').map(|value| label_value(value.trim())).collect();
     let mut words = head.split_whitespace();
     let key = label_key(words.next()?)?;
     match (words.next()?, words.next()) {
@@ -184,9 +189,7 @@ impl FieldSelector {
             } else if let Some((field, value)) = term.split_once("==").or_else(|| term.split_once('=')) {
                 (field, true, value)
             } else {
-                return Err(Status::bad_request(format!(
-                    "invalid selector: '{selector}'; can't understand '{term}'"
-                )));
+                return Err(Status::bad_request(format!("invalid selector: '{selector}'; can't understand '{term}'")));
             };
             let common = ["metadata.name", "metadata.namespace"];
             if !supported.contains(&field) && !common.contains(&field) {
@@ -223,7 +226,17 @@ mod tests {
     #[test]
     fn label_selectors_read_and_match() {
         let labels = json!({"app": "web", "tier": "front", "rank": "7"});
-        for yes in ["", "app=web", "app==web,tier!=back", "app in (web,api)", "app notin (api)", "app", "!gone", "rank>3", "gone!=x"] {
+        for yes in [
+            "",
+            "app=web",
+            "app==web,tier!=back",
+            "app in (web,api)",
+            "app notin (api)",
+            "app",
+            "!gone",
+            "rank>3",
+            "gone!=x",
+        ] {
             assert!(matches(yes, &labels), "{yes}");
         }
         for no in ["app=api", "app!=web", "tier in (a,b)", "gone", "!app", "rank<7"] {

@@ -16,7 +16,7 @@ use atoll_kernel::{Kernel, Link, Moment, NodeId, NodeState as KernelState, Verdi
 use atoll_net::{Connection, Host, Listener, accept_tls};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
-use http_body_util::{BodyExt, Limited};
+use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, Incoming};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -37,7 +37,9 @@ use crate::runtime::{PodRuntime, RuntimeEvent};
 pub const PART: &str = "kubernetes";
 
 /// The largest body that is read, as the real server's limit for requests.
-const BODY_BYTES_MAX: usize = 3 * 1024 * 1024;
+const BODY_BYTES_MAX: u64 = 3 * 1024 * 1024;
+/// Of a body that is too large this much is read and dropped.
+const BODY_BYTES_DROPPED_MAX: u64 = 16 * 1024 * 1024;
 const HEADER_BYTES_MAX: usize = 64 * 1024;
 const STREAMS_MAX: u32 = 250;
 const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(10);
@@ -63,7 +65,12 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub fn new(cluster: Cluster, persistence: Box<dyn Persistence>, kernel: Kernel, runtime: Arc<dyn PodRuntime>) -> Shared {
+    pub fn new(
+        cluster: Cluster,
+        persistence: Box<dyn Persistence>,
+        kernel: Kernel,
+        runtime: Arc<dyn PodRuntime>,
+    ) -> Shared {
         let node_names = cluster.settings().nodes.iter().map(|node| (NodeId(node.number), node.name.clone())).collect();
         let version = watch::Sender::new(cluster.store().version());
         let core = Mutex::new(Core { cluster, persistence, pending: Vec::new(), faults_seen: u64::MAX });
@@ -149,7 +156,14 @@ pub fn node_state(kernel: &Kernel, id: NodeId) -> NodeState {
 }
 
 /// Serves until asked to finish.
-pub(crate) async fn serve(shared: Arc<Shared>, host: Host, mut listener: Listener, tls: Arc<ServerConfig>, events: mpsc::UnboundedReceiver<RuntimeEvent>, stop: Arc<Notify>) {
+pub(crate) async fn serve(
+    shared: Arc<Shared>,
+    host: Host,
+    mut listener: Listener,
+    tls: Arc<ServerConfig>,
+    events: mpsc::UnboundedReceiver<RuntimeEvent>,
+    stop: Arc<Notify>,
+) {
     let faults = Arc::new(Notify::new());
     let notified = faults.clone();
     host.kernel.watch(move || notified.notify_one());
@@ -225,7 +239,11 @@ async fn serve_connection(shared: Arc<Shared>, connection: Connection, tls: Arc<
         async move { Ok::<_, Infallible>(respond(&shared, user.as_ref().as_ref(), request).await) }
     });
     let mut builder = auto::Builder::new(Local);
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(30)).max_buf_size(HEADER_BYTES_MAX);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(Duration::from_secs(30))
+        .max_buf_size(HEADER_BYTES_MAX);
     builder
         .http2()
         .timer(TokioTimer::new())
@@ -265,19 +283,16 @@ async fn respond(shared: &Arc<Shared>, certified: Option<&User>, request: http::
     response
 }
 
-async fn read_request(shared: &Shared, certified: Option<&User>, request: http::Request<Incoming>) -> Result<Request, Status> {
+async fn read_request(
+    shared: &Shared,
+    certified: Option<&User>,
+    request: http::Request<Incoming>,
+) -> Result<Request, Status> {
     let (parts, body) = request.into_parts();
     let user = authenticate(shared, certified, &parts.headers)?;
-    let body = timeout(BODY_PATIENCE, Limited::new(body, BODY_BYTES_MAX).collect())
+    let body = timeout(BODY_PATIENCE, read_body(body))
         .await
-        .map_err(|_| Status::new(Reason::BadRequest, "the body did not arrive in time"))?;
-    let body = body.map_err(|error| match error.downcast_ref::<http_body_util::LengthLimitError>() {
-        Some(_) => {
-            let message = format!("Request entity too large: limit is {BODY_BYTES_MAX}");
-            Status::new(Reason::RequestEntityTooLarge, message)
-        }
-        None => Status::bad_request(format!("the body could not be read: {error}")),
-    })?;
+        .map_err(|_| Status::new(Reason::BadRequest, "the body did not arrive in time"))??;
     let text = |name: header::HeaderName| joined(&parts.headers, &name);
     Ok(Request {
         method: parts.method.as_str().to_owned(),
@@ -286,9 +301,33 @@ async fn read_request(shared: &Shared, certified: Option<&User>, request: http::
         accept: text(header::ACCEPT),
         content_type: text(header::CONTENT_TYPE),
         user_agent: text(header::USER_AGENT),
-        body: body.to_bytes(),
+        body,
         user,
     })
+}
+
+/// Reads a body up to the limit. Of a larger one a little more is read and dropped, because a client that is still
+/// sending when the connection closes never sees the answer.
+async fn read_body(mut body: Incoming) -> Result<Bytes, Status> {
+    let message = format!("Request entity too large: limit is {BODY_BYTES_MAX}");
+    let too_large = Status::new(Reason::RequestEntityTooLarge, message);
+    if body.size_hint().lower() > BODY_BYTES_DROPPED_MAX {
+        return Err(too_large);
+    }
+    let mut whole = Vec::new();
+    let mut read: u64 = 0;
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| Status::bad_request(format!("the body could not be read: {error}")))?;
+        let Some(data) = frame.data_ref() else { continue };
+        read += data.len() as u64;
+        if read > BODY_BYTES_DROPPED_MAX {
+            return Err(too_large);
+        }
+        if read <= BODY_BYTES_MAX {
+            whole.extend_from_slice(data);
+        }
+    }
+    if read > BODY_BYTES_MAX { Err(too_large) } else { Ok(Bytes::from(whole)) }
 }
 
 fn joined(headers: &HeaderMap, name: &header::HeaderName) -> String {
@@ -376,7 +415,9 @@ impl Body for Answer {
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         match self.get_mut() {
             Answer::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Answer::Stream(receiver) => receiver.poll_recv(context).map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes)))),
+            Answer::Stream(receiver) => {
+                receiver.poll_recv(context).map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))))
+            }
         }
     }
 
@@ -386,7 +427,9 @@ impl Body for Answer {
 
     fn size_hint(&self) -> hyper::body::SizeHint {
         match self {
-            Answer::Whole(bytes) => hyper::body::SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Answer::Whole(bytes) => {
+                hyper::body::SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
+            }
             Answer::Stream(_) => hyper::body::SizeHint::default(),
         }
     }

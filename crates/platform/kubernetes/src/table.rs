@@ -4,9 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::object::{
-    flag, has_condition, int, is_terminating, items, labels, map, name, text,
-};
+use crate::object::{flag, has_condition, int, is_terminating, items, labels, map, name, text};
 use crate::resources::ResourceId;
 use crate::selector::LabelSelector;
 use crate::time::{human, parse};
@@ -95,7 +93,9 @@ fn columns(resource: ResourceId) -> Columns {
         ],
         ResourceId::Namespaces => &[("Name", false, false), ("Status", false, false), ("Age", false, false)],
         ResourceId::ConfigMaps => &[("Name", false, false), ("Data", false, true), ("Age", false, false)],
-        ResourceId::Secrets => &[("Name", false, false), ("Type", false, false), ("Data", false, true), ("Age", false, false)],
+        ResourceId::Secrets => {
+            &[("Name", false, false), ("Type", false, false), ("Data", false, true), ("Age", false, false)]
+        }
         ResourceId::ServiceAccounts => &[("Name", false, false), ("Secrets", false, true), ("Age", false, false)],
         ResourceId::Endpoints => &[("Name", false, false), ("Endpoints", false, false), ("Age", false, false)],
         ResourceId::EndpointSlices => &[
@@ -166,12 +166,30 @@ fn cells(resource: ResourceId, object: &Value, wall: Duration) -> Value {
             let count = |part: &str| int(object, &format!("/status/{part}")).unwrap_or(0);
             let ready = format!("{}/{}", count("readyReplicas"), int(object, "/spec/replicas").unwrap_or(0));
             let (containers, images) = template(object);
-            json!([own, ready, count("updatedReplicas"), count("availableReplicas"), age, containers, images, selector(object)])
+            json!([
+                own,
+                ready,
+                count("updatedReplicas"),
+                count("availableReplicas"),
+                age,
+                containers,
+                images,
+                selector(object)
+            ])
         }
         ResourceId::ReplicaSets => {
             let count = |part: &str| int(object, part).unwrap_or(0);
             let (containers, images) = template(object);
-            json!([own, count("/spec/replicas"), count("/status/replicas"), count("/status/readyReplicas"), age, containers, images, selector(object)])
+            json!([
+                own,
+                count("/spec/replicas"),
+                count("/status/replicas"),
+                count("/status/readyReplicas"),
+                age,
+                containers,
+                images,
+                selector(object)
+            ])
         }
         ResourceId::Services => service(object, &age),
         ResourceId::Events => event(object, wall),
@@ -209,7 +227,8 @@ fn selector(object: &Value) -> String {
 
 fn pod(pod: &Value, age: &str, wall: Duration) -> Value {
     let statuses = items(pod, "/status/containerStatuses");
-    let ready = statuses.iter().filter(|status| flag(status, "/ready") && status.pointer("/state/running").is_some()).count();
+    let ready =
+        statuses.iter().filter(|status| flag(status, "/ready") && status.pointer("/state/running").is_some()).count();
     let total = items(pod, "/spec/containers").len();
     let restarts: i64 = statuses.iter().map(|status| int(status, "/restartCount").unwrap_or(0)).sum();
     let last = statuses.iter().filter_map(|status| parse(text(status, "/lastState/terminated/finishedAt"))).max();
@@ -235,7 +254,8 @@ fn pod(pod: &Value, age: &str, wall: Duration) -> Value {
 fn pod_state(pod: &Value) -> String {
     let reason = text(pod, "/status/reason");
     let mut state = if reason.is_empty() { text(pod, "/status/phase") } else { reason }.to_owned();
-    let gated = crate::object::condition(pod, "PodScheduled").is_some_and(|scheduled| text(scheduled, "/reason") == "SchedulingGated");
+    let gated = crate::object::condition(pod, "PodScheduled")
+        .is_some_and(|scheduled| text(scheduled, "/reason") == "SchedulingGated");
     if gated {
         state = "SchedulingGated".to_owned();
     }
@@ -248,7 +268,9 @@ fn pod_state(pod: &Value) -> String {
         let waiting = text(status, "/state/waiting/reason");
         state = match status.pointer("/state/terminated") {
             Some(terminated) => format!("Init:{}", ending(terminated)),
-            None if !waiting.is_empty() && waiting != "PodInitializing" && waiting != "ContainerCreating" => format!("Init:{waiting}"),
+            None if !waiting.is_empty() && waiting != "PodInitializing" && waiting != "ContainerCreating" => {
+                format!("Init:{waiting}")
+            }
             None => format!("Init:{at}/{}", inits.len()),
         };
         initializing = true;
@@ -317,7 +339,8 @@ fn node(node: &Value, age: &str) -> Value {
 
 fn service(service: &Value, age: &str) -> Value {
     let kind = text(service, "/spec/type");
-    let ingress: Vec<&str> = items(service, "/status/loadBalancer/ingress").iter().map(|point| text(point, "/ip")).collect();
+    let ingress: Vec<&str> =
+        items(service, "/status/loadBalancer/ingress").iter().map(|point| text(point, "/ip")).collect();
     let given: Vec<&str> = items(service, "/spec/externalIPs").iter().filter_map(Value::as_str).collect();
     let external = match kind {
         "LoadBalancer" if ingress.is_empty() && given.is_empty() => "<pending>".to_owned(),
@@ -336,7 +359,15 @@ fn service(service: &Value, age: &str) -> Value {
         })
         .collect();
     let chosen = LabelSelector::from_map(map(service, "/spec/selector")).to_text();
-    json!([name(service), kind, or_none(text(service, "/spec/clusterIP")), external, or_none(&ports.join(",")), age, chosen])
+    json!([
+        name(service),
+        kind,
+        or_none(text(service, "/spec/clusterIP")),
+        external,
+        or_none(&ports.join(",")),
+        age,
+        chosen
+    ])
 }
 
 fn event(event: &Value, wall: Duration) -> Value {
@@ -349,7 +380,8 @@ fn event(event: &Value, wall: Duration) -> Value {
     };
     let host = text(event, "/source/host");
     let source = if host.is_empty() { component.to_owned() } else { format!("{component}, {host}") };
-    let object = format!("{}/{}", text(event, "/involvedObject/kind").to_lowercase(), text(event, "/involvedObject/name"));
+    let object =
+        format!("{}/{}", text(event, "/involvedObject/kind").to_lowercase(), text(event, "/involvedObject/name"));
     json!([
         since(&last, wall),
         text(event, "/type"),
@@ -388,7 +420,8 @@ fn endpoints(object: &Value) -> String {
 }
 
 fn slice(slice: &Value, age: &str) -> Value {
-    let ports: Vec<String> = items(slice, "/ports").iter().map(|port| int(port, "/port").unwrap_or(0).to_string()).collect();
+    let ports: Vec<String> =
+        items(slice, "/ports").iter().map(|port| int(port, "/port").unwrap_or(0).to_string()).collect();
     let addresses: Vec<String> = items(slice, "/endpoints")
         .iter()
         .flat_map(|endpoint| items(endpoint, "/addresses"))

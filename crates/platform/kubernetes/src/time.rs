@@ -21,12 +21,14 @@ pub fn parse(text: &str) -> Option<Duration> {
     let bytes = text.as_bytes();
     let number = |from: usize, to: usize| -> Option<u64> { text.get(from..to)?.parse().ok() };
     let separators = [(4, b'-'), (7, b'-'), (13, b':'), (16, b':')];
-    if !separators.iter().all(|(at, byte)| bytes.get(*at) == Some(byte)) || !matches!(bytes.get(10), Some(b'T' | b't')) {
+    if !separators.iter().all(|(at, byte)| bytes.get(*at) == Some(byte)) || !matches!(bytes.get(10), Some(b'T' | b't'))
+    {
         return None;
     }
     let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
     let (hour, minute, second) = (number(11, 13)?, number(14, 16)?, number(17, 19)?);
-    if !(1..=12).contains(&month) || !(1..=31).contains(&day) || hour > 23 || minute > 59 || second > 60 || year < 1970 {
+    if !(1..=12).contains(&month) || !(1..=31).contains(&day) || hour > 23 || minute > 59 || second > 60 || year < 1970
+    {
         return None;
     }
     let mut rest = text.get(19..)?;

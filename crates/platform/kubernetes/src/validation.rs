@@ -46,7 +46,9 @@ pub fn validate_update(row: &Resource, old: &Value, new: &Value) -> Vec<Cause> {
         ResourceId::Secrets => immutable("/type", "type"),
         ResourceId::RoleBindings | ResourceId::ClusterRoleBindings => immutable("/roleRef", "roleRef"),
         ResourceId::Pods => pod_update(old, new, &mut causes),
-        ResourceId::Services if text(old, "/spec/type") != "ExternalName" && text(new, "/spec/type") != "ExternalName" => {
+        ResourceId::Services
+            if text(old, "/spec/type") != "ExternalName" && text(new, "/spec/type") != "ExternalName" =>
+        {
             immutable("/spec/clusterIP", "spec.clusterIP");
         }
         _ => {}
@@ -96,7 +98,11 @@ fn validate_metadata(row: &Resource, object: &Value, causes: &mut Vec<Cause>) {
     for (at, owner) in items(object, "/metadata/ownerReferences").iter().enumerate() {
         for part in ["apiVersion", "kind", "name", "uid"] {
             if text(owner, &format!("/{part}")).is_empty() {
-                causes.push(Cause::invalid(format!("metadata.ownerReferences[{at}].{part}"), &json!(""), &format!("{part} must not be empty")));
+                causes.push(Cause::invalid(
+                    format!("metadata.ownerReferences[{at}].{part}"),
+                    &json!(""),
+                    &format!("{part} must not be empty"),
+                ));
             }
         }
     }
@@ -133,7 +139,11 @@ fn workload(row: &Resource, object: &Value, causes: &mut Vec<Cause>) {
     }
     if !selector.is_null() && !LabelSelector::from_object(selector).matches(template_labels) {
         let shown = template_labels.map_or(json!({}), |labels| Value::Object(labels.clone()));
-        causes.push(Cause::invalid("spec.template.metadata.labels", &shown, "`selector` does not match template `labels`"));
+        causes.push(Cause::invalid(
+            "spec.template.metadata.labels",
+            &shown,
+            "`selector` does not match template `labels`",
+        ));
     }
     label_map(template_labels, "spec.template.metadata.labels", causes);
     if row.id == ResourceId::Deployments {
@@ -149,7 +159,10 @@ fn strategy(object: &Value, causes: &mut Vec<Cause>) {
     }
     let rolling = object.pointer("/spec/strategy/rollingUpdate");
     if kind == "Recreate" && rolling.is_some() {
-        causes.push(Cause::forbidden("spec.strategy.rollingUpdate", "may not be specified when strategy `type` is 'Recreate'"));
+        causes.push(Cause::forbidden(
+            "spec.strategy.rollingUpdate",
+            "may not be specified when strategy `type` is 'Recreate'",
+        ));
     }
     let Some(rolling) = rolling.filter(|_| kind == "RollingUpdate") else { return };
     let (mut zeros, mut shown) = (0, Value::Null);
@@ -161,12 +174,20 @@ fn strategy(object: &Value, causes: &mut Vec<Cause>) {
         };
         match number {
             Some(number) if number >= 0 => zeros += i32::from(number == 0),
-            _ => causes.push(Cause::invalid(format!("spec.strategy.rollingUpdate.{part}"), value, "must be an integer or percentage (e.g '5%')")),
+            _ => causes.push(Cause::invalid(
+                format!("spec.strategy.rollingUpdate.{part}"),
+                value,
+                "must be an integer or percentage (e.g '5%')",
+            )),
         }
         shown = value.clone();
     }
     if zeros == 2 {
-        causes.push(Cause::invalid("spec.strategy.rollingUpdate.maxUnavailable", &shown, "may not be 0 when `maxSurge` is 0"));
+        causes.push(Cause::invalid(
+            "spec.strategy.rollingUpdate.maxUnavailable",
+            &shown,
+            "may not be 0 when `maxSurge` is 0",
+        ));
     }
 }
 
@@ -193,7 +214,11 @@ fn pod_spec(spec: &Value, path: &str, in_template: bool, causes: &mut Vec<Cause>
     if in_template && policy != "Always" {
         causes.push(Cause::not_supported(format!("{path}.restartPolicy"), &json!(policy), &["Always"]));
     } else if !matches!(policy, "Always" | "OnFailure" | "Never") {
-        causes.push(Cause::not_supported(format!("{path}.restartPolicy"), &json!(policy), &["Always", "OnFailure", "Never"]));
+        causes.push(Cause::not_supported(
+            format!("{path}.restartPolicy"),
+            &json!(policy),
+            &["Always", "OnFailure", "Never"],
+        ));
     }
     let dns = text(spec, "/dnsPolicy");
     if !matches!(dns, "ClusterFirst" | "ClusterFirstWithHostNet" | "Default" | "None") {
@@ -221,7 +246,11 @@ fn check_container(container: &Value, place: &str, volumes: &[&str], causes: &mu
     }
     let pull = text(container, "/imagePullPolicy");
     if !matches!(pull, "Always" | "Never" | "IfNotPresent") {
-        causes.push(Cause::not_supported(format!("{place}.imagePullPolicy"), &json!(pull), &["Always", "IfNotPresent", "Never"]));
+        causes.push(Cause::not_supported(
+            format!("{place}.imagePullPolicy"),
+            &json!(pull),
+            &["Always", "IfNotPresent", "Never"],
+        ));
     }
     for (at, port) in items(container, "/ports").iter().enumerate() {
         let field = format!("{place}.ports[{at}]");
@@ -237,7 +266,11 @@ fn check_container(container: &Value, place: &str, volumes: &[&str], causes: &mu
             causes.push(Cause::required(format!("{field}.name"), ""));
         }
         if !text(variable, "/value").is_empty() && variable.get("valueFrom").is_some() {
-            causes.push(Cause::invalid(format!("{field}.valueFrom"), &json!(""), "may not be specified when `value` is not empty"));
+            causes.push(Cause::invalid(
+                format!("{field}.valueFrom"),
+                &json!(""),
+                "may not be specified when `value` is not empty",
+            ));
         }
     }
     for (at, mount) in items(container, "/volumeMounts").iter().enumerate() {
@@ -272,7 +305,11 @@ fn resources(container: &Value, place: &str, causes: &mut Vec<Cause>) {
         } else if let (Some(wanted), Some(most), Some(limit)) = (wanted, most, limit) {
             if wanted > most {
                 let shown = limit.as_str().map_or_else(|| limit.to_string(), str::to_owned);
-                causes.push(Cause::invalid(field, request, &format!("must be less than or equal to {resource} limit of {shown}")));
+                causes.push(Cause::invalid(
+                    field,
+                    request,
+                    &format!("must be less than or equal to {resource} limit of {shown}"),
+                ));
             }
         }
     }
@@ -385,7 +422,13 @@ fn pod_update(old: &Value, new: &Value, causes: &mut Vec<Cause>) {
                 crate::object::remove(container, &["resources"]);
             }
         }
-        for part in ["tolerations", "activeDeadlineSeconds", "terminationGracePeriodSeconds", "schedulingGates", "ephemeralContainers"] {
+        for part in [
+            "tolerations",
+            "activeDeadlineSeconds",
+            "terminationGracePeriodSeconds",
+            "schedulingGates",
+            "ephemeralContainers",
+        ] {
             crate::object::remove(&mut spec, &[part]);
         }
         spec
@@ -404,11 +447,12 @@ pub fn is_label(name: &str) -> bool {
 
 /// An RFC 1123 subdomain.
 pub fn is_subdomain(name: &str) -> bool {
-    name.len() <= 253 && name.split('.').all(|part| {
-        // Between dots the labels have no length of their own here, as in the real check.
-        let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-        !part.is_empty() && part.bytes().all(inner) && !part.starts_with('-') && !part.ends_with('-')
-    })
+    name.len() <= 253
+        && name.split('.').all(|part| {
+            // Between dots the labels have no length of their own here, as in the real check.
+            let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+            !part.is_empty() && part.bytes().all(inner) && !part.starts_with('-') && !part.ends_with('-')
+        })
 }
 
 fn is_label_value(value: &str) -> bool {

@@ -24,7 +24,9 @@ pub(super) fn decode(request: &Request) -> Result<Value, Status> {
         "application/yaml" | "application/apply-patch+yaml" => yaml(&request.body),
         "application/vnd.kubernetes.protobuf" => protobuf::decode(&request.body).map_err(Status::bad_request),
         "application/cbor" => {
-            let message = format!("the body of the request was in an unknown format - accepted media types include: application/json, application/yaml (got {media})");
+            let message = format!(
+                "the body of the request was in an unknown format - accepted media types include: application/json, application/yaml (got {media})"
+            );
             Err(Status::new(Reason::UnsupportedMediaType, message))
         }
         _ => json(&request.body),
@@ -32,13 +34,15 @@ pub(super) fn decode(request: &Request) -> Result<Value, Status> {
 }
 
 fn json(body: &[u8]) -> Result<Value, Status> {
-    let value: Value = serde_json::from_slice(body).map_err(|error| Status::bad_request(format!("couldn't get version/kind; json parse error: {error}")))?;
+    let value: Value = serde_json::from_slice(body)
+        .map_err(|error| Status::bad_request(format!("couldn't get version/kind; json parse error: {error}")))?;
     limit_depth(value)
 }
 
 fn yaml(body: &[u8]) -> Result<Value, Status> {
     let text = std::str::from_utf8(body).map_err(|_| Status::bad_request("the body is not UTF-8"))?;
-    let value: Value = serde_saphyr::from_str(text).map_err(|error| Status::bad_request(format!("error converting YAML to JSON: {error}")))?;
+    let value: Value = serde_saphyr::from_str(text)
+        .map_err(|error| Status::bad_request(format!("error converting YAML to JSON: {error}")))?;
     limit_depth(value)
 }
 
@@ -65,7 +69,9 @@ pub fn read_manifests(source: &str) -> Result<Vec<Value>, String> {
         let document = limit_depth(document).map_err(|status| status.message)?;
         match document {
             Value::Null => {}
-            Value::Object(ref members) if text(&document, "/kind").ends_with("List") && members.contains_key("items") => {
+            Value::Object(ref members)
+                if text(&document, "/kind").ends_with("List") && members.contains_key("items") =>
+            {
                 objects.extend(crate::object::items(&document, "/items").iter().cloned());
             }
             Value::Object(_) => objects.push(document),
@@ -82,7 +88,12 @@ pub fn read_manifests(source: &str) -> Result<Vec<Value>, String> {
 ///
 /// # Errors
 /// 400 in the words of the real decoder. Warnings are for `fieldValidation=Warn`, the default.
-pub(super) fn check_object(request: &Request, target: &Target, kind: (&str, &str), object: &mut Value) -> Result<Vec<String>, Status> {
+pub(super) fn check_object(
+    request: &Request,
+    target: &Target,
+    kind: (&str, &str),
+    object: &mut Value,
+) -> Result<Vec<String>, Status> {
     if !object.is_object() {
         return Err(Status::bad_request("the object provided is unrecognized (must be of type object)"));
     }
@@ -114,7 +125,10 @@ pub(super) fn check_object(request: &Request, target: &Target, kind: (&str, &str
         if given.is_empty() {
             set(object, &["metadata", "name"], target.name.as_str());
         } else if given != target.name {
-            return Err(Status::bad_request(format!("the name of the object ({given}) does not match the name on the URL ({})", target.name)));
+            return Err(Status::bad_request(format!(
+                "the name of the object ({given}) does not match the name on the URL ({})",
+                target.name
+            )));
         }
     }
     Ok(warnings)
@@ -124,10 +138,17 @@ pub(super) fn check_object(request: &Request, target: &Target, kind: (&str, &str
 ///
 /// # Errors
 /// 400 for wrong types, and for unknown fields with `Strict`.
-pub(super) fn check_fields(request: &Request, kind: &str, api_version: &str, object: &Value) -> Result<Vec<String>, Status> {
+pub(super) fn check_fields(
+    request: &Request,
+    kind: &str,
+    api_version: &str,
+    object: &Value,
+) -> Result<Vec<String>, Status> {
     let findings = check(&schema().kind(kind), object);
     let version = api_version.rsplit('/').next().unwrap_or("");
-    let refusal = |why: String| Status::bad_request(format!("{kind} in version \"{version}\" cannot be handled as a {kind}: {why}"));
+    let refusal = |why: String| {
+        Status::bad_request(format!("{kind} in version \"{version}\" cannot be handled as a {kind}: {why}"))
+    };
     if let Some(mismatch) = findings.mismatch {
         return Err(refusal(mismatch));
     }
@@ -137,7 +158,11 @@ pub(super) fn check_fields(request: &Request, kind: &str, api_version: &str, obj
         "Ignore" => Ok(Vec::new()),
         "" | "Warn" | "Strict" => Ok(complaints),
         other => {
-            let cause = crate::error::Cause::not_supported("fieldValidation", &serde_json::json!(other), &["Ignore", "Strict", "Warn"]);
+            let cause = crate::error::Cause::not_supported(
+                "fieldValidation",
+                &serde_json::json!(other),
+                &["Ignore", "Strict", "Warn"],
+            );
             Err(Status::invalid("meta.k8s.io", "CreateOptions", "", vec![cause]))
         }
     }

@@ -84,14 +84,20 @@ fn decode_type(kind: &Type, bytes: &[u8], depth: usize) -> Result<Value, String>
             put(&mut members, field, wire, depth)?;
             continue;
         }
-        let inline: Vec<&Field> = kind.fields.iter().filter(|field| matches!(field.number, Some((outer, Some(_))) if outer == number)).collect();
+        let inline: Vec<&Field> = kind
+            .fields
+            .iter()
+            .filter(|field| matches!(field.number, Some((outer, Some(_))) if outer == number))
+            .collect();
         let (false, Wire::Bytes(bytes)) = (inline.is_empty(), wire) else {
             return Err(format!("field {number} of {} cannot be read in protobuf here; send JSON", kind.name));
         };
         for part in Fields(bytes) {
             let (inner, wire) = part?;
             let field = inline.iter().find(|field| field.number == Some((number, Some(inner))));
-            let field = field.ok_or_else(|| format!("field {number}.{inner} of {} cannot be read in protobuf here; send JSON", kind.name))?;
+            let field = field.ok_or_else(|| {
+                format!("field {number}.{inner} of {} cannot be read in protobuf here; send JSON", kind.name)
+            })?;
             put(&mut members, field, wire, depth)?;
         }
     }

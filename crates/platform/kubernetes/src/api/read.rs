@@ -56,7 +56,9 @@ pub(super) fn form(request: &Request) -> Result<Form, Status> {
 
 /// Refuses clients that do not take JSON.
 pub(super) fn require_json(accept: &str) -> Result<(), Status> {
-    let json = |entry: &str| matches!(entry.split(';').next().unwrap_or("").trim(), "application/json" | "*/*" | "application/*" | "");
+    let json = |entry: &str| {
+        matches!(entry.split(';').next().unwrap_or("").trim(), "application/json" | "*/*" | "application/*" | "")
+    };
     if accept.split(',').any(json) {
         return Ok(());
     }
@@ -125,7 +127,8 @@ impl Cluster {
         let objects = self.store.list_at(target.row.id, page.version).ok_or_else(|| expired_page(request))?;
         let mut matching = objects.iter().filter(|object| {
             let place = (namespace(object), name(object));
-            page.after.as_ref().is_none_or(|after| place > (after.0.as_str(), after.1.as_str())) && filter.matches(object)
+            page.after.as_ref().is_none_or(|after| place > (after.0.as_str(), after.1.as_str()))
+                && filter.matches(object)
         });
         let mut shown: Vec<&Value> = Vec::new();
         for object in matching.by_ref() {
@@ -136,7 +139,9 @@ impl Cluster {
         }
         let left = matching.count();
         let mut list = match form {
-            Form::Object => list_object(target.row.id, page.version, shown.iter().map(|object| strip_kind(object)).collect()),
+            Form::Object => {
+                list_object(target.row.id, page.version, shown.iter().map(|object| strip_kind(object)).collect())
+            }
             Form::Partial => {
                 let items: Vec<Value> = shown.iter().map(|object| table::partial(object)).collect();
                 json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": {}, "items": items})
@@ -223,9 +228,14 @@ fn too_old(from: u64, oldest: u64) -> Status {
 
 fn expired_page(request: &Request) -> Status {
     if request.query("continue").is_empty() {
-        return Status::expired(format!("The resourceVersion for the provided list is too old: {}", request.query("resourceVersion")));
+        return Status::expired(format!(
+            "The resourceVersion for the provided list is too old: {}",
+            request.query("resourceVersion")
+        ));
     }
-    Status::expired("The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter.")
+    Status::expired(
+        "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter.",
+    )
 }
 
 /// One page of a list.
@@ -256,7 +266,8 @@ impl Page {
     }
 
     fn token(&self, space: &str, name: &str) -> String {
-        URL_SAFE_NO_PAD.encode(json!({"v": "meta.k8s.io/v1", "rv": self.version, "namespace": space, "name": name}).to_string())
+        URL_SAFE_NO_PAD
+            .encode(json!({"v": "meta.k8s.io/v1", "rv": self.version, "namespace": space, "name": name}).to_string())
     }
 }
 
@@ -323,7 +334,9 @@ impl Watch {
         }
         let object = match self.form {
             Form::Object => json!({"kind": self.row.kind, "apiVersion": self.row.api_version(), "metadata": metadata}),
-            Form::Partial => json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata}),
+            Form::Partial => {
+                json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata})
+            }
             Form::Table(..) => json!({
                 "kind": "Table", "apiVersion": "meta.k8s.io/v1", "columnDefinitions": [],
                 "metadata": {"resourceVersion": self.cursor.to_string()},

@@ -22,7 +22,8 @@ impl Cluster {
         let status = match target.row.id {
             ResourceId::SelfSubjectAccessReviews => self.access(&review, &request.user),
             ResourceId::SubjectAccessReviews => {
-                let groups = items(&review, "/spec/groups").iter().filter_map(Value::as_str).map(str::to_owned).collect();
+                let groups =
+                    items(&review, "/spec/groups").iter().filter_map(Value::as_str).map(str::to_owned).collect();
                 let user = User { name: text(&review, "/spec/user").to_owned(), groups };
                 self.access(&review, &user)
             }
@@ -46,8 +47,16 @@ impl Cluster {
             }
         } else {
             let subresource = part("subresource");
-            let resource = if subresource.is_empty() { part("resource") } else { format!("{}/{subresource}", part("resource")) };
-            Attributes { verb: part("verb"), group: part("group"), resource, namespace: part("namespace"), name: part("name"), path: String::new() }
+            let resource =
+                if subresource.is_empty() { part("resource") } else { format!("{}/{subresource}", part("resource")) };
+            Attributes {
+                verb: part("verb"),
+                group: part("group"),
+                resource,
+                namespace: part("namespace"),
+                name: part("name"),
+                path: String::new(),
+            }
         };
         json!({"allowed": is_allowed(&self.store, user, &asked)})
     }
@@ -60,7 +69,11 @@ impl Cluster {
             paths.push(json!({"verbs": ["*"], "nonResourceURLs": ["*"]}));
         } else {
             for rule in rules_of(&self.store, user, text(review, "/spec/namespace")) {
-                if rule.get("nonResourceURLs").is_some() { paths.push(rule.clone()) } else { resources.push(rule.clone()) }
+                if rule.get("nonResourceURLs").is_some() {
+                    paths.push(rule.clone())
+                } else {
+                    resources.push(rule.clone())
+                }
             }
         }
         json!({"resourceRules": resources, "nonResourceRules": paths, "incomplete": false})

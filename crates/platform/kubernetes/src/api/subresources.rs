@@ -18,7 +18,13 @@ use crate::state::Key;
 use crate::time::rfc3339;
 
 impl Cluster {
-    pub(super) fn subresource(&mut self, request: &Request, target: &Target, subresource: &str, verb: &str) -> Result<Reply, Status> {
+    pub(super) fn subresource(
+        &mut self,
+        request: &Request,
+        target: &Target,
+        subresource: &str,
+        verb: &str,
+    ) -> Result<Reply, Status> {
         match (subresource, verb) {
             ("status", "get") => self.read_one(request, target),
             ("status", "update") => self.replace_one(request, target, "status"),
@@ -39,7 +45,9 @@ impl Cluster {
         let media = request.content_type.split(';').next().unwrap_or("").trim();
         let scale = match verb {
             "update" => decode(request)?,
-            _ if media == "application/apply-patch+yaml" => crate::patch::merge_patch(&scale_of(&live), &decode(request)?),
+            _ if media == "application/apply-patch+yaml" => {
+                crate::patch::merge_patch(&scale_of(&live), &decode(request)?)
+            }
             _ => patched(media, request, "Scale", &scale_of(&live))?,
         };
         let replicas = int(&scale, "/spec/replicas").unwrap_or(0);
@@ -82,7 +90,11 @@ impl Cluster {
         let eviction = decode(request)?;
         self.find(target)?;
         let wrapped = eviction.get("deleteOptions").cloned().unwrap_or(json!({}));
-        let inner = Request { body: wrapped.to_string().into(), content_type: "application/json".to_owned(), ..request.clone() };
+        let inner = Request {
+            body: wrapped.to_string().into(),
+            content_type: "application/json".to_owned(),
+            ..request.clone()
+        };
         self.delete(&Key::new(ResourceId::Pods, &target.namespace, &target.name), &delete_options(&inner)?)?;
         Ok(Reply::Json { code: 201, body: success(), warnings: Vec::new() })
     }
@@ -95,7 +107,11 @@ impl Cluster {
         }
         let seconds = int(&asked, "/spec/expirationSeconds").unwrap_or(3600);
         if seconds < 600 {
-            let cause = Cause::invalid("spec.expirationSeconds", &json!(seconds), "may not specify a duration less than 10 minutes");
+            let cause = Cause::invalid(
+                "spec.expirationSeconds",
+                &json!(seconds),
+                "may not specify a duration less than 10 minutes",
+            );
             return Err(Status::invalid("authentication.k8s.io", "TokenRequest", &target.name, vec![cause]));
         }
         let issued_at = self.wall().as_secs();
@@ -129,14 +145,18 @@ impl Cluster {
         if kubelet.contact() != Contact::Heard {
             let address = &kubelet.settings().internal_ip;
             let url = format!("https://{address}:10250/containerLogs/{}/{}/{container}", namespace(pod), name(pod));
-            return Err(Status::internal(format!("Get \"{url}\": dial tcp {address}:10250: connect: no route to host")));
+            return Err(Status::internal(format!(
+                "Get \"{url}\": dial tcp {address}:10250: connect: no route to host"
+            )));
         }
-        let statuses = items(pod, "/status/containerStatuses").iter().chain(items(pod, "/status/initContainerStatuses"));
+        let statuses =
+            items(pod, "/status/containerStatuses").iter().chain(items(pod, "/status/initContainerStatuses"));
         let status = statuses.into_iter().find(|status| text(status, "/name") == container).unwrap_or(&Value::Null);
         let present = int(status, "/restartCount").unwrap_or(0);
         let waiting = text(status, "/state/waiting/reason");
         let started = kubelet.attempt(uid(pod), &container).is_some() || status.pointer("/state/terminated").is_some();
-        let before_first = !started || (present == 0 && !waiting.is_empty() && status.pointer("/lastState/terminated").is_none());
+        let before_first =
+            !started || (present == 0 && !waiting.is_empty() && status.pointer("/lastState/terminated").is_none());
         let attempt = kubelet.attempt(uid(pod), &container).map_or(present, i64::from);
         let attempt = match (request.is_set("previous"), attempt) {
             (true, 0) => return Err(Status::bad_request(format!("previous terminated {} not found", quoted()))),
@@ -144,7 +164,11 @@ impl Cluster {
             (false, _) if before_first => {
                 let reason = if waiting.is_empty() { "ContainerCreating" } else { waiting };
                 let message = text(status, "/state/waiting/message");
-                let because = if reason.contains("Image") { format!("trying and failing to pull image ({message})") } else { reason.to_owned() };
+                let because = if reason.contains("Image") {
+                    format!("trying and failing to pull image ({message})")
+                } else {
+                    reason.to_owned()
+                };
                 return Err(Status::bad_request(format!("{} is waiting to start: {because}", quoted())));
             }
             (false, attempt) => attempt,
@@ -185,13 +209,18 @@ fn success() -> Value {
 }
 
 fn chosen_container(pod: &Value, asked: &str) -> Result<String, Status> {
-    let names = |list: &str| items(pod, list).iter().map(|container| text(container, "/name").to_owned()).collect::<Vec<_>>();
+    let names =
+        |list: &str| items(pod, list).iter().map(|container| text(container, "/name").to_owned()).collect::<Vec<_>>();
     let (containers, inits) = (names("/spec/containers"), names("/spec/initContainers"));
     if asked.is_empty() {
         return match containers.as_slice() {
             [only] if inits.is_empty() => Ok(only.clone()),
             _ => {
-                let mut message = format!("a container name must be specified for pod {}, choose one of: [{}]", name(pod), containers.join(" "));
+                let mut message = format!(
+                    "a container name must be specified for pod {}, choose one of: [{}]",
+                    name(pod),
+                    containers.join(" ")
+                );
                 if !inits.is_empty() {
                     message.push_str(&format!(" or one of the init containers: [{}]", inits.join(" ")));
                 }

@@ -64,12 +64,24 @@ impl Cluster {
         self.written(request, target, 201, &created, warnings)
     }
 
-    pub(super) fn written(&self, request: &Request, target: &Target, code: u16, object: &Value, warnings: Vec<String>) -> Result<Reply, Status> {
+    pub(super) fn written(
+        &self,
+        request: &Request,
+        target: &Target,
+        code: u16,
+        object: &Value,
+        warnings: Vec<String>,
+    ) -> Result<Reply, Status> {
         let body = self.render_one(target.row.id, object, form(request)?);
         Ok(Reply::Json { code, body, warnings })
     }
 
-    pub(super) fn replace_one(&mut self, request: &Request, target: &Target, subresource: &str) -> Result<Reply, Status> {
+    pub(super) fn replace_one(
+        &mut self,
+        request: &Request,
+        target: &Target,
+        subresource: &str,
+    ) -> Result<Reply, Status> {
         let mut object = decode(request)?;
         drop_nulls(&mut object);
         let api_version = target.row.api_version();
@@ -145,7 +157,8 @@ impl Cluster {
     pub(super) fn delete_many(&mut self, request: &Request, target: &Target) -> Result<Reply, Status> {
         let options = delete_options(request)?;
         let filter = Filter::of(request, target)?;
-        let chosen: Vec<Arc<Value>> = self.store.list(target.row.id, None).filter(|object| filter.matches(object)).cloned().collect();
+        let chosen: Vec<Arc<Value>> =
+            self.store.list(target.row.id, None).filter(|object| filter.matches(object)).cloned().collect();
         let mut deleted = Vec::new();
         for object in chosen {
             if is_terminating(&object) && options.grace_seconds.is_none() {
@@ -164,14 +177,18 @@ impl Cluster {
 
 /// The object after a patch of one of the three older kinds.
 pub(super) fn patched(media: &str, request: &Request, kind: &str, live: &Value) -> Result<Value, Status> {
-    let change: Value = serde_json::from_slice(&request.body).map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))?;
+    let change: Value = serde_json::from_slice(&request.body)
+        .map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))?;
     match media {
         "application/json-patch+json" => patch::json_patch(live, &change),
         "application/merge-patch+json" if change.is_object() => Ok(patch::merge_patch(live, &change)),
         "application/merge-patch+json" => Err(Status::bad_request("error decoding patch: a merge patch is an object")),
         "application/strategic-merge-patch+json" => patch::strategic_merge(&schema().kind(kind), live, &change),
         other => {
-            let message = format!("the body of the request was in an unknown format - accepted media types include: {} (got {other})", PATCH_TYPES.join(", "));
+            let message = format!(
+                "the body of the request was in an unknown format - accepted media types include: {} (got {other})",
+                PATCH_TYPES.join(", ")
+            );
             Err(Status::new(Reason::UnsupportedMediaType, message))
         }
     }
@@ -200,7 +217,8 @@ pub(super) fn delete_options(request: &Request) -> Result<DeleteOptions, Status>
         ("Orphan", _) | ("", "true") => Propagation::Orphan,
         ("Background" | "", _) => Propagation::Background,
         (other, _) => {
-            let cause = Cause::not_supported("propagationPolicy", &json!(other), &["Foreground", "Background", "Orphan"]);
+            let cause =
+                Cause::not_supported("propagationPolicy", &json!(other), &["Foreground", "Background", "Orphan"]);
             return Err(Status::invalid("meta.k8s.io", "DeleteOptions", "", vec![cause]));
         }
     };

@@ -278,7 +278,10 @@ fn collect(spot: Spot<'_>, value: &Value, into: &mut FieldSet, depth: usize) -> 
             for item in list {
                 let step = keyed_step(keys, inner, item).ok_or_else(|| missing_key(keys))?;
                 if into.children.contains_key(&step) {
-                    return Err(Status::bad_request(format!("failed to create typed patch object: duplicate entries for key [{}]", readable(&step))));
+                    return Err(Status::bad_request(format!(
+                        "failed to create typed patch object: duplicate entries for key [{}]",
+                        readable(&step)
+                    )));
                 }
                 let below = into.child(step);
                 collect(Spot::root(inner), item, below, depth - 1)?;
@@ -402,10 +405,9 @@ pub(super) fn parts<'a>(spot: Spot<'a>, value: &'a Value) -> BTreeMap<String, (S
         (Composition::Members | Composition::Entries, Value::Object(members)) => {
             members.iter().map(|(name, member)| (format!("f:{name}"), (spot.member(name), member))).collect()
         }
-        (Composition::Keyed(keys, inner), Value::Array(list)) => list
-            .iter()
-            .filter_map(|item| Some((keyed_step(keys, inner, item)?, (Spot::root(inner), item))))
-            .collect(),
+        (Composition::Keyed(keys, inner), Value::Array(list)) => {
+            list.iter().filter_map(|item| Some((keyed_step(keys, inner, item)?, (Spot::root(inner), item)))).collect()
+        }
         (Composition::Set, Value::Array(list)) => {
             list.iter().map(|item| (set_step(item), (Spot::root(&Shape::Anything), item))).collect()
         }

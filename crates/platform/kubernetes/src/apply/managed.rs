@@ -171,7 +171,8 @@ impl Managers {
         let first = self.entries.first().map(|entry| (entry.api_version.clone(), entry.time.clone()));
         let (api_version, time) = first.unwrap_or_default();
         let manager = "ancient-changes".to_owned();
-        self.entries.insert(0, Entry { manager, apply: false, api_version, subresource: String::new(), time, fields: ancient });
+        self.entries
+            .insert(0, Entry { manager, apply: false, api_version, subresource: String::new(), time, fields: ancient });
     }
 }
 

@@ -6,8 +6,8 @@ use super::rollout::{self, Limits};
 use super::{Action, Note, Work, is_active};
 use crate::cluster::View;
 use crate::object::{
-    annotation, controller_of, flag, int, is_controlled_by, is_terminating, items, labels, name, namespace, owner_reference,
-    remove, set, slot, text, uid,
+    annotation, controller_of, flag, int, is_controlled_by, is_terminating, items, labels, name, namespace,
+    owner_reference, remove, set, slot, text, uid,
 };
 use crate::resources::ResourceId;
 use crate::selector::LabelSelector;
@@ -42,7 +42,8 @@ pub(super) fn available(set: &Value) -> i64 {
 
 impl<'a> Family<'a> {
     fn of(view: &View<'a>, deployment: &'a Value) -> Family<'a> {
-        let mut sets: Vec<&Value> = view.store.controlled(uid(deployment), ResourceId::ReplicaSets).map(AsRef::as_ref).collect();
+        let mut sets: Vec<&Value> =
+            view.store.controlled(uid(deployment), ResourceId::ReplicaSets).map(AsRef::as_ref).collect();
         sets.sort_by_key(|set| (text(set, "/metadata/creationTimestamp"), revision(set), name(set)));
         let current = sets.iter().copied().find(|set| same_template(set, deployment));
         let wanted = int(deployment, "/spec/replicas").unwrap_or(1);
@@ -83,7 +84,10 @@ fn step(view: &View<'_>, family: &Family<'_>, actions: &mut Vec<Action>) {
         return scale_all(family, actions);
     }
     let rescaled = family.sets.iter().any(|set| {
-        replicas(set) > 0 && annotation(set, DESIRED).and_then(|desired| desired.parse().ok()).is_some_and(|desired: i64| desired != family.wanted)
+        replicas(set) > 0
+            && annotation(set, DESIRED)
+                .and_then(|desired| desired.parse().ok())
+                .is_some_and(|desired: i64| desired != family.wanted)
     });
     if rescaled && family.current.is_some() {
         return scale_all(family, actions);
@@ -102,7 +106,11 @@ fn roll(family: &Family<'_>, actions: &mut Vec<Action>) {
         return;
     }
     let present = replicas(current);
-    let target = if present > family.wanted { family.wanted } else { rollout::next_new_size(family.wanted, family.limits, family.total(), present) };
+    let target = if present > family.wanted {
+        family.wanted
+    } else {
+        rollout::next_new_size(family.wanted, family.limits, family.total(), present)
+    };
     if target != present {
         return scale(family, current, target, actions);
     }
@@ -119,7 +127,9 @@ fn recreate(view: &View<'_>, family: &Family<'_>, actions: &mut Vec<Action>) {
     for set in family.old().filter(|set| replicas(set) > 0) {
         scale(family, set, 0, actions);
     }
-    let old_runs = family.old().any(|set| view.store.controlled(uid(set), ResourceId::Pods).any(|pod| is_active(pod) || is_terminating(pod)));
+    let old_runs = family
+        .old()
+        .any(|set| view.store.controlled(uid(set), ResourceId::Pods).any(|pod| is_active(pod) || is_terminating(pod)));
     if !actions.is_empty() || old_runs {
         return;
     }
@@ -145,9 +155,8 @@ fn scale_all(family: &Family<'_>, actions: &mut Vec<Action>) {
     if let Some(only) = single {
         return scale_to(family, only, family.wanted, actions);
     }
-    let saturated = family.current.is_some_and(|current| {
-        replicas(current) == family.wanted && available(current) == family.wanted
-    });
+    let saturated =
+        family.current.is_some_and(|current| replicas(current) == family.wanted && available(current) == family.wanted);
     let sizes: Vec<i64> = active.iter().map(|set| replicas(set)).collect();
     let shares = if saturated || text(family.deployment, "/spec/strategy/type") == "Recreate" {
         let is_current = |set: &Value| family.current.is_some_and(|current| uid(current) == uid(set));
@@ -208,7 +217,8 @@ fn template_hash(template: &Value, collisions: i64) -> String {
 fn canonical(value: &Value) -> String {
     match value {
         Value::Object(members) => {
-            let mut parts: Vec<String> = members.iter().map(|(key, member)| format!("{key:?}:{}", canonical(member))).collect();
+            let mut parts: Vec<String> =
+                members.iter().map(|(key, member)| format!("{key:?}:{}", canonical(member))).collect();
             parts.sort();
             format!("{{{}}}", parts.join(","))
         }
@@ -226,7 +236,8 @@ fn create_set(family: &Family<'_>, actions: &mut Vec<Action>) {
     let mut selector = deployment.pointer("/spec/selector").cloned().unwrap_or(Value::Null);
     set(&mut selector, &["matchLabels", HASH], hash.as_str());
     let recreate = text(deployment, "/spec/strategy/type") == "Recreate";
-    let size = if recreate { family.wanted } else { rollout::next_new_size(family.wanted, family.limits, family.total(), 0) };
+    let size =
+        if recreate { family.wanted } else { rollout::next_new_size(family.wanted, family.limits, family.total(), 0) };
     let set_name = format!("{}-{hash}", name(deployment));
     let mut new = json!({
         "metadata": {
@@ -244,7 +255,12 @@ fn create_set(family: &Family<'_>, actions: &mut Vec<Action>) {
     let next = family.sets.iter().map(|set| revision(set)).max().unwrap_or(0) + 1;
     set(&mut new, &["metadata", "annotations", REVISION], next.to_string());
     note_sizes(family, &mut new);
-    actions.push(Action::Create { resource: ResourceId::ReplicaSets, object: Box::new(new), manager: MANAGER, blame: Some(crate::object::reference(deployment)) });
+    actions.push(Action::Create {
+        resource: ResourceId::ReplicaSets,
+        object: Box::new(new),
+        manager: MANAGER,
+        blame: Some(crate::object::reference(deployment)),
+    });
     let message = format!("Scaled up replica set {set_name} from 0 to {size}");
     actions.push(Action::Record(Note::normal(deployment, "ScalingReplicaSet", message, COMPONENT)));
     set_revision(deployment, next, actions);
@@ -273,8 +289,9 @@ fn refresh_revision(family: &Family<'_>, current: &Value, actions: &mut Vec<Acti
     let mut number = revision(current);
     let mut new = current.clone();
     if number <= newest_old {
-        let mut history: Vec<String> =
-            annotation(current, "deployment.kubernetes.io/revision-history").map(|past| past.split(',').map(str::to_owned).collect()).unwrap_or_default();
+        let mut history: Vec<String> = annotation(current, "deployment.kubernetes.io/revision-history")
+            .map(|past| past.split(',').map(str::to_owned).collect())
+            .unwrap_or_default();
         history.push(number.to_string());
         set(&mut new, &["metadata", "annotations", "deployment.kubernetes.io/revision-history"], history.join(","));
         number = newest_old + 1;

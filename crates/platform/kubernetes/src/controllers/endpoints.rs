@@ -44,12 +44,18 @@ fn gone(view: &View<'_>, key: &Key) -> Vec<Action> {
 /// A service of type LoadBalancer is reachable at the stack's own addresses.
 fn load_balancer(view: &View<'_>, service: &Value, actions: &mut Vec<Action>) {
     let wanted: Vec<Value> = match text(service, "/spec/type") {
-        "LoadBalancer" => view.settings.load_balancer_addresses.iter().map(|ip| json!({"ip": ip, "ipMode": "VIP"})).collect(),
+        "LoadBalancer" => {
+            view.settings.load_balancer_addresses.iter().map(|ip| json!({"ip": ip, "ipMode": "VIP"})).collect()
+        }
         _ => Vec::new(),
     };
     if items(service, "/status/loadBalancer/ingress") != wanted.as_slice() {
         let mut new = service.clone();
-        set(&mut new, &["status", "loadBalancer"], if wanted.is_empty() { json!({}) } else { json!({"ingress": wanted}) });
+        set(
+            &mut new,
+            &["status", "loadBalancer"],
+            if wanted.is_empty() { json!({}) } else { json!({"ingress": wanted}) },
+        );
         actions.push(Action::status(ResourceId::Services, new, MANAGER));
     }
 }
@@ -122,14 +128,25 @@ fn write_slices(view: &View<'_>, service: &Value, backends: &[Backend<'_>], acti
         .store
         .list(ResourceId::EndpointSlices, Some(namespace(service)))
         .map(AsRef::as_ref)
-        .filter(|slice| label(slice, SERVICE_LABEL) == Some(name(service)) && label(slice, MANAGED_LABEL) == Some(MANAGED_BY))
+        .filter(|slice| {
+            label(slice, SERVICE_LABEL) == Some(name(service)) && label(slice, MANAGED_LABEL) == Some(MANAGED_BY)
+        })
         .filter(|slice| !is_terminating(slice))
         .collect();
     for (ports, endpoints) in wanted {
-        let at = present.iter().position(|slice| slice.get("ports") == Some(&ports)).or(if present.is_empty() { None } else { Some(0) });
+        let at = present.iter().position(|slice| slice.get("ports") == Some(&ports)).or(if present.is_empty() {
+            None
+        } else {
+            Some(0)
+        });
         let parts = slice_object(service, &ports, &endpoints);
         match at.map(|at| present.remove(at)) {
-            None => actions.push(Action::Create { resource: ResourceId::EndpointSlices, object: Box::new(parts), manager: MANAGER, blame: None }),
+            None => actions.push(Action::Create {
+                resource: ResourceId::EndpointSlices,
+                object: Box::new(parts),
+                manager: MANAGER,
+                blame: None,
+            }),
             Some(slice) => {
                 let mut new = slice.clone();
                 for part in ["endpoints", "ports"] {
@@ -192,7 +209,9 @@ fn target(pod: &Value) -> Value {
 fn write_endpoints(view: &View<'_>, service: &Value, backends: &[Backend<'_>], actions: &mut Vec<Action>) {
     let mut groups: BTreeMap<String, (Value, Vec<Value>, Vec<Value>)> = BTreeMap::new();
     for backend in backends.iter().filter(|backend| !is_terminating(backend.pod)) {
-        let group = groups.entry(backend.ports.to_string()).or_insert_with(|| (endpoint_ports(&backend.ports), Vec::new(), Vec::new()));
+        let group = groups
+            .entry(backend.ports.to_string())
+            .or_insert_with(|| (endpoint_ports(&backend.ports), Vec::new(), Vec::new()));
         let pod = backend.pod;
         let address = json!({"ip": text(pod, "/status/podIP"), "nodeName": text(pod, "/spec/nodeName"), "targetRef": target(pod)});
         if backend.ready { group.1.push(address) } else { group.2.push(address) }
@@ -218,7 +237,12 @@ fn write_endpoints(view: &View<'_>, service: &Value, backends: &[Backend<'_>], a
         None => {
             let metadata = json!({"name": name(service), "namespace": namespace(service), "labels": own_labels()});
             let object = json!({"metadata": metadata, "subsets": subsets});
-            actions.push(Action::Create { resource: ResourceId::Endpoints, object: Box::new(object), manager: MANAGER, blame: None });
+            actions.push(Action::Create {
+                resource: ResourceId::Endpoints,
+                object: Box::new(object),
+                manager: MANAGER,
+                blame: None,
+            });
         }
         Some(present) if items(present, "/subsets") != subsets.as_slice() => {
             let mut new = present.as_ref().clone();

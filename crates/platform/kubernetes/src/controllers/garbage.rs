@@ -32,7 +32,8 @@ pub(super) fn reconcile(view: &View<'_>, key: &Key) -> Vec<Action> {
 /// Dependents go first; when none that blocks is left, the owner is released.
 fn foreground(view: &View<'_>, key: &Key, owner: &Value) -> Vec<Action> {
     let blocks = |dependent: &&Value| {
-        let reference = items(dependent, "/metadata/ownerReferences").iter().find(|owner_of| text(owner_of, "/uid") == uid(owner));
+        let reference =
+            items(dependent, "/metadata/ownerReferences").iter().find(|owner_of| text(owner_of, "/uid") == uid(owner));
         reference.is_some_and(|reference| flag(reference, "/blockOwnerDeletion"))
     };
     let dependents: Vec<(&Key, &Value)> =
@@ -50,8 +51,11 @@ fn orphan(view: &View<'_>, key: &Key, owner: &Value) -> Vec<Action> {
     for dependent_key in view.store.dependents(uid(owner)) {
         let Some(dependent) = view.store.at(dependent_key) else { continue };
         let mut orphaned = dependent.as_ref().clone();
-        let others: Vec<Value> =
-            items(dependent, "/metadata/ownerReferences").iter().filter(|other| text(other, "/uid") != uid(owner)).cloned().collect();
+        let others: Vec<Value> = items(dependent, "/metadata/ownerReferences")
+            .iter()
+            .filter(|other| text(other, "/uid") != uid(owner))
+            .cloned()
+            .collect();
         set(&mut orphaned, &["metadata", "ownerReferences"], others);
         actions.push(Action::update(dependent_key.resource, orphaned, MANAGER));
     }

@@ -17,7 +17,8 @@ use crate::settings::NodeSettings;
 const MANAGER: &str = "kube-controller-manager";
 const COMPONENT: &str = "node-controller";
 /// The taints that follow from the state of a node, which this controller alone sets and removes.
-const OWN_TAINTS: &[&str] = &["node.kubernetes.io/unreachable", "node.kubernetes.io/not-ready", "node.kubernetes.io/unschedulable"];
+const OWN_TAINTS: &[&str] =
+    &["node.kubernetes.io/unreachable", "node.kubernetes.io/not-ready", "node.kubernetes.io/unschedulable"];
 
 /// Brings a node's conditions and taints in line with whether its kubelet is heard of.
 pub(crate) fn reconcile(view: &View<'_>, name: &str, contact: Contact, settings: &NodeSettings) -> Vec<Action> {
@@ -99,12 +100,15 @@ fn taint(view: &View<'_>, node: &Value, ready: &str) -> Option<Action> {
         let added = old.map(|old| text(old, "/timeAdded")).filter(|added| !added.is_empty());
         added.map_or_else(|| view.timestamp(), str::to_owned)
     };
-    let mut wanted: Vec<Value> = present.iter().filter(|taint| !OWN_TAINTS.contains(&text(taint, "/key"))).cloned().collect();
+    let mut wanted: Vec<Value> =
+        present.iter().filter(|taint| !OWN_TAINTS.contains(&text(taint, "/key"))).cloned().collect();
     let mut add = |key: &str, effect: &str| {
         wanted.push(json!({"key": key, "effect": effect, "timeAdded": since(key, effect)}));
     };
     match ready {
-        "Unknown" => ["NoSchedule", "NoExecute"].iter().for_each(|effect| add("node.kubernetes.io/unreachable", effect)),
+        "Unknown" => {
+            ["NoSchedule", "NoExecute"].iter().for_each(|effect| add("node.kubernetes.io/unreachable", effect))
+        }
         "False" => ["NoSchedule", "NoExecute"].iter().for_each(|effect| add("node.kubernetes.io/not-ready", effect)),
         _ => {}
     }
@@ -128,11 +132,13 @@ pub(crate) fn endurance(pod: &Value, node: &Value, moment: impl Fn(&str) -> Opti
     let mut earliest: Option<Duration> = None;
     for taint in items(node, "/spec/taints").iter().filter(|taint| text(taint, "/effect") == "NoExecute") {
         let added = moment(text(taint, "/timeAdded")).unwrap_or_default();
-        let mut tolerated = items(pod, "/spec/tolerations").iter().filter(|toleration| tolerates(toleration, taint)).peekable();
+        let mut tolerated =
+            items(pod, "/spec/tolerations").iter().filter(|toleration| tolerates(toleration, taint)).peekable();
         let end = if tolerated.peek().is_none() {
             Some(Duration::ZERO)
         } else {
-            let seconds = tolerated.filter_map(|toleration| toleration.get("tolerationSeconds").and_then(Value::as_i64)).min();
+            let seconds =
+                tolerated.filter_map(|toleration| toleration.get("tolerationSeconds").and_then(Value::as_i64)).min();
             seconds.map(|seconds| added + Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))
         };
         earliest = [earliest, end].into_iter().flatten().min();

@@ -8,8 +8,8 @@ use serde_json::{Map, Value, json};
 use super::{Action, Note, Work, is_active};
 use crate::cluster::View;
 use crate::object::{
-    controller_of, has_condition, int, is_terminating, items, labels, map, name, namespace, owner_reference, reference, set,
-    set_condition, text, uid,
+    controller_of, has_condition, int, is_terminating, items, labels, map, name, namespace, owner_reference, reference,
+    set, set_condition, text, uid,
 };
 use crate::resources::ResourceId;
 use crate::selector::LabelSelector;
@@ -76,7 +76,12 @@ fn manage(view: &View<'_>, set: &Value, pods: &[&Value], actions: &mut Vec<Actio
     } else if pods.len() > wanted {
         for pod in victims(view, pods).into_iter().take((pods.len() - wanted).min(BURST)) {
             actions.push(Action::delete(ResourceId::Pods, pod));
-            actions.push(Action::Record(Note::normal(set, "SuccessfulDelete", format!("Deleted pod: {}", name(pod)), COMPONENT)));
+            actions.push(Action::Record(Note::normal(
+                set,
+                "SuccessfulDelete",
+                format!("Deleted pod: {}", name(pod)),
+                COMPONENT,
+            )));
         }
     }
 }
@@ -103,7 +108,9 @@ fn victims<'a>(view: &View<'_>, pods: &[&'a Value]) -> Vec<&'a Value> {
         *crowd.entry(text(pod, "/spec/nodeName")).or_default() += 1;
     }
     let cost = |pod: &Value| -> i64 {
-        crate::object::annotation(pod, "controller.kubernetes.io/pod-deletion-cost").and_then(|cost| cost.parse().ok()).unwrap_or(0)
+        crate::object::annotation(pod, "controller.kubernetes.io/pod-deletion-cost")
+            .and_then(|cost| cost.parse().ok())
+            .unwrap_or(0)
     };
     let ready_for = |pod: &Value| {
         let since = crate::object::condition(pod, "Ready").map(|ready| text(ready, "/lastTransitionTime"));
@@ -117,7 +124,10 @@ fn victims<'a>(view: &View<'_>, pods: &[&'a Value]) -> Vec<&'a Value> {
             cost(pod),
             usize::MAX - crowd.get(text(pod, "/spec/nodeName")).copied().unwrap_or(0),
             ready_for(pod),
-            items(pod, "/status/containerStatuses").iter().map(|status| -int(status, "/restartCount").unwrap_or(0)).min(),
+            items(pod, "/status/containerStatuses")
+                .iter()
+                .map(|status| -int(status, "/restartCount").unwrap_or(0))
+                .min(),
             std::cmp::Reverse(text(pod, "/metadata/creationTimestamp").to_owned()),
             std::cmp::Reverse(crate::object::version(pod)),
         )
@@ -134,7 +144,8 @@ fn write_status(view: &View<'_>, object: &Value, pods: &[&Value], actions: &mut 
     let ready: Vec<&&Value> = pods.iter().filter(|pod| has_condition(pod, "Ready")).collect();
     let mut available = 0;
     for pod in &ready {
-        let since = crate::object::condition(pod, "Ready").and_then(|ready| view.moment(text(ready, "/lastTransitionTime")));
+        let since =
+            crate::object::condition(pod, "Ready").and_then(|ready| view.moment(text(ready, "/lastTransitionTime")));
         let from = since.unwrap_or(view.now) + min_ready;
         if min_ready.is_zero() || from <= view.now {
             available += 1;

@@ -90,7 +90,8 @@ mod tests {
     use serde_json::json;
 
     fn limits(surge: &str, unavailable: &str, wanted: i64) -> Limits {
-        let deployment = json!({"spec": {"strategy": {"rollingUpdate": {"maxSurge": surge, "maxUnavailable": unavailable}}}});
+        let deployment =
+            json!({"spec": {"strategy": {"rollingUpdate": {"maxSurge": surge, "maxUnavailable": unavailable}}}});
         Limits::of(&deployment, wanted)
     }
 

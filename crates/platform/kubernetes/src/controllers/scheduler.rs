@@ -64,7 +64,12 @@ fn bind(view: &View<'_>, pod: &Value, node: &str) -> Vec<Action> {
     set_condition(&mut scheduled, condition, &view.timestamp());
     let message = format!("Successfully assigned {} to {node}", path_of(pod));
     vec![
-        Action::Update { resource: ResourceId::Pods, object: Box::new(bound), subresource: "binding", manager: "kube-scheduler" },
+        Action::Update {
+            resource: ResourceId::Pods,
+            object: Box::new(bound),
+            subresource: "binding",
+            manager: "kube-scheduler",
+        },
         Action::status(ResourceId::Pods, scheduled, "kube-scheduler"),
         Action::Record(Note::normal(pod, "Scheduled", message, COMPONENT)),
     ]
@@ -88,7 +93,8 @@ fn refused(view: &View<'_>, pod: &Value, reason: &'static str, message: &str, ev
 /// Why a pod cannot run on a node, in the real scheduler's words; empty when it can.
 fn obstacles(view: &View<'_>, pod: &Value, node: &Value) -> Vec<String> {
     if let Some(taint) = items(node, "/spec/taints").iter().find(|taint| {
-        text(taint, "/effect") != "PreferNoSchedule" && !items(pod, "/spec/tolerations").iter().any(|toleration| tolerates(toleration, taint))
+        text(taint, "/effect") != "PreferNoSchedule"
+            && !items(pod, "/spec/tolerations").iter().any(|toleration| tolerates(toleration, taint))
     }) {
         if text(taint, "/key") == "node.kubernetes.io/unschedulable" {
             return vec!["node(s) were unschedulable".to_owned()];
@@ -109,7 +115,10 @@ fn obstacles(view: &View<'_>, pod: &Value, node: &Value) -> Vec<String> {
 }
 
 fn fits_affinity(pod: &Value, node: &Value) -> bool {
-    let Some(required) = pod.pointer("/spec/affinity/nodeAffinity/requiredDuringSchedulingIgnoredDuringExecution") else { return true };
+    let Some(required) = pod.pointer("/spec/affinity/nodeAffinity/requiredDuringSchedulingIgnoredDuringExecution")
+    else {
+        return true;
+    };
     items(required, "/nodeSelectorTerms").iter().any(|term| {
         let by_label = json!({"matchExpressions": term.get("matchExpressions").cloned().unwrap_or(json!([]))});
         let by_field = items(term, "/matchFields").iter().all(|field| {
@@ -122,7 +131,8 @@ fn fits_affinity(pod: &Value, node: &Value) -> bool {
 }
 
 fn fits_other_pods(view: &View<'_>, pod: &Value, node: &Value) -> bool {
-    let terms = |kind: &str| items(pod, &format!("/spec/affinity/{kind}/requiredDuringSchedulingIgnoredDuringExecution"));
+    let terms =
+        |kind: &str| items(pod, &format!("/spec/affinity/{kind}/requiredDuringSchedulingIgnoredDuringExecution"));
     let together = terms("podAffinity").iter().all(|term| {
         let own = LabelSelector::from_object(term.get("labelSelector").unwrap_or(&Value::Null)).matches(labels(pod));
         in_domain(view, pod, node, term) > 0 || (own && in_cluster(view, pod, term) == 0)
@@ -185,15 +195,20 @@ pub(crate) fn requests(pod: &Value) -> (i64, i64) {
         };
         (quantity::milli(&amount("cpu")), quantity::whole(&amount("memory")))
     };
-    let sum = items(pod, "/spec/containers").iter().map(of).fold((0i64, 0i64), |sum, next| {
-        (sum.0.saturating_add(next.0), sum.1.saturating_add(next.1))
-    });
-    let most = items(pod, "/spec/initContainers").iter().map(of).fold((0, 0), |most, next| (most.0.max(next.0), most.1.max(next.1)));
+    let sum = items(pod, "/spec/containers")
+        .iter()
+        .map(of)
+        .fold((0i64, 0i64), |sum, next| (sum.0.saturating_add(next.0), sum.1.saturating_add(next.1)));
+    let most = items(pod, "/spec/initContainers")
+        .iter()
+        .map(of)
+        .fold((0, 0), |most, next| (most.0.max(next.0), most.1.max(next.1)));
     (sum.0.max(most.0), sum.1.max(most.1))
 }
 
 fn used(view: &View<'_>, node: &Value) -> (i64, i64, i64) {
-    let on_it = view.store.pods_on(name(node)).filter(|pod| !matches!(text(pod, "/status/phase"), "Succeeded" | "Failed"));
+    let on_it =
+        view.store.pods_on(name(node)).filter(|pod| !matches!(text(pod, "/status/phase"), "Succeeded" | "Failed"));
     on_it.map(|pod| requests(pod)).fold((0, 0, 0), |sum: (i64, i64, i64), next| {
         (sum.0.saturating_add(next.0), sum.1.saturating_add(next.1), sum.2 + 1)
     })
@@ -229,7 +244,8 @@ fn score(view: &View<'_>, pod: &Value, node: &Value) -> i64 {
     let siblings = view.store.pods_on(name(node)).filter(|other| is_active(other) && sibling(other)).count();
     let preferred = preference(pod, node);
     let (has, taken) = (allocatable(node), used(view, node));
-    let free = |has: i64, taken: i64| if has > 0 { ((has - taken).max(0) as i128 * 100 / i128::from(has)) as i64 } else { 0 };
+    let free =
+        |has: i64, taken: i64| if has > 0 { ((has - taken).max(0) as i128 * 100 / i128::from(has)) as i64 } else { 0 };
     let siblings = i64::try_from(siblings).unwrap_or(i64::MAX / 10_000);
     preferred * 1_000 - siblings * 10_000 + (free(has.0, taken.0) + free(has.1, taken.1)) * 5 - taken.2
 }

@@ -43,6 +43,8 @@ pub(super) struct Container {
     pub image_id: String,
     pub probes: Probes,
     delay: Duration,
+    /// How long the present back-off lasts.
+    wait: Duration,
     not_before: Duration,
     told_back_off: bool,
 }
@@ -58,6 +60,7 @@ impl Container {
             image_id: String::new(),
             probes: Probes::default(),
             delay: Duration::ZERO,
+            wait: Duration::ZERO,
             not_before: Duration::ZERO,
             told_back_off: false,
         };
@@ -125,7 +128,7 @@ impl Container {
 
     /// How long the present back-off lasts, if it is on.
     pub fn back_off(&self, view: &View<'_>) -> Option<Duration> {
-        (self.not_before > view.now).then(|| (self.delay / 2).max(BACK_OFF_FIRST))
+        (self.not_before > view.now).then_some(self.wait)
     }
 
     /// Whether the back-off has been spoken of, after which a failed pull is shown as backing off.
@@ -139,6 +142,7 @@ impl Container {
             Duration::ZERO if at_once => Duration::ZERO,
             delay => delay.max(BACK_OFF_FIRST),
         };
+        self.wait = wait;
         self.not_before = if wait.is_zero() { Duration::ZERO } else { view.now + wait };
         self.delay = match (self.delay, wait) {
             (Duration::ZERO, Duration::ZERO) => BACK_OFF_FIRST,
@@ -150,11 +154,24 @@ impl Container {
 
 impl Worker {
     /// Starts what may start: init containers one after another, then all others.
-    pub(super) fn start_containers(&mut self, node: &NodeSettings, view: &View<'_>, outcome: &mut Outcome, events: &mut Vec<Note>) {
+    pub(super) fn start_containers(
+        &mut self,
+        node: &NodeSettings,
+        view: &View<'_>,
+        outcome: &mut Outcome,
+        events: &mut Vec<Note>,
+    ) {
         let pod = self.pod.clone();
         for init in items(&pod, "/spec/initContainers") {
             let sidecar = text(init, "/restartPolicy") == "Always";
-            self.start_if_due(init, sidecar || text(&pod, "/spec/restartPolicy") != "Never", node, view, outcome, events);
+            self.start_if_due(
+                init,
+                sidecar || text(&pod, "/spec/restartPolicy") != "Never",
+                node,
+                view,
+                outcome,
+                events,
+            );
             let passed = match self.containers.get(text(init, "/name")).map(|container| &container.run) {
                 Some(Run::Exited { code, .. }) => *code == 0 && !sidecar,
                 Some(Run::Running { .. }) => sidecar,
@@ -169,7 +186,15 @@ impl Worker {
         }
     }
 
-    fn start_if_due(&mut self, spec: &Value, retries: bool, node: &NodeSettings, view: &View<'_>, outcome: &mut Outcome, events: &mut Vec<Note>) {
+    fn start_if_due(
+        &mut self,
+        spec: &Value,
+        retries: bool,
+        node: &NodeSettings,
+        view: &View<'_>,
+        outcome: &mut Outcome,
+        events: &mut Vec<Note>,
+    ) {
         let container_name = text(spec, "/name").to_owned();
         let restarts = self.should_restart(&container_name, retries);
         let Some(container) = self.containers.get_mut(&container_name) else { return };
@@ -215,7 +240,9 @@ impl Worker {
 
     /// Whether a container that has exited runs again.
     pub(super) fn should_restart(&self, container: &str, retries: bool) -> bool {
-        let Some(Run::Exited { code, .. }) = self.containers.get(container).map(|container| &container.run) else { return false };
+        let Some(Run::Exited { code, .. }) = self.containers.get(container).map(|container| &container.run) else {
+            return false;
+        };
         let init = items(&self.pod, "/spec/initContainers").iter().find(|init| text(init, "/name") == container);
         match (init, text(&self.pod, "/spec/restartPolicy")) {
             (Some(init), _) if text(init, "/restartPolicy") == "Always" => true,
@@ -236,7 +263,11 @@ impl Worker {
             ],
             _ => {
                 let whole = format!("{}_{}({})", name(pod), namespace(pod), uid(pod));
-                vec![self.warning("BackOff", format!("Back-off restarting failed container {container} in pod {whole}"), container)]
+                vec![self.warning(
+                    "BackOff",
+                    format!("Back-off restarting failed container {container} in pod {whole}"),
+                    container,
+                )]
             }
         }
     }
@@ -251,7 +282,14 @@ impl Worker {
         self.containers.get_mut(&id.container).filter(|container| container.attempt == Some(id.attempt))
     }
 
-    pub(super) fn on_started(&mut self, id: &ContainerId, runtime_id: &str, image_id: &str, view: &View<'_>, events: &mut Vec<Note>) {
+    pub(super) fn on_started(
+        &mut self,
+        id: &ContainerId,
+        runtime_id: &str,
+        image_id: &str,
+        view: &View<'_>,
+        events: &mut Vec<Note>,
+    ) {
         let spec = self.spec_of(&id.container);
         let Some(container) = self.current(id).filter(|container| container.run == Run::Starting) else { return };
         runtime_id.clone_into(&mut container.runtime_id);
@@ -269,7 +307,14 @@ impl Worker {
         }
     }
 
-    pub(super) fn on_failed(&mut self, id: &ContainerId, failure: StartFailure, message: &str, view: &View<'_>, events: &mut Vec<Note>) {
+    pub(super) fn on_failed(
+        &mut self,
+        id: &ContainerId,
+        failure: StartFailure,
+        message: &str,
+        view: &View<'_>,
+        events: &mut Vec<Note>,
+    ) {
         let image = text(&self.spec_of(&id.container), "/image").to_owned();
         let Some(container) = self.current(id).filter(|container| container.run == Run::Starting) else { return };
         let reason = match failure {

@@ -43,7 +43,9 @@ impl Probes {
     /// The probes of a container that has just started.
     pub fn start(container: &Value, now: Duration) -> Probes {
         let mut list = Vec::new();
-        for (kind, field) in [(Kind::Startup, "startupProbe"), (Kind::Readiness, "readinessProbe"), (Kind::Liveness, "livenessProbe")] {
+        for (kind, field) in
+            [(Kind::Startup, "startupProbe"), (Kind::Readiness, "readinessProbe"), (Kind::Liveness, "livenessProbe")]
+        {
             let Some(spec) = container.get(field).filter(|spec| spec.is_object()) else { continue };
             let due = now + seconds(spec, "initialDelaySeconds", 0);
             list.push(Probe { kind, spec: spec.clone(), due, ticket: None, successes: 0, failures: 0 });
@@ -76,7 +78,9 @@ impl Worker {
             let spec = self.spec_of(&name);
             let Some(container) = self.containers.get_mut(&name) else { continue };
             let due: Vec<usize> = (0..container.probes.list.len())
-                .filter(|at| container.probes.is_due(&container.probes.list[*at]) && container.probes.list[*at].due <= view.now)
+                .filter(|at| {
+                    container.probes.is_due(&container.probes.list[*at]) && container.probes.list[*at].due <= view.now
+                })
                 .collect();
             for at in due {
                 let probe = &mut container.probes.list[at];
@@ -91,9 +95,21 @@ impl Worker {
     }
 
     /// A probe was answered.
-    pub(super) fn on_probe(&mut self, id: &ContainerId, ticket: u64, answer: (bool, &str), view: &View<'_>, outcome: &mut Outcome, events: &mut Vec<Note>) {
+    pub(super) fn on_probe(
+        &mut self,
+        id: &ContainerId,
+        ticket: u64,
+        answer: (bool, &str),
+        view: &View<'_>,
+        outcome: &mut Outcome,
+        events: &mut Vec<Note>,
+    ) {
         let grace = int(&self.pod, "/spec/terminationGracePeriodSeconds").unwrap_or(30);
-        let Some(container) = self.containers.get_mut(&id.container).filter(|container| container.attempt == Some(id.attempt)) else { return };
+        let Some(container) =
+            self.containers.get_mut(&id.container).filter(|container| container.attempt == Some(id.attempt))
+        else {
+            return;
+        };
         if !matches!(container.run, Run::Running { .. }) {
             return;
         }
@@ -146,14 +162,23 @@ fn action(probe: &Value, container: &Value) -> ProbeAction {
             port: port(get.get("port"), container),
             path: text(get, "/path").to_owned(),
             tls: text(get, "/scheme") == "HTTPS",
-            headers: headers.iter().map(|header| (text(header, "/name").to_owned(), text(header, "/value").to_owned())).collect(),
+            headers: headers
+                .iter()
+                .map(|header| (text(header, "/name").to_owned(), text(header, "/value").to_owned()))
+                .collect(),
         };
     }
     if let Some(socket) = probe.get("tcpSocket").filter(|socket| socket.is_object()) {
-        return ProbeAction::TcpSocket { host: text(socket, "/host").to_owned(), port: port(socket.get("port"), container) };
+        return ProbeAction::TcpSocket {
+            host: text(socket, "/host").to_owned(),
+            port: port(socket.get("port"), container),
+        };
     }
     if map(probe, "/grpc").is_some() {
-        return ProbeAction::Grpc { port: port(probe.pointer("/grpc/port"), container), service: text(probe, "/grpc/service").to_owned() };
+        return ProbeAction::Grpc {
+            port: port(probe.pointer("/grpc/port"), container),
+            service: text(probe, "/grpc/service").to_owned(),
+        };
     }
     let command = items(probe, "/exec/command");
     ProbeAction::Exec(command.iter().filter_map(Value::as_str).map(str::to_owned).collect())

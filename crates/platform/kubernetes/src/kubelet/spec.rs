@@ -23,7 +23,11 @@ pub(super) fn pod_spec(pod: &Value, id: &PodId, node: &NodeSettings, ip: Ipv4Add
         node_number: node.number,
         ip,
         hostname: hostname(pod),
-        labels: labels(pod).into_iter().flatten().map(|(key, value)| (key.clone(), value.as_str().unwrap_or("").to_owned())).collect(),
+        labels: labels(pod)
+            .into_iter()
+            .flatten()
+            .map(|(key, value)| (key.clone(), value.as_str().unwrap_or("").to_owned()))
+            .collect(),
         service_account: text(pod, "/spec/serviceAccountName").to_owned(),
         dns_policy: text(pod, "/spec/dnsPolicy").to_owned(),
         host_aliases: items(pod, "/spec/hostAliases")
@@ -43,7 +47,13 @@ fn hostname(pod: &Value) -> String {
 ///
 /// # Errors
 /// A sentence when a ConfigMap, Secret or key is missing.
-pub(super) fn container_spec(view: &View<'_>, pod: &Value, container: &Value, node: &NodeSettings, ip: Ipv4Addr) -> Result<ContainerSpec, String> {
+pub(super) fn container_spec(
+    view: &View<'_>,
+    pod: &Value,
+    container: &Value,
+    node: &NodeSettings,
+    ip: Ipv4Addr,
+) -> Result<ContainerSpec, String> {
     let env = environment(view, pod, container, node, ip)?;
     let expanded = |list: &str| -> Vec<String> {
         items(container, list).iter().filter_map(Value::as_str).map(|word| expand(word, &env)).collect()
@@ -54,11 +64,16 @@ pub(super) fn container_spec(view: &View<'_>, pod: &Value, container: &Value, no
     };
     let unsigned = |value: i64| u64::try_from(value).unwrap_or(0);
     let identity = |field: &str| {
-        let own = int(container, &format!("/securityContext/{field}")).or_else(|| int(pod, &format!("/spec/securityContext/{field}")));
+        let own = int(container, &format!("/securityContext/{field}"))
+            .or_else(|| int(pod, &format!("/spec/securityContext/{field}")));
         own.and_then(|id| u32::try_from(id).ok())
     };
     Ok(ContainerSpec {
-        id: ContainerId { pod: PodId { node: String::new(), uid: String::new() }, container: String::new(), attempt: 0 },
+        id: ContainerId {
+            pod: PodId { node: String::new(), uid: String::new() },
+            container: String::new(),
+            attempt: 0,
+        },
         image: text(container, "/image").to_owned(),
         image_pull_policy: text(container, "/imagePullPolicy").to_owned(),
         command: expanded("/command"),
@@ -88,12 +103,20 @@ pub(super) fn container_spec(view: &View<'_>, pod: &Value, container: &Value, no
     })
 }
 
-fn environment(view: &View<'_>, pod: &Value, container: &Value, node: &NodeSettings, ip: Ipv4Addr) -> Result<Vec<(String, String)>, String> {
+fn environment(
+    view: &View<'_>,
+    pod: &Value,
+    container: &Value,
+    node: &NodeSettings,
+    ip: Ipv4Addr,
+) -> Result<Vec<(String, String)>, String> {
     let mut env: Vec<(String, String)> = Vec::new();
-    let put = |env: &mut Vec<(String, String)>, key: String, value: String| match env.iter_mut().find(|(old, _)| *old == key) {
-        Some(old) => old.1 = value,
-        None => env.push((key, value)),
-    };
+    let put =
+        |env: &mut Vec<(String, String)>, key: String, value: String| match env.iter_mut().find(|(old, _)| *old == key)
+        {
+            Some(old) => old.1 = value,
+            None => env.push((key, value)),
+        };
     for (key, value) in service_links(view, pod) {
         put(&mut env, key, value);
     }
@@ -121,7 +144,14 @@ fn environment(view: &View<'_>, pod: &Value, container: &Value, node: &NodeSetti
     Ok(env)
 }
 
-fn from_source(view: &View<'_>, pod: &Value, container: &Value, source: &Value, node: &NodeSettings, ip: Ipv4Addr) -> Result<Option<String>, String> {
+fn from_source(
+    view: &View<'_>,
+    pod: &Value,
+    container: &Value,
+    source: &Value,
+    node: &NodeSettings,
+    ip: Ipv4Addr,
+) -> Result<Option<String>, String> {
     for (kind, resource) in [("configMapKeyRef", ResourceId::ConfigMaps), ("secretKeyRef", ResourceId::Secrets)] {
         let Some(reference) = source.get(kind).filter(|reference| reference.is_object()) else { continue };
         let Some(object) = lookup(view, resource, pod, reference)? else { return Ok(None) };
@@ -129,7 +159,9 @@ fn from_source(view: &View<'_>, pod: &Value, container: &Value, source: &Value, 
         return match datum(resource, object, key) {
             Some(value) => Ok(Some(String::from_utf8_lossy(&value).into_owned())),
             None if flag(reference, "/optional") => Ok(None),
-            None => Err(format!("couldn't find key {key} in {} {}/{}", resource.row().kind, namespace(pod), name(object))),
+            None => {
+                Err(format!("couldn't find key {key} in {} {}/{}", resource.row().kind, namespace(pod), name(object)))
+            }
         };
     }
     if let Some(field) = source.pointer("/fieldRef/fieldPath").and_then(Value::as_str) {
@@ -150,7 +182,10 @@ fn pod_field(pod: &Value, field: &str, node: &NodeSettings, ip: Ipv4Addr) -> Res
         return Ok(annotation(pod, key).unwrap_or("").to_owned());
     }
     let pairs = |pointer: &str| {
-        let lines = map(pod, pointer).into_iter().flatten().map(|(key, value)| format!("{key}={:?}", value.as_str().unwrap_or("")));
+        let lines = map(pod, pointer)
+            .into_iter()
+            .flatten()
+            .map(|(key, value)| format!("{key}={:?}", value.as_str().unwrap_or("")));
         lines.collect::<Vec<_>>().join("\n")
     };
     Ok(match field {
@@ -192,7 +227,9 @@ fn service_links(view: &View<'_>, pod: &Value) -> Vec<(String, String)> {
     let is_api = |service: &&Value| name(service) == "kubernetes" && namespace(service) == "default";
     for service in api.into_iter().chain(own.into_iter().filter(|service| !is_api(service))) {
         let address = text(service, "/spec/clusterIP");
-        let Some(first) = items(service, "/spec/ports").first().filter(|_| !matches!(address, "" | "None")) else { continue };
+        let Some(first) = items(service, "/spec/ports").first().filter(|_| !matches!(address, "" | "None")) else {
+            continue;
+        };
         let prefix = name(service).to_uppercase().replace(['-', '.'], "_");
         env.push((format!("{prefix}_SERVICE_HOST"), address.to_owned()));
         env.push((format!("{prefix}_SERVICE_PORT"), int(first, "/port").unwrap_or(0).to_string()));
@@ -230,7 +267,12 @@ fn expand(word: &str, env: &[(String, String)]) -> String {
     expanded + rest
 }
 
-fn lookup<'a>(view: &View<'a>, resource: ResourceId, pod: &Value, reference: &Value) -> Result<Option<&'a Value>, String> {
+fn lookup<'a>(
+    view: &View<'a>,
+    resource: ResourceId,
+    pod: &Value,
+    reference: &Value,
+) -> Result<Option<&'a Value>, String> {
     let wanted = match text(reference, "/name") {
         "" => text(reference, "/secretName"),
         name => name,
@@ -267,7 +309,8 @@ pub(super) fn volumes(view: &View<'_>, pod: &Value, node: &NodeSettings, ip: Ipv
 /// # Errors
 /// As for [`volumes`].
 pub(super) fn refreshed(view: &View<'_>, pod: &Value, ip: Ipv4Addr, present: &[Volume]) -> Result<Vec<Volume>, String> {
-    let node = view.settings.nodes.iter().find(|node| node.name == text(pod, "/spec/nodeName")).ok_or("no such node")?;
+    let node =
+        view.settings.nodes.iter().find(|node| node.name == text(pod, "/spec/nodeName")).ok_or("no such node")?;
     let mut fresh = volumes(view, pod, node, ip)?;
     for (new, old) in fresh.iter_mut().zip(present) {
         let (VolumeSource::Files(new), VolumeSource::Files(old)) = (&mut new.source, &old.source) else { continue };
@@ -284,7 +327,13 @@ fn is_token(contents: &[u8]) -> bool {
     contents.starts_with(crate::token::HEADER_START.as_bytes())
 }
 
-fn one_volume(view: &View<'_>, pod: &Value, volume: &Value, node: &NodeSettings, ip: Ipv4Addr) -> Result<Volume, String> {
+fn one_volume(
+    view: &View<'_>,
+    pod: &Value,
+    volume: &Value,
+    node: &NodeSettings,
+    ip: Ipv4Addr,
+) -> Result<Volume, String> {
     let given = |kind: &str| volume.get(kind).filter(|source| source.is_object());
     let volume_name = text(volume, "/name").to_owned();
     let source = if let Some(empty) = given("emptyDir") {
@@ -302,11 +351,15 @@ fn one_volume(view: &View<'_>, pod: &Value, volume: &Value, node: &NodeSettings,
             files.extend(project(view, pod, source, mode, node, ip)?);
         }
         VolumeSource::Files(files)
-    } else if let Some((kind, single)) = ["configMap", "secret", "downwardAPI"].iter().find_map(|kind| Some((kind, given(kind)?))) {
+    } else if let Some((kind, single)) =
+        ["configMap", "secret", "downwardAPI"].iter().find_map(|kind| Some((kind, given(kind)?)))
+    {
         let wrapped = Value::Object([((*kind).to_owned(), single.clone())].into_iter().collect());
         VolumeSource::Files(project(view, pod, &wrapped, mode(single, "defaultMode", 0o644), node, ip)?)
     } else {
-        return Err(format!("MountVolume.SetUp failed for volume \"{volume_name}\" : this kind of volume is not supported"));
+        return Err(format!(
+            "MountVolume.SetUp failed for volume \"{volume_name}\" : this kind of volume is not supported"
+        ));
     };
     Ok(Volume { name: volume_name, source })
 }
@@ -315,7 +368,14 @@ fn mode(source: &Value, field: &str, default: u32) -> u32 {
     int(source, &format!("/{field}")).and_then(|mode| u32::try_from(mode).ok()).unwrap_or(default) & 0o777
 }
 
-fn project(view: &View<'_>, pod: &Value, source: &Value, default_mode: u32, node: &NodeSettings, ip: Ipv4Addr) -> Result<Vec<ProjectedFile>, String> {
+fn project(
+    view: &View<'_>,
+    pod: &Value,
+    source: &Value,
+    default_mode: u32,
+    node: &NodeSettings,
+    ip: Ipv4Addr,
+) -> Result<Vec<ProjectedFile>, String> {
     for (kind, resource) in [("configMap", ResourceId::ConfigMaps), ("secret", ResourceId::Secrets)] {
         let Some(reference) = source.get(kind).filter(|reference| reference.is_object()) else { continue };
         let Some(object) = lookup(view, resource, pod, reference)? else { return Ok(Vec::new()) };
@@ -328,11 +388,20 @@ fn project(view: &View<'_>, pod: &Value, source: &Value, default_mode: u32, node
                 Some(field) => pod_field(pod, field, node, ip)?,
                 None => {
                     let of = text(item, "/resourceFieldRef/containerName");
-                    let container = items(pod, "/spec/containers").iter().find(|container| text(container, "/name") == of);
-                    resource_field(container.unwrap_or(&Value::Null), item.get("resourceFieldRef").unwrap_or(&Value::Null), node)
+                    let container =
+                        items(pod, "/spec/containers").iter().find(|container| text(container, "/name") == of);
+                    resource_field(
+                        container.unwrap_or(&Value::Null),
+                        item.get("resourceFieldRef").unwrap_or(&Value::Null),
+                        node,
+                    )
                 }
             };
-            files.push(ProjectedFile { path: text(item, "/path").to_owned(), contents: contents.into_bytes(), mode: mode(item, "mode", default_mode) });
+            files.push(ProjectedFile {
+                path: text(item, "/path").to_owned(),
+                contents: contents.into_bytes(),
+                mode: mode(item, "mode", default_mode),
+            });
         }
         return Ok(files);
     }
@@ -352,7 +421,12 @@ fn project(view: &View<'_>, pod: &Value, source: &Value, default_mode: u32, node
     Err("a projected volume has a source that is not supported".to_owned())
 }
 
-fn keyed_files(resource: ResourceId, object: &Value, reference: &Value, default_mode: u32) -> Result<Vec<ProjectedFile>, String> {
+fn keyed_files(
+    resource: ResourceId,
+    object: &Value,
+    reference: &Value,
+    default_mode: u32,
+) -> Result<Vec<ProjectedFile>, String> {
     let chosen = items(reference, "/items");
     let mut wanted: BTreeMap<String, (String, u32)> = BTreeMap::new();
     if chosen.is_empty() {
@@ -362,7 +436,8 @@ fn keyed_files(resource: ResourceId, object: &Value, reference: &Value, default_
         }
     }
     for item in chosen {
-        wanted.insert(text(item, "/path").to_owned(), (text(item, "/key").to_owned(), mode(item, "mode", default_mode)));
+        wanted
+            .insert(text(item, "/path").to_owned(), (text(item, "/key").to_owned(), mode(item, "mode", default_mode)));
     }
     let mut files = Vec::new();
     for (path, (key, mode)) in wanted {

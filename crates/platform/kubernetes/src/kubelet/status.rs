@@ -26,7 +26,8 @@ pub(super) fn compose(worker: &Worker, node: &NodeSettings, view: &View<'_>) -> 
         status["podIPs"] = json!([{"ip": worker.ip.to_string()}]);
     }
     status["startTime"] = json!(worker.start_time);
-    for (list, field) in [("/spec/initContainers", "initContainerStatuses"), ("/spec/containers", "containerStatuses")] {
+    for (list, field) in [("/spec/initContainers", "initContainerStatuses"), ("/spec/containers", "containerStatuses")]
+    {
         let statuses: Vec<Value> = items(&pod, list).iter().map(|spec| container_status(worker, spec, view)).collect();
         if !statuses.is_empty() {
             status[field] = Value::Array(statuses);
@@ -44,7 +45,8 @@ fn conditions(worker: &Worker, pod: &mut Value, phase: &str, view: &View<'_>) {
         names.filter(|name| !worker.containers.get(name).is_some_and(ready)).collect()
     };
     let uninitialized = unready("/spec/initContainers", |container| {
-        matches!(container.run, Run::Exited { code: 0, .. }) || (container.probes.started && matches!(container.run, Run::Running { .. }))
+        matches!(container.run, Run::Exited { code: 0, .. })
+            || (container.probes.started && matches!(container.run, Run::Running { .. }))
     });
     let waiting = unready("/spec/containers", |container| is_ready(container));
     let sandbox = matches!(worker.sandbox, Sandbox::Ready);
@@ -59,13 +61,19 @@ fn conditions(worker: &Worker, pod: &mut Value, phase: &str, view: &View<'_>) {
     put("PodReadyToStartContainers", sandbox, "", String::new());
     let ended = phase == "Succeeded";
     let finished = matches!(phase, "Succeeded" | "Failed");
-    put("Initialized", uninitialized.is_empty() || ended, "ContainersNotInitialized", format!("containers with incomplete status: [{}]", uninitialized.join(" ")));
+    put(
+        "Initialized",
+        uninitialized.is_empty() || ended,
+        "ContainersNotInitialized",
+        format!("containers with incomplete status: [{}]", uninitialized.join(" ")),
+    );
     let reason = match phase {
         "Succeeded" => "PodCompleted",
         "Failed" => "PodFailed",
         _ => "ContainersNotReady",
     };
-    let message = if finished { String::new() } else { format!("containers with unready status: [{}]", waiting.join(" ")) };
+    let message =
+        if finished { String::new() } else { format!("containers with unready status: [{}]", waiting.join(" ")) };
     let ready = waiting.is_empty() && !finished && sandbox;
     put("Ready", ready, reason, message.clone());
     put("ContainersReady", ready, reason, message);
@@ -121,12 +129,19 @@ fn states(worker: &Worker, container: &Container, name: &str, view: &View<'_>) -
             (waiting("ImagePullBackOff", format!("Back-off pulling image \"{image}\": {message}")), last)
         }
         Run::Waiting { reason, message } => (waiting(reason, message.clone()), last),
-        Run::Starting => (waiting(if worker.has_init() && !worker.is_init(name) { "PodInitializing" } else { "ContainerCreating" }, String::new()), last),
+        Run::Starting => (
+            waiting(
+                if worker.has_init() && !worker.is_init(name) { "PodInitializing" } else { "ContainerCreating" },
+                String::new(),
+            ),
+            last,
+        ),
         Run::Running { started_at, .. } => (json!({"running": {"startedAt": started_at}}), last),
         Run::Exited { terminated, .. } => match container.back_off(view) {
             Some(delay) if worker.should_restart(name, text(&worker.pod, "/spec/restartPolicy") != "Never") => {
                 let pod = format!("{}_{}({})", worker.key.name, worker.key.namespace, worker.id.uid);
-                let message = format!("back-off {} restarting failed container={name} pod={pod}", go_duration(delay.as_secs()));
+                let message =
+                    format!("back-off {} restarting failed container={name} pod={pod}", go_duration(delay.as_secs()));
                 (waiting("CrashLoopBackOff", message), json!({"terminated": terminated}))
             }
             _ => (json!({"terminated": terminated}), last),
@@ -147,7 +162,8 @@ impl Worker {
     fn is_blocked_by_init(&self, name: &str) -> bool {
         let done = |spec: &Value| {
             let run = self.containers.get(text(spec, "/name")).map(|container| &container.run);
-            matches!(run, Some(Run::Exited { code: 0, .. })) || (text(spec, "/restartPolicy") == "Always" && matches!(run, Some(Run::Running { .. })))
+            matches!(run, Some(Run::Exited { code: 0, .. }))
+                || (text(spec, "/restartPolicy") == "Always" && matches!(run, Some(Run::Running { .. })))
         };
         !self.is_init(name) && !items(&self.pod, "/spec/initContainers").iter().all(done)
     }
@@ -168,11 +184,19 @@ pub(super) fn phase(worker: &Worker) -> &'static str {
             Run::Waiting { .. } | Run::Starting => return "Pending",
         }
     }
-    let ended = |spec: &Value| matches!(worker.containers.get(text(spec, "/name")).map(|container| &container.run), Some(Run::Exited { .. }));
+    let ended = |spec: &Value| {
+        matches!(worker.containers.get(text(spec, "/name")).map(|container| &container.run), Some(Run::Exited { .. }))
+    };
     let all_ended = items(&worker.pod, "/spec/containers").iter().all(ended);
     match (ran, all_ended && crate::object::is_terminating(&worker.pod)) {
         // A deleted pod whose containers have all ended is told apart by their codes, whatever the restart policy.
-        (true, true) => if worker.any_failed() { "Failed" } else { "Succeeded" },
+        (true, true) => {
+            if worker.any_failed() {
+                "Failed"
+            } else {
+                "Succeeded"
+            }
+        }
         (true, false) => "Running",
         (false, _) if never && worker.init_failed() => "Failed",
         (false, _) => "Pending",
@@ -190,7 +214,10 @@ pub(super) fn final_phase(worker: &Worker) -> Option<&'static str> {
         let run = worker.containers.get(name).map(|container| &container.run);
         matches!(run, Some(Run::Exited { .. })) && !worker.should_restart(name, retries)
     };
-    items(&worker.pod, "/spec/containers").iter().all(over).then(|| if worker.any_failed() { "Failed" } else { "Succeeded" })
+    items(&worker.pod, "/spec/containers")
+        .iter()
+        .all(over)
+        .then(|| if worker.any_failed() { "Failed" } else { "Succeeded" })
 }
 
 impl Worker {

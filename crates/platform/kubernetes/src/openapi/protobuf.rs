@@ -108,7 +108,8 @@ fn write_operation(operation: &mut Message, source: &Value) {
     operation.message(9, |responses| {
         for (code, response) in map(source, "/responses").into_iter().flatten() {
             // ResponseValue.response = 1
-            responses.named(1, code, |value| value.message(1, |message| message.text(1, text(response, "/description"))));
+            responses
+                .named(1, code, |value| value.message(1, |message| message.text(1, text(response, "/description"))));
         }
     });
     operation.extensions(13, source);

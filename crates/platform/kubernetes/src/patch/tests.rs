@@ -41,15 +41,20 @@ fn pod(containers: Value) -> Value {
 #[test]
 fn strategic_merge_follows_the_keys_of_the_schema() {
     let shape = schema().kind("Pod");
-    let object = pod(json!([{"name": "a", "image": "1", "ports": [{"containerPort": 80}]}, {"name": "b", "image": "2"}]));
+    let object =
+        pod(json!([{"name": "a", "image": "1", "ports": [{"containerPort": 80}]}, {"name": "b", "image": "2"}]));
     let merge = |patch: Value| strategic_merge(&shape, &object, &patch).expect("merges");
     assert_eq!(
         merge(pod(json!([{"name": "b", "image": "3"}, {"name": "c", "image": "4"}]))),
-        pod(json!([{"name": "a", "image": "1", "ports": [{"containerPort": 80}]}, {"name": "b", "image": "3"}, {"name": "c", "image": "4"}]))
+        pod(
+            json!([{"name": "a", "image": "1", "ports": [{"containerPort": 80}]}, {"name": "b", "image": "3"}, {"name": "c", "image": "4"}])
+        )
     );
     assert_eq!(merge(pod(json!([{"name": "a", "$patch": "delete"}]))), pod(json!([{"name": "b", "image": "2"}])));
     assert_eq!(merge(pod(json!([{"$patch": "replace"}, {"name": "z"}]))), pod(json!([{"name": "z"}])));
-    let ordered = merge(json!({"spec": {"$setElementOrder/containers": [{"name": "b"}, {"name": "a"}], "containers": [{"name": "a", "ports": null}]}}));
+    let ordered = merge(
+        json!({"spec": {"$setElementOrder/containers": [{"name": "b"}, {"name": "a"}], "containers": [{"name": "a", "ports": null}]}}),
+    );
     assert_eq!(ordered, pod(json!([{"name": "b", "image": "2"}, {"name": "a", "image": "1"}])));
     assert_eq!(strategic_merge(&shape, &object, &pod(json!([{"image": "x"}]))).expect_err("no key").reason.code(), 400);
 }

@@ -13,14 +13,17 @@ fn a_deployment_must_select_its_own_pods() {
         "template": {"metadata": {"labels": {"app": "other"}}, "spec": {"containers": [{"name": "a", "image": "i"}]}}}});
     assert_eq!(
         causes_of(ResourceId::Deployments, deployment),
-        ["spec.template.metadata.labels: Invalid value: {\"app\":\"other\"}: `selector` does not match template `labels`"]
+        [
+            "spec.template.metadata.labels: Invalid value: {\"app\":\"other\"}: `selector` does not match template `labels`"
+        ]
     );
 }
 
 #[test]
 fn required_fields_are_named() {
     assert_eq!(
-        causes_of(ResourceId::Pods, json!({"metadata": {"name": "a"}, "spec": {"containers": [{"name": "A b"}]}})).len(),
+        causes_of(ResourceId::Pods, json!({"metadata": {"name": "a"}, "spec": {"containers": [{"name": "A b"}]}}))
+            .len(),
         2,
         "the name and the image"
     );
@@ -33,7 +36,9 @@ fn required_fields_are_named() {
 
 #[test]
 fn names_keep_the_rules_of_dns() {
-    for (name, fine) in [("web", true), ("a.b-c.d", true), ("Web", false), ("-a", false), ("a..b", false), ("", false), ("é", false)] {
+    for (name, fine) in
+        [("web", true), ("a.b-c.d", true), ("Web", false), ("-a", false), ("a..b", false), ("", false), ("é", false)]
+    {
         let causes = causes_of(ResourceId::ConfigMaps, json!({"metadata": {"name": name}}));
         assert_eq!(causes.is_empty(), fine, "{name}");
     }
@@ -45,7 +50,9 @@ fn a_request_is_not_above_its_limit() {
         "resources": {"requests": {"cpu": "2"}, "limits": {"cpu": "1500m"}}}]}});
     assert_eq!(
         causes_of(ResourceId::Pods, pod),
-        ["spec.containers[0].resources.requests: Invalid value: \"2\": must be less than or equal to cpu limit of 1500m"]
+        [
+            "spec.containers[0].resources.requests: Invalid value: \"2\": must be less than or equal to cpu limit of 1500m"
+        ]
     );
 }
 

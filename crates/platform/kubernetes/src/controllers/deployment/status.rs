@@ -38,13 +38,17 @@ impl Counts {
 pub(super) fn write(view: &View<'_>, family: &Family<'_>) -> Vec<Action> {
     let deployment = family.deployment;
     let counts = Counts::of(family);
-    let mut status = json!({"observedGeneration": deployment.pointer("/metadata/generation").cloned().unwrap_or(json!(1))});
+    let mut status =
+        json!({"observedGeneration": deployment.pointer("/metadata/generation").cloned().unwrap_or(json!(1))});
     let parts = [
         ("replicas", counts.all),
         ("updatedReplicas", counts.updated),
         ("readyReplicas", counts.ready),
         ("availableReplicas", counts.available),
-        ("unavailableReplicas", (family.sets.iter().map(|set| super::replicas(set)).sum::<i64>().max(counts.all) - counts.available).max(0)),
+        (
+            "unavailableReplicas",
+            (family.sets.iter().map(|set| super::replicas(set)).sum::<i64>().max(counts.all) - counts.available).max(0),
+        ),
     ];
     for (part, count) in parts {
         if count > 0 {
@@ -60,9 +64,25 @@ pub(super) fn write(view: &View<'_>, family: &Family<'_>) -> Vec<Action> {
     set(&mut new, &["status"], status);
     let minimum = family.wanted - family.limits.max_unavailable;
     if counts.available >= minimum {
-        put(view, &mut new, "Available", "True", "MinimumReplicasAvailable", "Deployment has minimum availability.", false);
+        put(
+            view,
+            &mut new,
+            "Available",
+            "True",
+            "MinimumReplicasAvailable",
+            "Deployment has minimum availability.",
+            false,
+        );
     } else {
-        put(view, &mut new, "Available", "False", "MinimumReplicasUnavailable", "Deployment does not have minimum availability.", false);
+        put(
+            view,
+            &mut new,
+            "Available",
+            "False",
+            "MinimumReplicasUnavailable",
+            "Deployment does not have minimum availability.",
+            false,
+        );
     }
     let mut actions = progress(view, family, &counts, &mut new);
     if new.get("status") != deployment.get("status") {
@@ -85,7 +105,15 @@ fn progress(view: &View<'_>, family: &Family<'_>, counts: &Counts, new: &mut Val
         None => format!("Deployment \"{}\"", name(old)),
     };
     if is_complete(family) {
-        put(view, new, "Progressing", "True", "NewReplicaSetAvailable", &format!("{what} has successfully progressed."), false);
+        put(
+            view,
+            new,
+            "Progressing",
+            "True",
+            "NewReplicaSetAvailable",
+            &format!("{what} has successfully progressed."),
+            false,
+        );
         return Vec::new();
     }
     if counts.all == counts.updated && text(&before, "/reason") == "NewReplicaSetAvailable" {
@@ -102,7 +130,11 @@ fn progress(view: &View<'_>, family: &Family<'_>, counts: &Counts, new: &mut Val
     let due = since + Duration::from_secs(deadline.unsigned_abs());
     let is_new_template = text(&before, "/reason") == "NewReplicaSetAvailable";
     if grown || resumed || is_new_template {
-        let (reason, message) = if was("updatedReplicas") == 0 && counts.updated == 0 && family.current.is_some() && !has_condition(old, "Progressing") {
+        let (reason, message) = if was("updatedReplicas") == 0
+            && counts.updated == 0
+            && family.current.is_some()
+            && !has_condition(old, "Progressing")
+        {
             ("NewReplicaSetCreated", format!("Created new replica set \"{}\"", family.current.map_or("", name)))
         } else {
             ("ReplicaSetUpdated", format!("{what} is progressing."))
@@ -111,7 +143,15 @@ fn progress(view: &View<'_>, family: &Family<'_>, counts: &Counts, new: &mut Val
         return vec![Action::Wake { at: view.now + Duration::from_secs(deadline.unsigned_abs()), work: work(old) }];
     }
     if due <= view.now {
-        put(view, new, "Progressing", "False", "ProgressDeadlineExceeded", &format!("{what} has timed out progressing."), false);
+        put(
+            view,
+            new,
+            "Progressing",
+            "False",
+            "ProgressDeadlineExceeded",
+            &format!("{what} has timed out progressing."),
+            false,
+        );
         return Vec::new();
     }
     vec![Action::Wake { at: due, work: work(old) }]
@@ -126,6 +166,7 @@ fn put(view: &View<'_>, object: &mut Value, kind: &str, status: &str, reason: &s
         }
         _ => now.clone(),
     };
-    let condition = json!({"type": kind, "status": status, "lastUpdateTime": updated, "reason": reason, "message": message});
+    let condition =
+        json!({"type": kind, "status": status, "lastUpdateTime": updated, "reason": reason, "message": message});
     set_condition(object, condition, &now);
 }
