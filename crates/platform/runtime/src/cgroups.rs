@@ -10,9 +10,13 @@ use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// The period over which CPU limits are counted, in microseconds: the kernel's and Kubernetes' default.
 const CPU_PERIOD_US: u64 = 100_000;
+
+/// A group without processes that is older than this belongs to nobody.
+const STALE_AFTER: Duration = Duration::from_secs(60);
 
 /// The control groups that this process may make.
 #[derive(Debug, Clone)]
@@ -42,7 +46,9 @@ impl Cgroups {
         let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
         let v1 = |controller: &str| {
-            let directory = v1_directory(&own, &mounts, controller)?.join(format!("atoll-{name}"));
+            let parent = v1_directory(&own, &mounts, controller)?;
+            remove_stale(&parent);
+            let directory = parent.join(format!("atoll-{name}"));
             remove_tree(&directory);
             // Tried out, then removed again: the tree is there only while something is limited.
             fs::create_dir(&directory).and_then(|()| fs::remove_dir(&directory)).ok().map(|()| directory)
@@ -241,6 +247,7 @@ fn v2_root(own: &str, mounts: &str, name: &str) -> Result<PathBuf, String> {
     }
     let attempt = || -> io::Result<PathBuf> {
         let root = directory.join(format!("atoll-{name}"));
+        remove_stale(&directory);
         remove_tree(&root);
         let control = directory.join("cgroup.subtree_control");
         if fs::write(&control, "+cpu +memory").is_err() {
@@ -252,6 +259,27 @@ fn v2_root(own: &str, mounts: &str, name: &str) -> Result<PathBuf, String> {
         Ok(root)
     };
     attempt().map_err(|error| format!("cgroup v2 at {}: {error}", directory.display()))
+}
+
+/// Removes what stacks of other names left when they were killed, for they may never be started again. A group in use
+/// has processes, except in the moment between being made and being joined.
+fn remove_stale(parent: &Path) {
+    let is_old = |path: &Path| {
+        let age = fs::metadata(path).and_then(|metadata| metadata.modified()).map(|made| made.elapsed());
+        age.is_ok_and(|age| age.is_ok_and(|age| age > STALE_AFTER))
+    };
+    let stacks = fs::read_dir(parent).into_iter().flatten().flatten();
+    for stack in stacks.filter(|entry| entry.file_name().to_string_lossy().starts_with("atoll-")) {
+        for group in fs::read_dir(stack.path()).into_iter().flatten().flatten() {
+            if is_old(&group.path()) {
+                // Refused while there are processes.
+                let _ = fs::remove_dir(group.path());
+            }
+        }
+        if is_old(&stack.path()) {
+            let _ = fs::remove_dir(stack.path());
+        }
+    }
 }
 
 /// Removes a group and all below it. Its processes are dead or about to be: pods die with Atoll.

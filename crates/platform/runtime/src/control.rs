@@ -45,7 +45,8 @@ pub(crate) enum Request {
 pub(crate) enum Report {
     /// The namespaces are made; the identity maps are to be written from outside.
     Unshared,
-    /// The pod is ready. Descriptors: capture listener, DNS datagram socket, DNS listener.
+    /// The pod is ready. Descriptors: capture listener, DNS datagram socket, DNS listener, and the init itself (a process
+    /// descriptor, readable when it and all of its children are dead).
     Ready,
     /// The pod could not be made.
     Failed { step: String, message: String },

@@ -164,7 +164,15 @@ impl<'c> Init<'c> {
         mask.thread_block().step("block signals")?;
         let signals =
             SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).step("watch signals")?;
-        let sockets = [capture.as_fd(), dns.as_fd(), dns_stream.as_fd()];
+        // SAFETY: a system call without pointers; a non-negative result is a new descriptor that is ours.
+        let own = unsafe {
+            let fd = libc::syscall(libc::SYS_pidfd_open, std::process::id(), 0);
+            if fd < 0 {
+                return Err(std::io::Error::last_os_error()).step("open a descriptor of the init");
+            }
+            OwnedFd::from_raw_fd(fd as i32)
+        };
+        let sockets = [capture.as_fd(), dns.as_fd(), dns_stream.as_fd(), own.as_fd()];
         control::send(control.as_fd(), &Report::Ready, &sockets).step("report readiness")?;
         Ok(Self { control, signals, running: BTreeMap::new(), paused: false, waiting: Vec::new() })
     }

@@ -41,11 +41,47 @@ pub struct PodNetwork {
 pub(crate) struct Pod {
     pub(crate) config: PodConfig,
     pub(crate) directory: PodDirectory,
-    control: AsyncFd<OwnedFd>,
-    supervisor: Mutex<Option<Child>>,
+    processes: Processes,
     state: Mutex<State>,
     refilled: Notify,
     ended: watch::Sender<bool>,
+}
+
+/// What Atoll holds of a pod's own processes.
+pub(crate) struct Processes {
+    control: AsyncFd<OwnedFd>,
+    supervisor: Mutex<Option<Child>>,
+    /// Readable when the init is dead, and with it everything in the pod.
+    init: AsyncFd<OwnedFd>,
+}
+
+impl Processes {
+    /// Kills them at once. The init asked to be killed with the supervisor, and the kernel kills the rest.
+    pub(crate) fn kill(&self) {
+        if let Some(supervisor) = self.supervisor.lock().as_mut() {
+            // An error means that it has ended already.
+            let _ = supervisor.kill();
+        }
+    }
+
+    /// Waits until nothing of them is left, not even a zombie of ours.
+    pub(crate) async fn gone(&self) {
+        // The control channel closes a moment before the kernel has killed the pod's other processes.
+        let _ = self.init.readable().await;
+        let supervisor = self.supervisor.lock().take();
+        let reaped = tokio::task::spawn_blocking(move || supervisor.map(|mut supervisor| supervisor.wait()));
+        let _ = reaped.await;
+    }
+}
+
+impl Drop for Processes {
+    /// Ordinarily the supervisor has been waited for. If Atoll's tasks were dropped instead, this leaves no zombie.
+    fn drop(&mut self) {
+        if let Some(mut supervisor) = self.supervisor.get_mut().take() {
+            let _ = supervisor.kill();
+            let _ = supervisor.wait();
+        }
+    }
 }
 
 #[derive(Default)]
@@ -76,7 +112,7 @@ pub(crate) async fn launch(
     spawner: &Spawner,
     title: String,
     mut setup: PodSetup,
-) -> Result<(AsyncFd<OwnedFd>, Child, PodNetwork), RuntimeError> {
+) -> Result<(Processes, PodNetwork), RuntimeError> {
     let sandbox = |step: &str| {
         let step = step.to_owned();
         move |error: io::Error| RuntimeError::Sandbox { step, message: error.to_string() }
@@ -93,7 +129,7 @@ pub(crate) async fn launch(
         Err(RuntimeError::Sandbox { step: "make namespaces".into(), message: "no answer in time".into() })
     });
     match made {
-        Ok(network) => Ok((control, child, network)),
+        Ok((network, init)) => Ok((Processes { control, supervisor: Mutex::new(Some(child)), init }, network)),
         Err(error) => {
             let _ = child.kill();
             let _ = child.wait();
@@ -102,7 +138,11 @@ pub(crate) async fn launch(
     }
 }
 
-async fn introduce(control: &AsyncFd<OwnedFd>, pid: u32, setup: PodSetup) -> Result<PodNetwork, RuntimeError> {
+async fn introduce(
+    control: &AsyncFd<OwnedFd>,
+    pid: u32,
+    setup: PodSetup,
+) -> Result<(PodNetwork, AsyncFd<OwnedFd>), RuntimeError> {
     let failed = |step: &str, message: String| RuntimeError::Sandbox { step: step.into(), message };
     send(control, &Request::Setup(setup), &[]).await.map_err(|error| failed("send the setup", error.to_string()))?;
     loop {
@@ -113,16 +153,19 @@ async fn introduce(control: &AsyncFd<OwnedFd>, pid: u32, setup: PodSetup) -> Res
                 told.map_err(|error| failed("send the setup", error.to_string()))?;
             }
             Ok(Some((Report::Ready, sockets))) => {
-                let Ok([capture, dns, dns_stream]) = <[OwnedFd; 3]>::try_from(sockets) else {
+                let Ok([capture, dns, dns_stream, init]) = <[OwnedFd; 4]>::try_from(sockets) else {
                     return Err(failed("receive the pod's sockets", "some are missing".into()));
                 };
-                let network = PodNetwork { capture: capture.into(), dns: dns.into(), dns_stream: dns_stream.into() };
-                let nonblocking = network.capture.set_nonblocking(true);
-                let nonblocking = nonblocking.and(network.dns.set_nonblocking(true));
-                nonblocking
-                    .and(network.dns_stream.set_nonblocking(true))
-                    .map_err(|error| failed("prepare the pod's sockets", error.to_string()))?;
-                return Ok(network);
+                let prepare = || {
+                    let network =
+                        PodNetwork { capture: capture.into(), dns: dns.into(), dns_stream: dns_stream.into() };
+                    network.capture.set_nonblocking(true)?;
+                    network.dns.set_nonblocking(true)?;
+                    network.dns_stream.set_nonblocking(true)?;
+                    // SAFETY: as for the control channel.
+                    Ok((network, unsafe { AsyncFd::register(init) }?))
+                };
+                return prepare().map_err(|error: io::Error| failed("prepare the pod's sockets", error.to_string()));
             }
             Ok(Some((Report::Failed { step, message }, _))) => return Err(failed(&step, message)),
             Ok(Some(_)) => {}
@@ -158,12 +201,11 @@ async fn receive(control: &AsyncFd<OwnedFd>) -> io::Result<Option<(Report, Vec<O
 }
 
 impl Pod {
-    pub(crate) fn new(config: PodConfig, directory: PodDirectory, control: AsyncFd<OwnedFd>, child: Child) -> Self {
+    pub(crate) fn new(config: PodConfig, directory: PodDirectory, processes: Processes) -> Self {
         Self {
             config,
             directory,
-            control,
-            supervisor: Mutex::new(Some(child)),
+            processes,
             state: Mutex::default(),
             refilled: Notify::new(),
             ended: watch::Sender::new(false),
@@ -172,13 +214,11 @@ impl Pod {
 
     /// Hears the pod's reports until it is gone; then nothing of it is left.
     pub(crate) async fn serve(self: Arc<Self>) {
-        while let Ok(Some((report, descriptors))) = receive(&self.control).await {
+        while let Ok(Some((report, descriptors))) = receive(&self.processes.control).await {
             self.on(report, descriptors);
         }
-        self.kill();
-        let supervisor = self.supervisor.lock().take();
-        let reaped = tokio::task::spawn_blocking(move || supervisor.map(|mut supervisor| supervisor.wait()));
-        let _ = reaped.await;
+        self.processes.kill();
+        self.processes.gone().await;
         self.directory.remove();
         // Whoever waits for an answer is told by the end of the channel it waits on.
         *self.state.lock() = State::default();
@@ -194,7 +234,7 @@ impl Pod {
                 if !told {
                     // Who asked has given up waiting (the pod was paused, perhaps). Its end will be reported to nobody.
                     let kill = Request::Signal { id, signal: libc::SIGKILL };
-                    let _ = control::send(self.control.get_ref().as_fd(), &kill, &[]);
+                    let _ = control::send(self.processes.control.get_ref().as_fd(), &kill, &[]);
                 }
             }
             Report::Refused { id, reason, message } => {
@@ -237,7 +277,7 @@ impl Pod {
             state.running.insert(id, running);
             id
         };
-        if *self.ended.borrow() || send(&self.control, &make(id), with).await.is_err() {
+        if *self.ended.borrow() || send(&self.processes.control, &make(id), with).await.is_err() {
             return Err(gone());
         }
         started.await.unwrap_or_else(|_| Err(gone()))?;
@@ -245,7 +285,7 @@ impl Pod {
     }
 
     pub(crate) async fn request(&self, request: Request) -> io::Result<()> {
-        send(&self.control, &request, &[]).await
+        send(&self.processes.control, &request, &[]).await
     }
 
     pub(crate) fn container(&self, name: &str) -> Option<Container> {
@@ -268,12 +308,9 @@ impl Pod {
         }
     }
 
-    /// SIGKILL to the supervisor: its init asked to be killed with it, and the kernel kills the rest.
+    /// SIGKILL to everything in the pod.
     pub(crate) fn kill(&self) {
-        if let Some(supervisor) = self.supervisor.lock().as_mut() {
-            // An error means that it has ended already.
-            let _ = supervisor.kill();
-        }
+        self.processes.kill();
     }
 
     /// Waits until nothing of the pod is left.
@@ -317,16 +354,6 @@ impl Pod {
                 Some(socket) => return Ok(socket),
                 None => refilled.await,
             }
-        }
-    }
-}
-
-impl Drop for Pod {
-    /// Ordinarily the supervisor has been waited for. If Atoll's tasks were dropped instead, this leaves no zombie.
-    fn drop(&mut self) {
-        if let Some(mut supervisor) = self.supervisor.get_mut().take() {
-            let _ = supervisor.kill();
-            let _ = supervisor.wait();
         }
     }
 }

@@ -93,9 +93,9 @@ impl Runtime {
         let setup =
             PodSetup { hostname: "probe".into(), ip: Ipv4Addr::new(10, 244, 255, 254), mapped_from_outside: false };
         let pods = match pod::launch(&self.shared.spawner, "probe".into(), setup).await {
-            Ok((_control, mut child, _network)) => {
-                let _ = child.kill();
-                let _ = child.wait();
+            Ok((processes, _network)) => {
+                processes.kill();
+                processes.gone().await;
                 Ok(())
             }
             Err(error) => Err(error.to_string()),
@@ -116,9 +116,9 @@ impl Runtime {
         let title = format!("{}/{}", config.namespace, config.name);
         let setup = PodSetup { hostname: config.hostname.clone(), ip: config.ip, mapped_from_outside: false };
         let launched = pod::launch(&shared.spawner, title, setup).await;
-        let (control, child, network) = launched.inspect_err(|_| directory.remove())?;
+        let (processes, network) = launched.inspect_err(|_| directory.remove())?;
         let (uid, node) = (config.uid.clone(), config.node);
-        let pod = Arc::new(Pod::new(config, directory, control, child));
+        let pod = Arc::new(Pod::new(config, directory, processes));
         shared.pods.lock().insert(uid.clone(), pod.clone());
         let (pods, events) = (shared.pods.clone(), shared.events.clone());
         tokio::spawn(async move {

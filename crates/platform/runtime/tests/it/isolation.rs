@@ -93,7 +93,13 @@ async fn a_container_over_its_memory_limit_is_killed_and_it_says_why() {
     modest.resources = Resources::limited(1000, 32 * 1024 * 1024);
     let (text, exit) = stand.output("mem-0", modest).await;
     assert_eq!((text.as_str(), exit.code, exit.oom_killed), ("fed\n", 0, false));
+    let mut lasting = shell("lasting", "sleep 1000 & wait");
+    lasting.resources = Resources::limited(1000, 32 * 1024 * 1024);
+    stand.run("mem-0", lasting).await;
     stand.runtime.shutdown().await;
+    let name = format!("atoll-test-memory-{}", std::process::id());
+    let left = std::process::Command::new("find").args(["/sys/fs/cgroup", "-name", &name]).output().expect("find");
+    assert_eq!(String::from_utf8_lossy(&left.stdout), "", "control groups are left");
 }
 
 #[tokio::test]
