@@ -23,6 +23,8 @@ mod pubsub;
 mod server;
 mod state;
 mod status;
+#[cfg(test)]
+mod tests;
 pub mod wire;
 
 pub use clients::ConnId;

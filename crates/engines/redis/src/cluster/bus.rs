@@ -86,6 +86,8 @@ pub(crate) enum Message {
     },
     /// The sender has all writes up to this position.
     Ack(u64),
+    /// The receiver is not, or no longer, among the sender's replicas: its connection is from an earlier life.
+    Refused,
     /// A replica wants to follow the receiver.
     SyncRequest,
     /// It does so now. `is_full`: by a full synchronisation.
@@ -247,6 +249,7 @@ impl Cluster {
             }
             Message::Stream { dataset, position } => self.stream_arrived(ctx, to, from, dataset, position),
             Message::Ack(position) => self.acknowledged(ctx, to, from, position),
+            Message::Refused => self.refused_by(ctx, to, from),
             Message::SyncRequest => self.sync_requested(ctx, to, from),
             Message::SyncDone { dataset, is_full } => self.sync_done(ctx, to, from, dataset, is_full),
         }

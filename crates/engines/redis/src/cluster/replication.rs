@@ -38,21 +38,23 @@ pub(crate) struct MasterLink {
     /// Since when it is down; None: it never was up.
     down_since: Option<Moment>,
     next_attempt: Moment,
+    acknowledged_at: Moment,
 }
 
 impl MasterLink {
     pub(crate) fn none() -> MasterLink {
         let zero = Moment::ZERO;
-        MasterLink { master: None, is_up: false, heard_at: zero, down_since: None, next_attempt: zero }
+        let (heard_at, next_attempt, acknowledged_at) = (zero, zero, zero);
+        MasterLink { master: None, is_up: false, heard_at, down_since: None, next_attempt, acknowledged_at }
     }
 
     pub(crate) fn up(master: InstanceId, now: Moment) -> MasterLink {
-        MasterLink { master: Some(master), is_up: true, heard_at: now, down_since: None, next_attempt: now }
+        MasterLink { master: Some(master), is_up: true, heard_at: now, next_attempt: now, ..MasterLink::none() }
     }
 
     /// A link that is to be made. `down_since`: when there last was one; None: never.
     pub(crate) fn down(master: InstanceId, down_since: Option<Moment>, now: Moment) -> MasterLink {
-        MasterLink { master: Some(master), is_up: false, heard_at: now, down_since, next_attempt: now }
+        MasterLink { master: Some(master), heard_at: now, down_since, next_attempt: now, ..MasterLink::none() }
     }
 
     /// How old the data may be: the time since the master was last heard.
@@ -214,10 +216,21 @@ impl Cluster {
     }
 
     pub(super) fn acknowledged(&mut self, ctx: &Context<'_>, id: InstanceId, from: InstanceId, position: u64) {
-        let Some(replica) = self.instances[id].attached.get_mut(&from) else { return };
+        let Some(replica) = self.instances[id].attached.get_mut(&from) else {
+            self.send(ctx, id, from, Message::Refused);
+            return;
+        };
         replica.acknowledged = replica.acknowledged.max(position);
         replica.acknowledged_at = ctx.now();
         self.wake_waiters(ctx, id);
+    }
+
+    /// The connection to the master turns out to be dead: the master has been restarted, or has given this replica up.
+    pub(super) fn refused_by(&mut self, ctx: &Context<'_>, id: InstanceId, from: InstanceId) {
+        let link = &mut self.instances[id].link;
+        if link.master == Some(from) {
+            link.lose(ctx.now());
+        }
     }
 
     /// The replication cron of one instance.
@@ -238,7 +251,10 @@ impl Cluster {
         if link.is_up && now.since(link.heard_at) > repl_timeout {
             link.lose(now);
         }
-        if !link.is_up && now >= link.next_attempt {
+        if link.is_up && now.since(link.acknowledged_at) >= STREAM_KEEPALIVE {
+            link.acknowledged_at = now;
+            self.send(ctx, id, master, Message::Ack(position));
+        } else if !link.is_up && now >= link.next_attempt {
             link.next_attempt = now + RECONNECT;
             self.send(ctx, id, master, Message::SyncRequest);
         }

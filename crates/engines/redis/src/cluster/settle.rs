@@ -85,7 +85,11 @@ impl Cluster {
                 && peer.reports.is_empty()
                 && (peer.master, peer.config_epoch) == (same.master, same.config_epoch)
         };
-        let is_following = view.peers[id].is_master() || instance.link.is_up;
+        let is_attached = |master: InstanceId| self.instances[master].attached.contains_key(&id);
+        let is_following = match instance.link.master {
+            None => view.peers[id].is_master(),
+            Some(master) => instance.link.is_up && view.peers[id].master == Some(master) && is_attached(master),
+        };
         view.is_ok
             && is_following
             && instance.busy_until.is_none()

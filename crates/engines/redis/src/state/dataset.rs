@@ -83,7 +83,11 @@ impl Dataset {
         let is_level = |follower: &Follower| {
             !follower.is_apart && follower.position == self.offset && follower.mark <= self.offset
         };
-        self.is_lockstep |= self.followers.iter().all(is_level);
+        if !self.is_lockstep && self.followers.iter().all(is_level) {
+            self.is_lockstep = true;
+            // What was saved for a write that then changed nothing must not outlive the moment.
+            self.followers.iter_mut().for_each(|follower| follower.overlay = Overlay::default());
+        }
         self.is_lockstep
     }
 

@@ -59,6 +59,17 @@ impl Keyspace {
         self.map.get(key)
     }
 
+    /// Where a key stands, for [`Keyspace::at`] and [`Keyspace::entry_mut`].
+    #[inline]
+    pub(crate) fn find(&self, key: &[u8]) -> Option<usize> {
+        self.map.get_index_of(key)
+    }
+
+    #[inline]
+    pub(crate) fn entry_mut(&mut self, position: usize) -> Option<&mut Entry> {
+        self.map.get_index_mut(position).map(|(_, entry)| entry)
+    }
+
     #[inline]
     pub(crate) fn get_mut(&mut self, key: &[u8]) -> Option<&mut Entry> {
         self.map.get_mut(key)

@@ -176,11 +176,18 @@ pub(crate) fn format_double(number: f64) -> String {
     if number == 0.0 {
         return if number.is_sign_negative() { "-0" } else { "0" }.to_owned();
     }
+    if number.abs() < (1u64 << 52) as f64 && number.fract() == 0.0 {
+        return (number as i64).to_string();
+    }
+    // The rules of the library that Redis 7.2 prints with: an exponent where plain digits would be mostly zeros.
     let scientific = format!("{number:e}");
-    let exponent = scientific.split_once('e').and_then(|(_, exponent)| exponent.parse::<i32>().ok()).unwrap_or(0);
-    if (-7..21).contains(&exponent) {
+    let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
+    let exponent: i32 = exponent.parse().unwrap_or(0);
+    let digits = mantissa.bytes().filter(u8::is_ascii_digit).count() as i32;
+    let last_place = exponent - (digits - 1);
+    let is_plain = if last_place >= 0 { exponent < digits + 7 } else { last_place > -7 || exponent.abs() < 4 };
+    if is_plain {
         return format!("{number}");
     }
-    let (mantissa, _) = scientific.split_once('e').unwrap_or((&scientific, ""));
     format!("{mantissa}e{}{}", if exponent < 0 { '-' } else { '+' }, exponent.abs())
 }

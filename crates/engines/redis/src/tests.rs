@@ -1,0 +1,7 @@
+//! The engine as a whole: text scripts, random faults against a model, the gap ledger.
+
+mod coverage;
+mod faults;
+mod harness;
+mod live;
+mod scripts;

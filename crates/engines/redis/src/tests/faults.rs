@@ -1,0 +1,291 @@
+//! Random faults against a model: every acknowledged write is there at the end, or named in the ledger.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use atoll_kernel::{Fault, FaultMenu, Kind, Stream};
+
+use super::harness::{Reply, Stage};
+use crate::{Config, ConnId};
+
+const REGISTERS: u64 = 8;
+const COUNTERS: u64 = 6;
+const LISTS: u64 = 3;
+const STEPS: u64 = 40;
+const INSTANCES: usize = 6;
+
+/// What clients were told.
+struct Model {
+    stage: Stage,
+    connections: BTreeMap<usize, ConnId>,
+    /// The last acknowledged value of each register.
+    registers: BTreeMap<u64, String>,
+    /// How many increments of each counter were acknowledged.
+    counters: BTreeMap<u64, i64>,
+    pushed: BTreeMap<u64, BTreeSet<String>>,
+    popped: BTreeMap<u64, Vec<String>>,
+    /// Consumers that wait.
+    waiting: Vec<(u64, ConnId)>,
+    values: u64,
+}
+
+/// Increments that were acknowledged and are not there, and those that the ledger names, by counter.
+type Losses = BTreeMap<u64, (i64, i64)>;
+
+impl Model {
+    fn new(seed: u64, config: &Config) -> Model {
+        Model {
+            stage: Stage::new(seed, 3, config),
+            connections: BTreeMap::new(),
+            registers: BTreeMap::new(),
+            counters: BTreeMap::new(),
+            pushed: BTreeMap::new(),
+            popped: BTreeMap::new(),
+            waiting: Vec::new(),
+            values: 0,
+        }
+    }
+
+    fn connection(&mut self, instance: usize) -> ConnId {
+        match self.connections.get(&instance) {
+            Some(conn) if self.stage.is_connected(*conn) => *conn,
+            _ => {
+                let conn = self.stage.connect(instance);
+                self.connections.insert(instance, conn);
+                conn
+            }
+        }
+    }
+
+    /// Sends a command to an instance, follows redirects, and gives the last reply. A dead instance does not answer.
+    fn call(&mut self, mut instance: usize, arguments: &[&[u8]]) -> Option<Reply> {
+        for _ in 0..4 {
+            if self.stage.sim.core.instances[instance].run != crate::cluster::Run::Up {
+                return None;
+            }
+            let conn = self.connection(instance);
+            match self.stage.call(conn, arguments)? {
+                Reply::Error(line) if line.starts_with("MOVED ") => {
+                    let address = line.rsplit(' ').next()?;
+                    let (ip, port) = address.rsplit_once(':')?;
+                    let node: usize = ip.rsplit('.').next()?.parse().ok()?;
+                    instance = if port == "6379" { node - 1 } else { 3 + (node + 1) % 3 };
+                }
+                reply => return Some(reply),
+            }
+        }
+        None
+    }
+
+    fn work(&mut self, stream: &mut Stream) {
+        let instance = stream.below(INSTANCES as u64) as usize;
+        match stream.below(5) {
+            0 | 1 => {
+                let key = stream.below(REGISTERS);
+                self.values += 1;
+                let value = format!("v{}", self.values);
+                let reply = self.call(instance, &[b"SET", format!("r{key}").as_bytes(), value.as_bytes()]);
+                if reply == Some(Reply::Simple("OK".to_owned())) {
+                    self.registers.insert(key, value);
+                }
+            }
+            2 => {
+                let key = stream.below(COUNTERS);
+                if let Some(Reply::Integer(_)) = self.call(instance, &[b"INCR", format!("c{key}").as_bytes()]) {
+                    *self.counters.entry(key).or_default() += 1;
+                }
+            }
+            3 => {
+                let key = stream.below(LISTS);
+                self.values += 1;
+                let item = format!("i{}", self.values);
+                let reply = self.call(instance, &[b"RPUSH", format!("l{key}").as_bytes(), item.as_bytes()]);
+                if let Some(Reply::Integer(_)) = reply {
+                    self.pushed.entry(key).or_default().insert(item);
+                }
+                self.receive();
+            }
+            _ => self.consume(stream.below(LISTS), instance),
+        }
+    }
+
+    /// A consumer of its own connection, which may have to wait.
+    fn consume(&mut self, key: u64, instance: usize) {
+        if self.stage.sim.core.instances[instance].run != crate::cluster::Run::Up {
+            return;
+        }
+        let conn = self.stage.connect(instance);
+        match self.stage.call(conn, &[b"BLPOP", format!("l{key}").as_bytes(), b"0"]) {
+            None => self.waiting.push((key, conn)),
+            Some(reply) => self.note_popped(key, &reply),
+        }
+    }
+
+    fn note_popped(&mut self, key: u64, reply: &Reply) {
+        if let Reply::Array(items) = reply
+            && let [_, Reply::Bulk(item)] = items.as_slice()
+        {
+            self.popped.entry(key).or_default().push(String::from_utf8_lossy(item).into_owned());
+        }
+    }
+
+    /// What waiting consumers have received.
+    fn receive(&mut self) {
+        for (key, conn) in std::mem::take(&mut self.waiting) {
+            match self.stage.take(conn) {
+                Some(reply) => self.note_popped(key, &reply),
+                None if self.stage.is_connected(conn) => self.waiting.push((key, conn)),
+                None => {}
+            }
+        }
+    }
+
+    /// Mends everything and waits until the cluster has settled.
+    fn heal(&mut self) {
+        self.stage.sim.inject(&Fault::Heal);
+        self.stage.run_for(Duration::from_secs(120));
+        self.receive();
+        // Those who still wait for items give up, or they would take what is counted below.
+        for (_, conn) in std::mem::take(&mut self.waiting) {
+            self.stage.sim.core.disconnect(conn);
+        }
+    }
+
+    fn lost(&self) -> BTreeMap<String, u64> {
+        let mut lost = BTreeMap::new();
+        for entry in self.stage.sim.kernel.ledger().entries() {
+            if entry.kind == Kind::AckedLost {
+                *lost.entry(entry.subject.clone()).or_default() += entry.count;
+            }
+        }
+        lost
+    }
+
+    /// Compares what is there with what clients were told.
+    fn check(&mut self, seed: u64) -> Losses {
+        let lost = self.lost();
+        for (key, value) in self.registers.clone() {
+            let name = format!("r{key}");
+            let there = self.call(0, &[b"GET", name.as_bytes()]);
+            assert!(
+                there == Some(Reply::Bulk(value.clone().into_bytes())) || lost.contains_key(&name),
+                "seed {seed}: {name} is {there:?}, acknowledged was {value}, and the ledger does not know"
+            );
+        }
+        let mut losses = Losses::new();
+        for (key, acknowledged) in self.counters.clone() {
+            let name = format!("c{key}");
+            let there = match self.call(0, &[b"GET", name.as_bytes()]) {
+                Some(Reply::Bulk(bytes)) => String::from_utf8_lossy(&bytes).parse::<i64>().expect("a number"),
+                Some(Reply::Null) => 0,
+                other => panic!("seed {seed}: {name} cannot be read: {other:?}"),
+            };
+            assert!(there <= acknowledged, "seed {seed}: {name} is {there} after {acknowledged} increments");
+            let named = lost.get(&name).map_or(0, |count| i64::try_from(*count).unwrap());
+            losses.insert(key, (acknowledged - there, named));
+            assert!(there == acknowledged || named > 0, "seed {seed}: {name} lost increments unnamed");
+        }
+        for key in 0..LISTS {
+            self.check_list(seed, key, &lost);
+        }
+        losses
+    }
+
+    /// Each item is popped once, or still there, or the ledger names its list.
+    fn check_list(&mut self, seed: u64, key: u64, lost: &BTreeMap<String, u64>) {
+        let name = format!("l{key}");
+        let there = match self.call(0, &[b"LRANGE", name.as_bytes(), b"0", b"-1"]) {
+            Some(Reply::Array(items)) => items,
+            other => panic!("seed {seed}: {name} cannot be read: {other:?}"),
+        };
+        let mut seen: BTreeMap<String, usize> = BTreeMap::new();
+        let left = there.iter().filter_map(|item| match item {
+            Reply::Bulk(bytes) => Some(String::from_utf8_lossy(bytes).into_owned()),
+            _ => None,
+        });
+        for item in self.popped.remove(&key).unwrap_or_default().into_iter().chain(left) {
+            *seen.entry(item).or_default() += 1;
+        }
+        let is_exact = self.pushed.entry(key).or_default().iter().all(|item| seen.get(item) == Some(&1))
+            && seen.values().all(|times| *times == 1);
+        assert!(is_exact || lost.contains_key(&name), "seed {seed}: {name} lost or repeated items unnamed");
+    }
+}
+
+/// One run: work and faults by chance, then everything is mended, and compared.
+fn run(seed: u64, config: &Config, menu: &FaultMenu) -> (u64, Losses) {
+    let mut model = Model::new(seed, config);
+    let is_wanted = std::env::var("ATOLL_SEED").is_ok_and(|wanted| wanted == seed.to_string());
+    if is_wanted {
+        model.stage.sim.kernel.keep_trace();
+    }
+    let mut stream = model.stage.sim.kernel.seed().stream("workload", 0);
+    for _ in 0..STEPS {
+        for _ in 0..stream.below(12) {
+            model.work(&mut stream);
+        }
+        if stream.one_in(4) {
+            model.stage.sim.random_fault(menu);
+            model.stage.collect();
+        }
+        model.stage.run_for(Duration::from_millis(stream.below(2500)));
+        model.receive();
+    }
+    model.heal();
+    if is_wanted {
+        println!("{}", model.stage.sim.kernel.trace_lines().join("\n"));
+    }
+    let losses = model.check(seed);
+    (model.stage.sim.kernel.trace_hash(), losses)
+}
+
+fn config(options: &[(&str, &str)]) -> Config {
+    let mut config = Config::default();
+    for (name, value) in options {
+        config.set(name, value).expect("an option");
+    }
+    config
+}
+
+fn menu(seed: u64) -> FaultMenu {
+    FaultMenu {
+        kill: !seed.is_multiple_of(3),
+        power: false,
+        pause: seed % 3 != 1,
+        cut: !seed.is_multiple_of(5),
+        slow_max: Duration::from_millis(if seed.is_multiple_of(2) { 400 } else { 0 }),
+        nodes_down_max: 1 + usize::from(seed.is_multiple_of(7)),
+    }
+}
+
+/// `ATOLL_RUNS` makes it more. `ATOLL_SEED` has the trace of one run printed.
+fn runs(usual: u64) -> u64 {
+    std::env::var("ATOLL_RUNS").ok().and_then(|runs| runs.parse().ok()).unwrap_or(usual)
+}
+
+#[test]
+fn acknowledged_writes_are_there_or_named_without_persistence() {
+    let config = config(&[("cluster-node-timeout", "3000"), ("repl-diskless-sync-delay", "1")]);
+    for seed in 0..runs(600) {
+        run(seed, &config, &menu(seed));
+    }
+}
+
+#[test]
+fn with_an_append_only_file_every_lost_increment_is_counted() {
+    let config = config(&[("cluster-node-timeout", "3000"), ("appendonly", "yes"), ("repl-diskless-sync-delay", "1")]);
+    for seed in 10_000..10_000 + runs(500) {
+        let (_, losses) = run(seed, &config, &menu(seed));
+        for (key, (missing, named)) in losses {
+            assert_eq!(missing, named, "seed {seed}: c{key} lacks {missing} increments, the ledger names {named}");
+        }
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_trace() {
+    let config = config(&[("cluster-node-timeout", "3000")]);
+    for seed in 20_000..20_020 {
+        assert_eq!(run(seed, &config, &menu(seed)).0, run(seed, &config, &menu(seed)).0, "seed {seed}");
+    }
+}

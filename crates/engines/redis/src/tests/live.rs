@@ -1,0 +1,99 @@
+//! The server over real sockets: on loopback addresses that no instance uses by default.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+
+use atoll_kernel::disk::{Disk, MemoryDisk};
+use atoll_kernel::{Kernel, NodeConfig, Seed};
+use atoll_net::Host;
+
+use crate::{Config, Handle, Redis};
+
+fn start(block: u8, disk: &Arc<dyn Disk>, options: &[(&str, &str)]) -> Handle {
+    let mut config = Config::default();
+    for (name, value) in options {
+        config.set(name, value).expect("an option");
+    }
+    let nodes = (1..=3).map(|number| NodeConfig::numbered(block, number)).collect();
+    let host = Host::new(Kernel::live(nodes, Seed(1)), Arc::clone(disk), None);
+    Redis::start(config, host).expect("the addresses are free")
+}
+
+fn memory() -> Arc<dyn Disk> {
+    Arc::new(MemoryDisk::ephemeral())
+}
+
+fn connect(redis: &Handle) -> TcpStream {
+    TcpStream::connect(redis.addresses()[0].1).expect("it listens")
+}
+
+/// Sends bytes and reads until as many have come as are expected.
+fn exchange(stream: &mut TcpStream, bytes: &[u8], expected: &str) {
+    stream.write_all(bytes).expect("written");
+    let mut reply = vec![0; expected.len()];
+    stream.read_exact(&mut reply).expect("a reply");
+    assert_eq!(String::from_utf8_lossy(&reply), expected);
+}
+
+#[test]
+fn a_pipeline_is_answered_in_order_and_a_key_is_waited_for() {
+    let redis = start(231, &memory(), &[("cluster-enabled", "no")]);
+    let mut one = connect(&redis);
+    exchange(
+        &mut one,
+        b"SET a 1\r\nINCR a\r\n*2\r\n$3\r\nGET\r\n$1\r\na\r\nNOPE\r\n",
+        "+OK\r\n:2\r\n$1\r\n2\r\n-ERR unknown",
+    );
+    let mut waiting = connect(&redis);
+    waiting.write_all(b"BLPOP q 0\r\nPING\r\n").expect("written");
+    let mut two = connect(&redis);
+    exchange(&mut two, b"RPUSH q x\r\n", ":1\r\n");
+    exchange(&mut waiting, b"", "*2\r\n$1\r\nq\r\n$1\r\nx\r\n+PONG\r\n");
+    assert_eq!(redis.status()[0]["role"], "master");
+    redis.shut_down();
+}
+
+#[test]
+fn hostile_input_gets_its_error_and_the_others_are_unharmed() {
+    let redis = start(232, &memory(), &[]);
+    let mut good = connect(&redis);
+    for (bytes, expected) in [
+        ("*1\r\n$2147483647\r\n", "-ERR Protocol error: invalid bulk length\r\n"),
+        ("*2147483648\r\n", "-ERR Protocol error: invalid multibulk length\r\n"),
+        ("*1\r\n!", "-ERR Protocol error: expected '$', got '!'\r\n"),
+        ("SET \"x\r\n", "-ERR Protocol error: unbalanced quotes in request\r\n"),
+    ] {
+        let mut bad = connect(&redis);
+        exchange(&mut bad, bytes.as_bytes(), expected);
+        assert_eq!(bad.read(&mut [0; 1]).expect("an end"), 0, "closed after {expected}");
+    }
+    let mut silent = connect(&redis);
+    silent.write_all(b"*2147483647\r\n$3\r\nGET\r\n").expect("written");
+    exchange(&mut good, b"PING\r\n", "+PONG\r\n");
+    redis.shut_down();
+}
+
+#[test]
+fn what_was_acknowledged_with_appendfsync_always_is_there_after_a_restart() {
+    let disk = memory();
+    let options = [("appendonly", "yes"), ("appendfsync", "always"), ("cluster-enabled", "no")];
+    let redis = start(233, &disk, &options);
+    let mut one = connect(&redis);
+    exchange(
+        &mut one,
+        b"SET a 1\r\nRPUSH l x y\r\nSPOP nothing\r\nHSET h f v\r\nZADD z 1.5 m\r\n",
+        "+OK\r\n:2\r\n$-1\r\n:1\r\n:1\r\n",
+    );
+    exchange(
+        &mut one,
+        b"SELECT 3\r\nSET b 2 EX 1000\r\nBGREWRITEAOF\r\nINCR b\r\n",
+        "+OK\r\n+OK\r\n+Background append only",
+    );
+    redis.shut_down();
+    let redis = start(233, &disk, &options);
+    let mut one = connect(&redis);
+    let expected = "$1\r\n1\r\n*2\r\n$1\r\nx\r\n$1\r\ny\r\n$1\r\nv\r\n$3\r\n1.5\r\n+OK\r\n$1\r\n3\r\n";
+    exchange(&mut one, b"GET a\r\nLRANGE l 0 -1\r\nHGET h f\r\nZSCORE z m\r\nSELECT 3\r\nGET b\r\n", expected);
+    redis.shut_down();
+}
