@@ -63,7 +63,7 @@ pub fn decode_request(bytes: Bytes) -> Result<RequestFrame, DecodeError> {
         primitive::skip_tagged_fields(&mut reader)?;
     }
     let request = Request::decode(api, &mut reader, version)?;
-    reader.finish()?;
+    // Bytes behind a request are ignored, as in Kafka: librdkafka leaves three there when it asks for all topics.
     Ok(RequestFrame { version, correlation_id, client_id, request })
 }
 

@@ -129,7 +129,10 @@ fn a_four_byte_body_with_a_count_of_two_billion_is_refused_for_every_request() {
             }
             writer.slice(&[0x7f, 0xff, 0xff, 0xff]);
             let answer = decode_request(writer.into_bytes());
-            assert!(matches!(answer, Err(DecodeError::Malformed(_))), "{api:?} version {version}: {answer:?}");
+            // These have an empty body, so that the count stands behind the request, where nothing reads it.
+            let has_fields = !matches!((api, version), (ApiKey::ApiVersions | ApiKey::ListGroups, 0..=2));
+            let refused = matches!(answer, Err(DecodeError::Malformed(_)));
+            assert_eq!(refused, has_fields, "{api:?} version {version}: {answer:?}");
         }
     }
 }
