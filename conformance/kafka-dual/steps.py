@@ -153,6 +153,8 @@ def versions_and_metadata() -> None:
     step("a request in an unknown version ends the connection", lambda: brokers[1].exchange(b"\x00\x03\x00\x63\x00\x00\x00\x08\x00\x04dual\x00\x00\x00\x00"))
     step("a request of an unknown kind ends the connection", lambda: brokers[1].exchange(b"\x03\xe7\x00\x00\x00\x00\x00\x08\x00\x04dual"))
     step("a request that ends too soon ends the connection", lambda: brokers[1].exchange(b"\x00\x03\x00\x01\x00\x00\x00\x08\x00\x04dual\x00\x00\x00\x05"))
+    behind = b"\x00\x03\x00\x0c\x00\x00\x00\x09\x00\x04dual\x00\x01\x00\x00\x00\x00\x00\x00"
+    step("bytes behind a request are ignored", lambda: brokers[1].exchange(behind)[:4].hex())
     for version in range(14):
         step(f"Metadata v{version} of no topic", lambda v=version: ask("Metadata", v, topics=[], allow_auto_topic_creation=False))
     step("Metadata of an unknown topic", lambda: ask("Metadata", 9, topics=[{"name": "none-such"}], allow_auto_topic_creation=False))
