@@ -88,22 +88,6 @@ fn roles() -> Vec<(ResourceId, Value)> {
     ]);
     let all =
         json!([{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}, {"nonResourceURLs": ["*"], "verbs": ["*"]}]);
-    let role = |name: &str, rules: Value| {
-        let labels = json!({"kubernetes.io/bootstrapping": "rbac-defaults"});
-        (ResourceId::ClusterRoles, json!({"metadata": {"name": name, "labels": labels}, "rules": rules}))
-    };
-    let binding = |name: &str, groups: &[&str]| {
-        let subjects: Vec<Value> = groups
-            .iter()
-            .map(|group| json!({"kind": "Group", "apiGroup": "rbac.authorization.k8s.io", "name": group}))
-            .collect();
-        let role = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name});
-        let labels = json!({"kubernetes.io/bootstrapping": "rbac-defaults"});
-        (
-            ResourceId::ClusterRoleBindings,
-            json!({"metadata": {"name": name, "labels": labels}, "roleRef": role, "subjects": subjects}),
-        )
-    };
     vec![
         role("cluster-admin", all),
         role("admin", administering),
@@ -117,6 +101,20 @@ fn roles() -> Vec<(ResourceId, Value)> {
         binding("system:public-info-viewer", &["system:authenticated", "system:unauthenticated"]),
         binding("system:basic-user", &["system:authenticated"]),
     ]
+}
+
+fn role(name: &str, rules: Value) -> (ResourceId, Value) {
+    let labels = json!({"kubernetes.io/bootstrapping": "rbac-defaults"});
+    (ResourceId::ClusterRoles, json!({"metadata": {"name": name, "labels": labels}, "rules": rules}))
+}
+
+fn binding(name: &str, groups: &[&str]) -> (ResourceId, Value) {
+    let subject = |group: &&str| json!({"kind": "Group", "apiGroup": "rbac.authorization.k8s.io", "name": group});
+    let subjects: Vec<Value> = groups.iter().map(subject).collect();
+    let role = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name});
+    let labels = json!({"kubernetes.io/bootstrapping": "rbac-defaults"});
+    let object = json!({"metadata": {"name": name, "labels": labels}, "roleRef": role, "subjects": subjects});
+    (ResourceId::ClusterRoleBindings, object)
 }
 
 /// A reference to a node for events; the real kubelet puts the name in the uid's place.

@@ -90,7 +90,7 @@ pub enum ApplyError {
         /// Which object.
         object: String,
         /// The refusal.
-        status: Status,
+        status: Box<Status>,
     },
 }
 
@@ -182,7 +182,7 @@ impl Client {
         request.content_type = "application/apply-patch+yaml".to_owned();
         request.body = Bytes::from(object.to_string());
         let before = self.get(row.id, &space, &object_name);
-        let refused = |status| ApplyError::Refused { object: shown.clone(), status };
+        let refused = |status| ApplyError::Refused { object: shown.clone(), status: Box::new(status) };
         let reply = self.shared.with(|cluster| cluster.handle(&request)).map_err(refused)?.map_err(refused)?;
         let same = |after: &Value| {
             before

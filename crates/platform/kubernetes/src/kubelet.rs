@@ -378,11 +378,11 @@ impl Worker {
         if !self.volumes.iter().any(|volume| matches!(volume.source, crate::runtime::VolumeSource::Files(_))) {
             return;
         }
-        if let Ok(volumes) = spec::refreshed(view, &self.pod, self.ip, &self.volumes) {
-            if volumes != self.volumes {
-                self.volumes = volumes.clone();
-                outcome.commands.push(Command::UpdateVolumes { pod: self.id.clone(), volumes });
-            }
+        if let Ok(volumes) = spec::refreshed(view, &self.pod, self.ip, &self.volumes)
+            && volumes != self.volumes
+        {
+            self.volumes = volumes.clone();
+            outcome.commands.push(Command::UpdateVolumes { pod: self.id.clone(), volumes });
         }
     }
 

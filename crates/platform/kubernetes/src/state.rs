@@ -254,10 +254,10 @@ impl Store {
 
     fn append(&mut self, event: Event) {
         self.history.push_back(event);
-        if self.history.len() > HISTORY_EVENTS_MAX {
-            if let Some(oldest) = self.history.pop_front() {
-                self.floor = oldest.version;
-            }
+        if self.history.len() > HISTORY_EVENTS_MAX
+            && let Some(oldest) = self.history.pop_front()
+        {
+            self.floor = oldest.version;
         }
     }
 

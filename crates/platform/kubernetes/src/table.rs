@@ -91,6 +91,13 @@ fn columns(resource: ResourceId) -> Columns {
             ("Count", WIDE, true),
             ("Name", WIDE, false),
         ],
+        other => plain_columns(other),
+    }
+}
+
+/// Columns of the kinds that show little.
+fn plain_columns(resource: ResourceId) -> Columns {
+    match resource {
         ResourceId::Namespaces => &[("Name", false, false), ("Status", false, false), ("Age", false, false)],
         ResourceId::ConfigMaps => &[("Name", false, false), ("Data", false, true), ("Age", false, false)],
         ResourceId::Secrets => {

@@ -76,11 +76,10 @@ fn validate_metadata(row: &Resource, object: &Value, causes: &mut Vec<Cause>) {
             causes.push(Cause::invalid("metadata.name", &shown, SERVICE_NAME));
         }
         // The names of roles are path segments, so that `system:node` is one.
-        _ if row.group.starts_with("rbac") => {
-            if name == "." || name == ".." || name.contains(['/', '%']) {
-                causes.push(Cause::invalid("metadata.name", &shown, "may not contain '/' or '%'"));
-            }
+        _ if row.group.starts_with("rbac") && (name == "." || name == ".." || name.contains(['/', '%'])) => {
+            causes.push(Cause::invalid("metadata.name", &shown, "may not contain '/' or '%'"));
         }
+        _ if row.group.starts_with("rbac") => {}
         _ if !is_subdomain(name) => causes.push(Cause::invalid("metadata.name", &shown, SUBDOMAIN)),
         _ => {}
     }
@@ -302,15 +301,12 @@ fn resources(container: &Value, place: &str, causes: &mut Vec<Cause>) {
         let (wanted, most) = (amount(request), limit.and_then(amount));
         if wanted.is_some_and(|wanted| wanted < 0) {
             causes.push(Cause::invalid(format!("{field}[{resource}]"), request, NOT_NEGATIVE));
-        } else if let (Some(wanted), Some(most), Some(limit)) = (wanted, most, limit) {
-            if wanted > most {
-                let shown = limit.as_str().map_or_else(|| limit.to_string(), str::to_owned);
-                causes.push(Cause::invalid(
-                    field,
-                    request,
-                    &format!("must be less than or equal to {resource} limit of {shown}"),
-                ));
-            }
+        } else if let (Some(wanted), Some(most), Some(limit)) = (wanted, most, limit)
+            && wanted > most
+        {
+            let shown = limit.as_str().map_or_else(|| limit.to_string(), str::to_owned);
+            let detail = format!("must be less than or equal to {resource} limit of {shown}");
+            causes.push(Cause::invalid(field, request, &detail));
         }
     }
 }

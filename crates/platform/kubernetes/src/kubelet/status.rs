@@ -48,7 +48,7 @@ fn conditions(worker: &Worker, pod: &mut Value, phase: &str, view: &View<'_>) {
         matches!(container.run, Run::Exited { code: 0, .. })
             || (container.probes.started && matches!(container.run, Run::Running { .. }))
     });
-    let waiting = unready("/spec/containers", |container| is_ready(container));
+    let waiting = unready("/spec/containers", is_ready);
     let sandbox = matches!(worker.sandbox, Sandbox::Ready);
     let mut put = |kind: &str, fine: bool, reason: &str, message: String| {
         let mut condition = json!({"type": kind, "status": if fine { "True" } else { "False" }});

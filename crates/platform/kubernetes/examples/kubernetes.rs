@@ -1,6 +1,6 @@
 //! Serves the API with pods that only pretend to run: for trying `kubectl`, and for the conformance script.
 //!
-//! `cargo run -p atoll-kubernetes --example serve -- KUBECONFIG [INSTANCE] [NODE_MONITOR_GRACE_SECONDS]` writes the kubeconfig there, and serves
+//! `cargo run -p atoll-kubernetes --example kubernetes -- KUBECONFIG [INSTANCE] [NODE_MONITOR_GRACE_SECONDS]` writes the kubeconfig there, and serves
 //! until its standard input ends. Lines on standard input are faults: `kill N`, `start N`, `pause N`, `resume N`.
 //!
 //! What a container does follows from its image: `crash` exits with 1 at once, `done` with 0, `absent` cannot be pulled,
@@ -138,10 +138,8 @@ impl PodRuntime for Pretender {
             query.tail_lines.map_or(0, |tail| lines.len().saturating_sub(usize::try_from(tail).unwrap_or(usize::MAX)));
         let text: String = lines.into_iter().skip(skipped).collect();
         sender.try_send(Bytes::from(text)).map_err(|error| error.to_string())?;
-        if query.follow {
-            if let Some(followers) = self.running.lock().get_mut(&query.id) {
-                followers.push(sender);
-            }
+        if let (true, Some(followers)) = (query.follow, self.running.lock().get_mut(&query.id)) {
+            followers.push(sender);
         }
         Ok(receiver)
     }
