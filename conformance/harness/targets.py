@@ -42,7 +42,8 @@ def atoll(suite: Suite, folder: Path) -> Iterator[dict[str, str]]:
     binary = str(install.atoll_binary())
     configuration = suite.folder / "atoll.yaml"
     if configuration.exists():
-        shutil.copy(configuration, folder / "atoll.yaml")
+        # `SUITE` in it stands for the suite's folder, where programs for pods are.
+        (folder / "atoll.yaml").write_text(configuration.read_text().replace("SUITE", str(suite.folder)))
     log = RESULTS / f"{suite.name}-atoll-stack.log"
     try:
         run([binary, "up", "--ephemeral", "-d"], 60, folder=folder)
