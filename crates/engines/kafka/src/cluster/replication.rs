@@ -19,6 +19,9 @@ use crate::store::describe;
 use crate::wire::batch::{self, BatchHeader};
 use crate::wire::record::{self, Record};
 
+/// As many lost records of one batch are named one by one; a compressed batch can claim two billion.
+const RECORDS_NAMED_MAX: i64 = 100_000;
+
 /// Members of an in-sync set; of new ones, which start of the broker it was that caught up.
 pub(super) type Members = Vec<(NodeId, Option<u64>)>;
 
@@ -391,18 +394,19 @@ impl Cluster {
                     self.config.log_flush_interval_messages
                 ),
             };
-            for offset in batch.base_offset..batch.next_offset {
+            let named_until = batch.next_offset.min(batch.base_offset + RECORDS_NAMED_MAX);
+            let name = |subject: String, count: u64| {
+                let (cause, allowed_by) = (cause.to_owned(), allowed_by.clone());
+                let (at, kind, node) = (ctx.now(), Kind::AckedLost, Some(node));
+                ctx.record(Entry { at, kind, part: PART, subject, count, node, cause, allowed_by });
+            };
+            for offset in batch.base_offset..named_until {
                 let record_key = keys.get((offset - batch.base_offset) as usize).map_or("", String::as_str);
-                ctx.record(Entry {
-                    at: ctx.now(),
-                    kind: Kind::AckedLost,
-                    part: PART,
-                    subject: format!("{topic}-{}@{offset}{record_key}", key.1),
-                    count: 1,
-                    node: Some(node),
-                    cause: cause.to_owned(),
-                    allowed_by: allowed_by.clone(),
-                });
+                name(format!("{topic}-{}@{offset}{record_key}", key.1), 1);
+            }
+            if named_until < batch.next_offset {
+                let rest = batch.next_offset - named_until;
+                name(format!("{topic}-{}@{named_until}..{}", key.1, batch.next_offset), rest as u64);
             }
         }
     }

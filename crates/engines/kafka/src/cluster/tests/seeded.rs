@@ -51,6 +51,7 @@ fn run(seed: u64, menu: &FaultMenu) -> Run {
         }
         world.collect();
         settle_answers(&mut world, &mut model);
+        check_in_sync_sets(&world, seed, menu);
     }
     world.simulation.inject(&Fault::Heal);
     world.run_for(120_000);
@@ -107,6 +108,27 @@ fn settle_answers(world: &mut World, model: &mut Model) {
             && World::committed(&answer) == 0
         {
             model.committed = offset;
+        }
+    }
+}
+
+/// Whoever is in an in-sync set has all that its leader calls committed, unless a power failure took it.
+fn check_in_sync_sets(world: &World, seed: u64, menu: &FaultMenu) {
+    let cluster = &world.simulation.core;
+    for (key, _, state) in cluster.authority.partitions() {
+        let (Some(partition), Some(leader)) = (cluster.partitions.get(&key), state.leader.map(NodeId)) else {
+            continue;
+        };
+        let leads = partition.leadership(leader).is_some_and(|led| led.epoch == state.leader_epoch);
+        if menu.power || !leads {
+            continue;
+        }
+        for node in state.isr.iter().map(|node| NodeId(*node)) {
+            let (has, committed) = (partition.tree.common_end(node, leader), partition.high_watermark(leader));
+            assert!(
+                has >= committed,
+                "seed {seed}: {node} is in sync with {leader} and has {has} of {committed} of {key:?}"
+            );
         }
     }
 }
