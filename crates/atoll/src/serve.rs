@@ -67,8 +67,10 @@ pub fn serve<T>(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(broken)?;
     let held = plan.home.take()?;
     let running = Rc::new(Running::start(plan, &held, registry, reporter)?);
-    // Engines start and end outside of the runtime, since both wait for their threads.
-    let outcome = LocalSet::new().block_on(&runtime, async {
+    // Engines start and end outside of the runtime, since both wait for their threads. The tasks live on until the end of
+    // this function, and with them the connections of `atoll down`, which wait for them to close.
+    let tasks = LocalSet::new();
+    let outcome = tasks.block_on(&runtime, async {
         let mut signals = pending.into_stream().map_err(broken)?;
         let socket = ControlSocket::bind(running.plan.home.socket()).map_err(broken)?;
         let serving = tokio::task::spawn_local(socket.serve(Rc::clone(&running)));
@@ -83,6 +85,7 @@ pub fn serve<T>(
     running.finish();
     drop(held);
     running.remove_what_is_not_kept();
+    drop(tasks);
     outcome
 }
 
