@@ -347,7 +347,7 @@ def _():
     kubectl("rollout", "status", "deployment/web", "--timeout=60s")
     node = get("pods", "-l", "app=web")["items"][0]["spec"]["nodeName"]
     try:
-        like(kubectl("drain", node, "--ignore-daemonsets", "--pod-selector=app=web", "--timeout=60s"), r"drained|evicted")
+        like(kubectl("drain", node, "--ignore-daemonsets", "--pod-selector=app=web", "--timeout=60s"), r"drained|evicted|deleted")
         like(kubectl("get", "node", node), r"Ready,SchedulingDisabled")
         kubectl("rollout", "status", "deployment/web", "--timeout=60s")
         assert all(pod["spec"]["nodeName"] != node for pod in get("pods", "-l", "app=web")["items"])
