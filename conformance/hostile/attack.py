@@ -3,6 +3,7 @@
 import os
 import resource
 import socket
+import ssl
 import threading
 import time
 from contextlib import contextmanager
@@ -34,6 +35,26 @@ def until_closed(connection: socket.socket, bytes_max: int = 1 << 20) -> bytes:
             break
         said += part
     return said
+
+
+def send_meanwhile(connection: socket.socket, data: bytes) -> threading.Thread:
+    """Sends while the caller reads."""
+    thread = threading.Thread(target=send_all_or_reset, args=(connection, data), daemon=True)
+    thread.start()
+    return thread
+
+
+def is_open(connection: socket.socket, seconds: float = 0.2) -> bool:
+    """The server neither answers nor closes within a moment: it waits for the rest."""
+    connection.settimeout(seconds)
+    try:
+        return bool(connection.recv(1, socket.MSG_PEEK))
+    except TimeoutError:
+        return True
+    except ConnectionResetError:
+        return False
+    finally:
+        connection.settimeout(PATIENCE_S)
 
 
 def send_meanwhile(connection: socket.socket, data: bytes) -> threading.Thread:
