@@ -19,7 +19,7 @@ import urllib.parse
 # A request occupies a thread. The stacks are kept small and the number of threads is limited, so that a burst
 # is answered with 503 instead of growing the process.
 threading.stack_size(256 * 1024)
-REQUESTS_MAX = 400
+REQUESTS_MAX = 1000
 BODY_BYTES_MAX = 64 * 1024
 
 SERVICE = os.path.splitext(os.path.basename(sys.argv[0]))[0]
@@ -224,7 +224,7 @@ class Upstream:
         self.connect_seconds, self.attempt_seconds = connect_seconds, attempt_seconds
         self.idle = queue.LifoQueue(maxsize=64)
 
-    def request(self, method, path, body=None, within=4.5):
+    def request(self, method, path, body=None, within=8.0):
         """(status, body) of the first answer that is not 502, 503 or 504; the last such answer at the deadline.
 
         Every request of this application may be repeated: reads by nature, orders because they carry their id.
@@ -233,6 +233,8 @@ class Upstream:
         attempt, answer, error = 0, None, None
         while True:
             left = deadline - time.monotonic()
+            if answer is not None and left < self.attempt_seconds:
+                return answer  # too late for another whole attempt, and a cut one would only break a connection
             if left > 0.05:
                 try:
                     answer = self._once(method, path, body, left)

@@ -41,9 +41,9 @@ class Gateway:
         return self.ask(self.books, "GET", "/books?" + urllib.parse.urlencode(query))
 
     def ready(self, _path, _query, _body):
-        return self.ask(self.orders, "GET", "/readyz", within=0.9)
+        return self.ask(self.orders, "GET", "/flowing", within=0.9)
 
-    def ask(self, upstream, method, path, body=None, within=4.5):
+    def ask(self, upstream, method, path, body=None, within=8.0):
         try:
             return upstream.request(method, path, body, within)
         except common.Unreachable as error:

@@ -93,6 +93,9 @@ class Orders:
             self.waiting.pop(delivery, None)
             self.recent.pop(delivery.order["id"], None)
 
+    def flowing(self, _path, _query, _body):
+        return (200, {"status": "flowing"}) if self.is_flowing() else (503, {"error": "no order is acknowledged"})
+
     def is_flowing(self):
         """False while orders wait and none is acknowledged: this replica may be cut off, and others may not be.
 
@@ -126,7 +129,10 @@ def main():
     stop = common.stop_on_signals()
     connected = threading.Event()
     orders = Orders(streams.producer(), streams.producer(**{"acks": "1", "enable.idempotence": False}))
-    common.serve({("POST", "orders"): orders.place}, ready=lambda: connected.is_set() and orders.is_flowing())
+    # Whether orders flow is for a load balancer, which has other nodes to turn to. It is no reason to be taken out of
+    # the service: when Kafka stalls as a whole, that would leave the service without any replica.
+    routes = {("POST", "orders"): orders.place, ("GET", "flowing"): orders.flowing}
+    common.serve(routes, ready=connected.is_set)
     log("started")
     streams.create_topics(stop)
     connected.set()

@@ -18,10 +18,11 @@ use super::orders::Order;
 
 /// How long an order is tried before it is given up.
 const ORDER_PATIENCE: Duration = Duration::from_secs(30);
-/// How long one attempt may take.
-const ATTEMPT_PATIENCE: Duration = Duration::from_secs(5);
-const CHECK_INTERVAL: Duration = Duration::from_millis(500);
-const CHECK_PATIENCE: Duration = Duration::from_secs(1);
+/// How long one attempt may take: longer than the gateway takes to answer that it has no answer. A balancer that is less
+/// patient than what stands behind it turns a stall into a storm of retries.
+const ATTEMPT_PATIENCE: Duration = Duration::from_secs(10);
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+const CHECK_PATIENCE: Duration = Duration::from_secs(2);
 /// So many failed checks in a row take an address out.
 const CHECKS_FAILED_MAX: u32 = 2;
 
@@ -121,11 +122,17 @@ impl Balancer {
         let target = self.targets.get(index).ok_or("there is no address")?;
         let address = target.client.address();
         let mut health = target.is_well.subscribe();
-        let was_well = *health.borrow_and_update();
+        health.mark_unchanged();
         let falls_ill = async {
-            match was_well {
-                true => drop(health.wait_for(|is_well| !is_well).await),
-                false => std::future::pending().await,
+            loop {
+                if health.changed().await.is_err() {
+                    return std::future::pending().await;
+                }
+                // If no other address is better, waiting here is as good as waiting there.
+                let others = self.targets.iter().enumerate().filter(|(other, _)| *other != index);
+                if !*health.borrow_and_update() && others.into_iter().any(|(_, other)| *other.is_well.borrow()) {
+                    return;
+                }
             }
         };
         tokio::select! {
@@ -156,8 +163,6 @@ async fn check(target: Rc<Target>) {
             target.is_well.send_if_modified(|is_well| !std::mem::replace(is_well, true));
         } else {
             failed += 1;
-            // The connections are as ill as the address; new ones are made when it is well again.
-            target.client.forget();
             if failed >= CHECKS_FAILED_MAX {
                 target.is_well.send_if_modified(|is_well| std::mem::replace(is_well, false));
             }

@@ -63,11 +63,6 @@ impl Client {
         Ok((status, body))
     }
 
-    /// Closes what is not in use: the address was found not to answer.
-    pub(super) fn forget(&self) {
-        self.idle.borrow_mut().clear();
-    }
-
     fn usable(&self) -> Option<SendRequest<Full<Bytes>>> {
         let mut idle = self.idle.borrow_mut();
         while let Some(connection) = idle.pop() {
