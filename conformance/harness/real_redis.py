@@ -40,7 +40,8 @@ def server(stack: ExitStack, folder: Path, host: str, port: int, options: list[s
     data = folder / f"redis-{host}-{port}"
     data.mkdir()
     command = ["redis-server", "--port", str(port), "--bind", host, "--dir", str(data), "--save", "", "--appendonly", "no"]
-    command += ["--bind-source-addr", host, "--protected-mode", "no", "--enable-debug-command", "yes", *options]
+    command += ["--bind-source-addr", host, "--protected-mode", "no", "--enable-debug-command", "yes"]
+    command += ["--enable-module-command", "yes", "--enable-protected-configs", "yes", *options]
     started = Server(command, data / "server.log", READY)
     stack.callback(started.stop)
     started.wait_ready(20)

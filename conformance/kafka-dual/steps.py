@@ -183,6 +183,7 @@ def topics() -> None:
     step("CreateTopics with no replicas", lambda: create(created("replicas", 1, 0)))
     step("CreateTopics with an unknown configuration", lambda: create(created("config", configs=[("no.such", "1")])))
     step("CreateTopics with a wrong configuration value", lambda: create(created("config", configs=[("retention.ms", "soon")])))
+    step("CreateTopics with retention.ms", lambda: create(created("kept", configs=[("retention.ms", "60000")]))["topics"][0]["error_code"])
     step("CreateTopics with min.insync.replicas of 0", lambda: create(created("config", configs=[("min.insync.replicas", "0")])))
     by_hand = [{"partition_index": 0, "broker_ids": [2, 3]}, {"partition_index": 1, "broker_ids": [3, 1]}]
     step("CreateTopics with an assignment", lambda: create(created("by-hand", -1, -1, assignments=by_hand)))
@@ -217,7 +218,7 @@ def topics() -> None:
 
 
 def configurations() -> None:
-    create(created("config", configs=[("retention.ms", "60000")]))
+    create(created("config", configs=[("min.insync.replicas", "2")]))
     wait_for("config", 1)
 
     def describe(version: int, kind: int = 2, name: str = "config", keys=("retention.ms", "cleanup.policy", "max.message.bytes", "min.insync.replicas")):
@@ -234,10 +235,11 @@ def configurations() -> None:
     step("DescribeConfigs of an unknown topic", lambda: describe(4, name="none-such"))
     step("DescribeConfigs of an unknown option", lambda: describe(4, keys=["no.such"]))
     step("DescribeConfigs of a broker", lambda: describe(4, 4, "1", ["log.retention.hours", "min.insync.replicas", "auto.create.topics.enable"]))
-    step("IncrementalAlterConfigs sets", lambda: alter("retention.ms", "120000"))
-    step("what was set is described", lambda: patiently(lambda: expecting(describe(4, keys=["retention.ms"]), "120000")))
-    step("IncrementalAlterConfigs deletes", lambda: alter("retention.ms", None, 1))
-    step("what was deleted has its default", lambda: patiently(lambda: expecting(describe(4, keys=["retention.ms"]), "604800000")))
+    step("IncrementalAlterConfigs sets", lambda: alter("max.message.bytes", "120000"))
+    step("what was set is described", lambda: patiently(lambda: expecting(describe(4, keys=["max.message.bytes"]), "120000")))
+    step("IncrementalAlterConfigs deletes", lambda: alter("max.message.bytes", None, 1))
+    step("what was deleted has its default", lambda: patiently(lambda: expecting(describe(4, keys=["max.message.bytes"]), "1048588")))
+    step("IncrementalAlterConfigs sets retention.ms", lambda: alter("retention.ms", "120000"))
     step("IncrementalAlterConfigs appends to a list", lambda: alter("cleanup.policy", "compact", 2))
     step("IncrementalAlterConfigs appends to what is no list", lambda: alter("retention.ms", "1", 2))
     step("IncrementalAlterConfigs only validated", lambda: alter("retention.ms", "5", validate_only=True))
@@ -252,11 +254,12 @@ def expecting(answer, value: str):
 
 
 def producing() -> None:
-    for name in ("log", "idle", "exact", "small"):
+    for name in ("log", "idle", "newest", "exact", "small"):
         create(created(name, configs=[("max.message.bytes", "1000")] if name == "small" else []))
         wait_for(name, 1)
     for version in range(3, 14):
-        step(f"Produce v{version}", lambda v=version: produce("log", batch([f"v{v}".encode()]), v))
+        # The newest versions write elsewhere, so that a target without them keeps the offsets of the steps below.
+        step(f"Produce v{version}", lambda v=version: produce("log" if v < 12 else "newest", batch([f"v{v}".encode()]), v))
     for acks in (1, -1):
         step(f"Produce with acks={acks}", lambda a=acks: produce("log", batch([f"acks {a}".encode()]), acks=a))
     step("Produce with acks=0 is not answered", lambda: produce("log", batch([b"acks 0"]), acks=0))
@@ -327,7 +330,7 @@ def fetching() -> None:
     for version in range(4, 18):
         step(f"Fetch v{version} of two records", lambda v=version: fetch("log", 0, v, partition_max_bytes=180))
     step("Fetch of everything", lambda: fetch("log", 0))
-    step("Fetch from within a batch", lambda: fetch("log", 21))
+    step("Fetch from within a batch", lambda: fetch("log", 12))
     step("Fetch at the end waits and is empty", lambda: fetch("idle", 0))
     step("Fetch beyond the end", lambda: fetch("log", 9999))
     step("Fetch before the beginning", lambda: fetch("log", -5))
@@ -343,9 +346,9 @@ def fetching() -> None:
         step(f"ListOffsets v{version} of the end", lambda v=version: offsets("log", -1, v))
     step("ListOffsets of the beginning", lambda: offsets("log", -2))
     step("ListOffsets of the largest timestamp", lambda: offsets("log", -3, 7))
-    step("ListOffsets of a time", lambda: offsets("log", 1_700_000_000_500))
-    step("ListOffsets of a time before all", lambda: offsets("log", 1))
-    step("ListOffsets of a time after all", lambda: offsets("log", 4_100_000_000_000))
+    # Whether an offset found by time comes with its epoch depends on how warm Kafka's cache of epochs is.
+    for name, time in (("a time", 1_700_000_000_500), ("a time before all", 1), ("a time after all", 4_100_000_000_000)):
+        step(f"ListOffsets of {name}", lambda t=time: offset_and_time(offsets("log", t)))
     step("ListOffsets of an empty partition", lambda: [offsets("idle", -1), offsets("idle", -2), offsets("idle", -3, 7), offsets("idle", 1)])
     step("ListOffsets of an unknown topic", lambda: offsets("none-such", -1, node=1))
     step("ListOffsets of a follower", lambda: offsets("log", -1, node=follower("log")))
@@ -361,6 +364,11 @@ def fetching() -> None:
     step("OffsetForLeaderEpoch with a wrong current epoch", lambda: end_of(0, 4, 9))
     step("OffsetForLeaderEpoch of a follower", lambda: end_of(0, 4, node=follower("log")))
     step("OffsetForLeaderEpoch of an unknown topic", lambda: end_of(0, 4, topic="none-such", node=1))
+
+
+def offset_and_time(answer) -> list:
+    part = answer["topics"][0]["partitions"][0]
+    return [part["error_code"], part["offset"], part["timestamp"]]
 
 
 def sessions() -> None:

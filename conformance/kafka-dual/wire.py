@@ -113,7 +113,7 @@ class Names:
     def _value(self, field: str, value, parent: dict):
         if isinstance(value, dict):
             if field == "node_endpoints":  # Where a leader is that was asked for, and any broker may lead.
-                value = {**value, "node_id": "a broker"}
+                value = {**value, "node_id": "a broker", "rack": "its zone"}
             return {name: self._value(name, inner, value) for name, inner in value.items()}
         if isinstance(value, (list, tuple)):
             return ordered([self._value(field, inner, parent) for inner in value], field)
