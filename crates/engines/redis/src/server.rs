@@ -13,6 +13,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc as blocking;
 use std::task::{Poll, Waker};
+use std::time::Duration;
 
 use atoll_kernel::{Context, NodeId};
 use atoll_net::{Connection, EngineThread, Host, Limits, Listener, Live, Permits, engine_thread};
@@ -214,10 +215,13 @@ async fn accept(shared: Rc<Shared>, instance: usize, mut listener: Listener) {
         tokio::task::spawn_local(async move {
             let addresses = connection.peer_address().zip(connection.local_address());
             let peer = connection.peer();
-            let conn = shared.live.with(|cluster, ctx| cluster.connect(ctx, instance, peer, addresses));
+            let (conn, limits) = shared.live.with(|cluster, ctx| {
+                let conn = cluster.connect(ctx, instance, peer, addresses);
+                (conn, cluster.connection_limits(conn))
+            });
             let outbox = Rc::new(Outbox::default());
             shared.outboxes.borrow_mut().insert(conn, Rc::clone(&outbox));
-            let (parser, buffers) = (Parser::default(), Buffers::default());
+            let (parser, buffers) = (Parser::default(), Buffers { limits, ..Buffers::default() });
             let mut task = Task { shared: &shared, connection, conn, outbox, parser, buffers };
             // However a connection ends, its client knows; there is nobody else to tell.
             let _ = task.serve().await;
@@ -304,6 +308,8 @@ struct Buffers {
     closes: bool,
     /// Whole requests may be left in `input`.
     has_more: bool,
+    /// How long it may be silent, and how much it may send without completing a request.
+    limits: (Option<Duration>, usize),
 }
 
 impl Task<'_> {
@@ -358,6 +364,7 @@ impl Task<'_> {
                     break;
                 }
             }
+            buffers.limits = cluster.connection_limits(*conn);
             shared.hand_out(cluster);
             let stored = shared.store(cluster, ctx);
             if cluster.owes_replication() && !stored.is_pending() {
@@ -405,7 +412,7 @@ impl Task<'_> {
 
     /// Waits for the client to send something, or for others to have something for it.
     async fn wait(&mut self) -> io::Result<()> {
-        let (idle_max, input_max) = self.shared.live.with(|cluster, _| cluster.connection_limits(self.conn));
+        let (idle_max, input_max) = self.buffers.limits;
         match idle_max {
             None => self.next_event(input_max).await,
             Some(idle_max) => match tokio::time::timeout(idle_max, self.next_event(input_max)).await {
@@ -450,7 +457,9 @@ impl Task<'_> {
         .await?;
         match read {
             Some(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Some(_) if self.buffers.input.len() > input_max => return Err(io::ErrorKind::OutOfMemory.into()),
+            Some(_) if self.buffers.input.len() + self.parser.size() > input_max => {
+                return Err(io::ErrorKind::OutOfMemory.into());
+            }
             Some(_) => {}
             None => self.empty_outbox(),
         }

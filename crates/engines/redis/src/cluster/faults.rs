@@ -49,10 +49,13 @@ impl Cluster {
 
     /// Wakes the bus if it rests, as if it had run all the time: each peer was heard of a moment ago.
     pub(crate) fn wake_bus(&mut self, ctx: &Context<'_>) {
+        if !self.config.settings.is_cluster {
+            return;
+        }
         for (_, dataset) in &mut self.datasets {
             dataset.break_lockstep();
         }
-        if self.bus.next_tick.is_some() || !self.config.settings.is_cluster {
+        if self.bus.next_tick.is_some() {
             return;
         }
         self.bus.wakes += 1;
@@ -132,7 +135,7 @@ impl Cluster {
         if instance.dataset.is_none() {
             let dataset = self.datasets.insert(Dataset::new(id, settings.databases, settings.has_log));
             self.instances[id].dataset = Some(dataset);
-            self.datasets[dataset].is_lockstep = false;
+            self.datasets[dataset].is_lockstep = !settings.is_cluster;
         }
     }
 }

@@ -209,7 +209,7 @@ pub(super) fn random_positions(call: &mut Call<'_>, count: i64, length: usize) -
 }
 
 /// How many elements a reply may be asked to have; beyond this, memory would be the client's to choose.
-const RANDOM_COUNT_MAX: i64 = 1 << 27;
+const RANDOM_COUNT_MAX: i64 = 1 << 24;
 
 /// The count of SRANDMEMBER, HRANDFIELD and ZRANDMEMBER.
 pub(super) fn random_count(call: &Call<'_>) -> Result<i64, Refusal> {

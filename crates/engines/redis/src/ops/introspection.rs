@@ -22,7 +22,7 @@ fn old_style_range(command: &Command) -> (i64, i64, i64) {
     let begin = begin as i64;
     match spec.find {
         Find::Range { last, step } => {
-            let last = command.keys.iter().map(|spec| last_of(spec)).fold(absolute(begin, last), i64::max);
+            let last = command.keys.iter().map(last_of).fold(absolute(begin, last), i64::max);
             (
                 begin,
                 if let Find::Range { last, .. } = spec.find

@@ -66,7 +66,7 @@ fn add_options(call: &Call<'_>) -> Result<(AddOptions, usize), Refusal> {
     if options.nx && options.xx {
         return Err(Refusal::text("ERR XX and NX options at the same time are not compatible"));
     }
-    if options.gt && options.nx || options.lt && options.nx || options.gt && options.lt {
+    if [options.gt, options.lt, options.nx].into_iter().filter(|is_set| *is_set).count() > 1 {
         return Err(Refusal::text("ERR GT, LT, and/or NX options at the same time are not compatible"));
     }
     if options.incr && pairs > 2 {

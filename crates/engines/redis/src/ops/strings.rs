@@ -200,12 +200,14 @@ pub(super) fn getex(call: &mut Call<'_>) -> Answer {
     reply_with(call, key)?;
     match change {
         Deadline::At(at) if at <= call.db.now_ms => {
-            if call.db.delete(key) {
+            let is_deleted = call.db.delete(key);
+            if is_deleted {
                 call.instead([b"DEL", key]);
             }
         }
         Deadline::At(at) => {
-            if call.db.set_deadline(key, at) {
+            let is_set = call.db.set_deadline(key, at);
+            if is_set {
                 call.instead([b"PEXPIREAT", key, at.to_string().as_bytes()]);
             }
         }

@@ -63,7 +63,7 @@ impl Dataset {
     /// Where an instance stands.
     pub(crate) fn position(&self, instance: usize) -> Position {
         match self.follower(instance) {
-            Some(index) if !(self.is_lockstep && !self.followers[index].is_apart) => self.followers[index].position,
+            Some(index) if !self.is_lockstep || self.followers[index].is_apart => self.followers[index].position,
             _ => self.offset,
         }
     }

@@ -140,7 +140,7 @@ impl<'a> Reply<'a> {
     }
 
     /// All of `strings` as an array.
-    pub fn strings<'s>(&mut self, strings: &[&'s str]) {
+    pub fn strings(&mut self, strings: &[&str]) {
         self.array(strings.len());
         for string in strings {
             self.bulk(string.as_bytes());
