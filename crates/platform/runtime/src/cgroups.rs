@@ -105,10 +105,15 @@ impl Cgroups {
 
     /// Removes everything at the end.
     pub(crate) fn close(&self) {
+        self.roots().iter().for_each(|directory| remove_tree(directory));
+    }
+
+    /// The directories below which all groups are made.
+    pub(crate) fn roots(&self) -> Vec<PathBuf> {
         match self {
-            Self::V2 { root } => remove_tree(root),
-            Self::V1 { cpu, memory } => cpu.iter().chain(memory).for_each(|directory| remove_tree(directory)),
-            Self::Unavailable { .. } => {}
+            Self::V2 { root } => vec![root.clone()],
+            Self::V1 { cpu, memory } => cpu.iter().chain(memory).cloned().collect(),
+            Self::Unavailable { .. } => Vec::new(),
         }
     }
 }
@@ -283,7 +288,7 @@ fn remove_stale(parent: &Path) {
 }
 
 /// Removes a group and all below it. Its processes are dead or about to be: pods die with Atoll.
-fn remove_tree(directory: &Path) {
+pub(crate) fn remove_tree(directory: &Path) {
     let Ok(entries) = fs::read_dir(directory) else { return };
     for entry in entries.flatten() {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {

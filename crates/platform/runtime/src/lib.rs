@@ -14,7 +14,7 @@
 //! | `runtime`, `pod`, `spawner` | Atoll's side: what was asked for, what is running, what ended |
 //! | `init`, `init::container`, `init::roots` | the pod's side: namespaces, containers, their root directories |
 //! | `netlink` | address, routes and redirects of a fresh network namespace, without `ip` and `nft` |
-//! | `cgroups` | CPU and memory limits, version 1 and 2 |
+//! | `cgroups`, `janitor` | CPU and memory limits, version 1 and 2; and who removes the groups after `kill -9` |
 //! | `logs`, `volumes`, `images` | files: output, mounts, and which command stands for which image |
 
 mod cgroups;
@@ -22,6 +22,7 @@ mod config;
 mod control;
 mod images;
 mod init;
+mod janitor;
 mod logs;
 mod netlink;
 mod pod;
@@ -38,6 +39,7 @@ pub use config::{
 };
 pub use images::{Images, LocalCommand};
 pub use init::pod_init_main;
+pub use janitor::pod_janitor_main;
 pub use logs::LogOptions;
 pub use pod::PodNetwork;
 pub use runtime::{Capabilities, ExecOutcome, Runtime};

@@ -7,6 +7,7 @@ use crate::config::{
 };
 use crate::control::{BindMount, ContainerSetup, PodSetup, Request};
 use crate::images::LocalCommand;
+use crate::janitor::Janitor;
 use crate::logs::{LineWriter, Log, LogOptions, Logs};
 use crate::pod::{self, Container, Pod, PodNetwork, Process};
 use crate::spawner::Spawner;
@@ -44,6 +45,8 @@ pub struct Runtime {
 struct Shared {
     config: RuntimeConfig,
     cgroups: Cgroups,
+    /// Started with the first limited container; None if it cannot be had, or is not needed yet.
+    janitor: Mutex<Option<Janitor>>,
     logs: Logs,
     spawner: Spawner,
     pods: Arc<Mutex<BTreeMap<String, Arc<Pod>>>>,
@@ -78,6 +81,7 @@ impl Runtime {
         let (events, receiver) = mpsc::unbounded_channel();
         let shared = Shared {
             cgroups: Cgroups::open(&config.name),
+            janitor: Mutex::default(),
             logs: Logs::new(config.directory.join("logs"), config.log_bytes_max, config.log_files_max),
             spawner: Spawner::new(config.executable.clone())
                 .map_err(RuntimeError::system("start a thread for pods"))?,
@@ -141,6 +145,7 @@ impl Runtime {
         }
         let image = self.shared.config.images.resolve(&config.image)?;
         let setup = container_setup(&pod, &config, image)?;
+        self.shared.want_janitor(&config.resources);
         let group = self.shared.cgroups.make(&format!("{uid}-{}-{}", config.name, config.restart), &config.resources);
         let unlimited = group.unlimited.clone();
         let log = self
@@ -278,6 +283,7 @@ impl Runtime {
             pod.gone().await;
         }
         self.shared.cgroups.close();
+        self.shared.janitor.lock().take();
     }
 
     fn pod(&self, uid: &str) -> Result<Arc<Pod>, RuntimeError> {
@@ -286,6 +292,17 @@ impl Runtime {
 
     fn pods_on(&self, node: u16) -> Vec<Arc<Pod>> {
         self.shared.pods.lock().values().filter(|pod| pod.config.node == node).cloned().collect()
+    }
+}
+
+impl Shared {
+    /// Sees to it that somebody removes the control groups if this process is killed.
+    fn want_janitor(&self, resources: &Resources) {
+        let (mut janitor, roots) = (self.janitor.lock(), self.cgroups.roots());
+        if janitor.is_none() && !roots.is_empty() && *resources != Resources::default() {
+            // Without it the next start removes them.
+            *janitor = Janitor::start(&self.config.executable, &roots).ok();
+        }
     }
 }
 

@@ -2,5 +2,5 @@
 //! this one is for tests and for programs that embed the runtime.
 
 fn main() -> std::process::ExitCode {
-    atoll_runtime::pod_init_main()
+    atoll_runtime::pod_janitor_main().unwrap_or_else(atoll_runtime::pod_init_main)
 }
