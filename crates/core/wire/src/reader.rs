@@ -59,9 +59,7 @@ impl Reader {
                 self.position = start + count;
                 Ok(slice)
             }
-            None => {
-                Err(self.error(WireErrorKind::TooShort { needed: count, remaining: self.bytes.len() - start }))
-            }
+            None => Err(self.error(WireErrorKind::TooShort { needed: count, remaining: self.bytes.len() - start })),
         }
     }
 
