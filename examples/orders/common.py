@@ -218,13 +218,13 @@ class Unreachable(Exception):
 class Upstream:
     """A client of another service: pooled connections, timeouts, and retries of requests that may be repeated."""
 
-    def __init__(self, address, connect_seconds=1.0, attempt_seconds=4.0):
+    def __init__(self, address, connect_seconds=1.0, attempt_seconds=9.0):
         host, _, port = address.partition(":")
         self.host, self.port = host, int(port or 80)
         self.connect_seconds, self.attempt_seconds = connect_seconds, attempt_seconds
         self.idle = queue.LifoQueue(maxsize=64)
 
-    def request(self, method, path, body=None, within=8.0):
+    def request(self, method, path, body=None, within=10.0):
         """(status, body) of the first answer that is not 502, 503 or 504; the last such answer at the deadline.
 
         Every request of this application may be repeated: reads by nature, orders because they carry their id.
@@ -240,6 +240,9 @@ class Upstream:
                     answer = self._once(method, path, body, left)
                     if answer[0] not in (502, 503, 504):
                         return answer
+                except TimeoutError as failure:
+                    # Silence may be this connection's alone. Making many new ones at once would not help a slow upstream.
+                    error = failure
                 except (OSError, http.client.HTTPException) as failure:
                     error = failure
                     self._forget_idle()

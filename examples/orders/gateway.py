@@ -43,7 +43,7 @@ class Gateway:
     def ready(self, _path, _query, _body):
         return self.ask(self.orders, "GET", "/flowing", within=0.9)
 
-    def ask(self, upstream, method, path, body=None, within=8.0):
+    def ask(self, upstream, method, path, body=None, within=10.0):
         try:
             return upstream.request(method, path, body, within)
         except common.Unreachable as error:

@@ -24,7 +24,7 @@ class Delivery:
 
 
 class Orders:
-    WAIT_SECONDS = 3.5
+    WAIT_SECONDS = 5.0
     STUCK_SECONDS = 2.5
     REMEMBERED_MAX = 10_000
 

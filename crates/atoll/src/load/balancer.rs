@@ -20,7 +20,7 @@ use super::orders::Order;
 const ORDER_PATIENCE: Duration = Duration::from_secs(30);
 /// How long one attempt may take: longer than the gateway takes to answer that it has no answer. A balancer that is less
 /// patient than what stands behind it turns a stall into a storm of retries.
-const ATTEMPT_PATIENCE: Duration = Duration::from_secs(10);
+const ATTEMPT_PATIENCE: Duration = Duration::from_secs(15);
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 const CHECK_PATIENCE: Duration = Duration::from_secs(2);
 /// So many failed checks in a row take an address out.
@@ -69,7 +69,7 @@ impl Balancer {
                 Err(reason) => reason,
             };
             avoid = Some(index);
-            let pause = Duration::from_millis(50 << attempts.min(4));
+            let pause = Duration::from_millis(50 << attempts.min(5));
             attempts += 1;
             if Instant::now() + pause >= deadline {
                 return Outcome::Failed(reason);
