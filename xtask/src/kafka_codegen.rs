@@ -1,6 +1,7 @@
 //! `cargo xtask kafka-codegen FOLDER`: Kafka's JSON message definitions become plain Rust in
 //! `crates/engines/kafka/src/wire/generated/`, one file per message. The result is committed, so that a build needs
-//! neither the definitions nor this tool.
+//! neither the definitions nor this tool. The definitions are those of Kafka 4.0.0: `common/message/*.json` in
+//! `kafka-clients-4.0.0.jar`, which `conformance/` brings; older or newer ones are refused.
 
 #![allow(clippy::disallowed_methods, reason = "a tool of the repository reads and writes its files directly")]
 
@@ -16,6 +17,9 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail, ensure};
 
 use schema::Message;
+
+/// A message whose newest version tells the release that the definitions are of.
+const RELEASE_MARK: (&str, i16) = ("MetadataRequest", 13);
 
 /// The served APIs with the oldest version that Kafka 4 still accepts (KIP-896). The newest is the definitions' own.
 const SERVED: &[(&str, i16)] = &[
@@ -67,6 +71,11 @@ pub fn run(folder: &Path, check: bool) -> Result<()> {
 /// All generated files by name.
 fn generate(folder: &Path) -> Result<BTreeMap<PathBuf, String>> {
     let mut messages = Vec::new();
+    let mark = read_message(folder, RELEASE_MARK.0, 0)?;
+    ensure!(
+        mark.valid_versions.last == RELEASE_MARK.1,
+        "these definitions are not Kafka 4.0.0's: unpack common/message of kafka-clients-4.0.0.jar"
+    );
     for (api, version_min) in SERVED {
         for kind in ["Request", "Response"] {
             messages.push(read_message(folder, &format!("{api}{kind}"), *version_min)?);

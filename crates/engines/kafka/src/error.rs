@@ -101,6 +101,10 @@ pub enum ErrorCode {
     InvalidRecord = 87,
     /// No topic has this id, as far as this broker knows.
     UnknownTopicId = 100,
+    /// The request was sent to a broker, and asks of another kind of server.
+    MismatchedEndpointType = 114,
+    /// No such kind of server.
+    UnsupportedEndpointType = 115,
 }
 
 impl ErrorCode {

@@ -323,6 +323,7 @@ fn join_error(error: ErrorCode, member_id: &str) -> JoinGroupResponse {
         error_code: error.code(),
         generation_id: -1,
         member_id: member_id.to_owned(),
+        protocol_name: None,
         ..JoinGroupResponse::default()
     }
 }
@@ -405,11 +406,7 @@ impl Group {
             instance_id: request.group_instance_id.clone(),
             client_id: caller.client_id.clone(),
             client_host: caller.host.clone(),
-            rebalance_timeout_ms: if caller.version >= 1 {
-                request.rebalance_timeout_ms
-            } else {
-                request.session_timeout_ms
-            },
+            rebalance_timeout_ms: request.rebalance_timeout_ms,
             session_timeout_ms: request.session_timeout_ms,
             protocols,
             assignment: Bytes::new(),

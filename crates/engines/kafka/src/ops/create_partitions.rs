@@ -29,6 +29,8 @@ pub(super) fn apply(
             cluster.create_partitions(ctx, &topic.name, topic.count, assignments.as_deref(), request.validate_only);
         let (error, error_message) =
             outcome.err().map_or((ErrorCode::None, None), |(error, reason)| (error, Some(reason)));
+        // Kafka has no words for a topic that is not there.
+        let error_message = error_message.filter(|_| error != ErrorCode::UnknownTopicOrPartition);
         results.push(CreatePartitionsTopicResult { name: topic.name, error_code: error.code(), error_message });
     }
     Response::CreatePartitions(CreatePartitionsResponse { results, ..CreatePartitionsResponse::default() }).into()

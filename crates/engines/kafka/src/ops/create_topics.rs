@@ -57,12 +57,17 @@ fn create(cluster: &mut Cluster, ctx: &Context<'_>, topic: &CreatableTopic, dry:
 
 fn made(cluster: &Cluster, new: &NewTopic) -> CreatableTopicResult {
     let topic = cluster.authority.topics.get(&new.name);
-    let configs = new.options.iter().map(|(name, value)| CreatableTopicConfigs {
-        name: name.clone(),
-        value: Some(value.clone()),
-        config_source: 1,
-        ..CreatableTopicConfigs::default()
-    });
+    let mut configs: Vec<_> = super::describe_configs::topic_options(cluster, &new.options)
+        .into_iter()
+        .map(|described| CreatableTopicConfigs {
+            name: described.name,
+            value: described.value,
+            read_only: described.read_only,
+            config_source: described.config_source,
+            is_sensitive: described.is_sensitive,
+        })
+        .collect();
+    configs.sort_by(|one, other| one.name.cmp(&other.name));
     CreatableTopicResult {
         name: new.name.clone(),
         topic_id: topic.map_or(uuid::Uuid::nil(), |topic| topic.id),
@@ -70,7 +75,8 @@ fn made(cluster: &Cluster, new: &NewTopic) -> CreatableTopicResult {
         replication_factor: topic
             .and_then(|topic| topic.partitions.first())
             .map_or(new.replication_factor, |state| state.replicas.len() as i16),
-        configs: Some(configs.collect()),
+        configs: Some(configs),
+        error_message: None,
         ..CreatableTopicResult::default()
     }
 }

@@ -1,12 +1,14 @@
-//! DescribeCluster (60), versions 0–1: the brokers that may serve, as far as the asked one knows.
+//! DescribeCluster (60), versions 0–2: the brokers that may serve, as far as the asked one knows; since version 2 the fenced ones
+//! too, if they are asked for. Controllers have a listener of their own, which clients do not reach.
 //!
 //! <https://kafka.apache.org/protocol.html#The_Messages_DescribeCluster>
 
-use atoll_kernel::Context;
+use atoll_kernel::{Context, NodeId};
 
 use super::{OPERATIONS_NOT_ASKED, address, controller_id, rack};
 use crate::cluster::{Caller, Cluster, Outcome};
 use crate::error::ErrorCode;
+use crate::state::image::Broker;
 use crate::wire::Response;
 use crate::wire::generated::describe_cluster_response::DescribeClusterBroker;
 use crate::wire::generated::{DescribeClusterRequest, DescribeClusterResponse};
@@ -29,14 +31,22 @@ pub(super) fn apply(
         ..DescribeClusterResponse::default()
     };
     if request.endpoint_type != BROKERS {
-        response.error_code = ErrorCode::InvalidRequest.code();
-        response.error_message = Some("Controllers cannot be asked by clients here.".to_owned());
+        let error = match request.endpoint_type {
+            0 => ErrorCode::UnsupportedEndpointType,
+            _ => ErrorCode::MismatchedEndpointType,
+        };
+        response.error_code = error.code();
+        response.error_message = Some("The request was sent to an endpoint of the wrong type.".to_owned());
+        response.cluster_id = String::new();
+        response.controller_id = -1;
         return Response::DescribeCluster(response).into();
     }
-    let describe = |node| {
-        let (host, port) = address(cluster, ctx, caller, node);
-        DescribeClusterBroker { broker_id: i32::from(node.0), host, port, rack: rack(ctx, node) }
+    let describe = |(node, known): (&NodeId, &Broker)| {
+        let (host, port) = address(cluster, ctx, caller, *node);
+        let (broker_id, rack) = (i32::from(node.0), rack(ctx, *node));
+        DescribeClusterBroker { broker_id, host, port, rack, is_fenced: known.fenced }
     };
-    response.brokers = broker.image.active_brokers().map(describe).collect();
+    let shown = broker.image.brokers.iter().filter(|(_, known)| !known.fenced || request.include_fenced_brokers);
+    response.brokers = shown.map(describe).collect();
     Response::DescribeCluster(response).into()
 }

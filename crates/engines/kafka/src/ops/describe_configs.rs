@@ -47,13 +47,21 @@ fn topic(cluster: &Cluster, caller: &Caller, name: &str) -> Described {
     let Some(topic) = image.and_then(|image| image.topics.get(name)) else {
         return Err((ErrorCode::UnknownTopicOrPartition, format!("The topic '{name}' does not exist.")));
     };
+    Ok(topic_options(cluster, &topic.options))
+}
+
+/// All options of a topic that has these of its own.
+pub(super) fn topic_options(
+    cluster: &Cluster,
+    options: &std::collections::BTreeMap<String, String>,
+) -> Vec<DescribeConfigsResourceResult> {
     let names = TOPIC_OPTIONS.iter().map(|(name, _)| *name).chain(TOPIC_CONSTANTS.iter().map(|(name, _)| *name));
     let describe = |name: &str| {
-        let source = if topic.options.contains_key(name) { FROM_TOPIC } else { FROM_DEFAULT };
-        let value = cluster.config.topic_value(&topic.options, name);
+        let source = if options.contains_key(name) { FROM_TOPIC } else { FROM_DEFAULT };
+        let value = cluster.config.topic_value(options, name);
         one(name, value, source, false)
     };
-    Ok(names.map(describe).collect())
+    names.map(describe).collect()
 }
 
 fn broker(cluster: &Cluster, name: &str) -> Described {
@@ -85,7 +93,6 @@ fn one(name: &str, value: Option<String>, config_source: i8, read_only: bool) ->
         name: name.to_owned(),
         value,
         read_only,
-        is_default: config_source == FROM_DEFAULT,
         config_source,
         ..DescribeConfigsResourceResult::default()
     }

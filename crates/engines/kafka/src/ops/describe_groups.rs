@@ -1,9 +1,11 @@
-//! DescribeGroups (15), versions 0–5: a group's phase, protocol and members.
+//! DescribeGroups (15), versions 0–6: a group's phase, protocol and members. One that is not there is dead, which since version 6 is
+//! an error with a message.
 //!
 //! <https://kafka.apache.org/protocol.html#The_Messages_DescribeGroups>
 
 use super::OPERATIONS_NOT_ASKED;
 use crate::cluster::{Caller, Cluster, Outcome};
+use crate::error::ErrorCode;
 use crate::groups::{Group, Phase};
 use crate::wire::Response;
 use crate::wire::generated::describe_groups_response::{DescribedGroup, DescribedGroupMember};
@@ -15,7 +17,13 @@ pub(super) fn apply(cluster: &Cluster, caller: &Caller, request: DescribeGroupsR
             DescribedGroup { group_id, authorized_operations: OPERATIONS_NOT_ASKED, ..DescribedGroup::default() };
         match cluster.group(caller.node, &described.group_id) {
             Err(error) => described.error_code = error.code(),
-            Ok(None) => described.group_state = "Dead".to_owned(),
+            Ok(None) => {
+                described.group_state = "Dead".to_owned();
+                if caller.version >= 6 {
+                    described.error_code = ErrorCode::GroupIdNotFound.code();
+                    described.error_message = Some(format!("Group {} not found.", described.group_id));
+                }
+            }
             Ok(Some(group)) => fill(&mut described, group),
         }
         described

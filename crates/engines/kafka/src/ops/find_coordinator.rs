@@ -26,11 +26,12 @@ pub(super) fn apply(
     let coordinators: Vec<Coordinator> =
         keys.into_iter().map(|key| find(cluster, ctx, caller, request.key_type, key)).collect();
     let mut response = FindCoordinatorResponse::default();
+    // A success is called NONE in the versions with one key, and has no words in those with several.
     if batched {
         response.coordinators = coordinators;
     } else if let Some(found) = coordinators.into_iter().next() {
         response.error_code = found.error_code;
-        response.error_message = found.error_message;
+        response.error_message = found.error_message.filter(|reason| !reason.is_empty()).or(Some("NONE".to_owned()));
         (response.node_id, response.host, response.port) = (found.node_id, found.host, found.port);
     }
     Response::FindCoordinator(response).into()
@@ -40,7 +41,7 @@ fn find(cluster: &mut Cluster, ctx: &Context<'_>, caller: &Caller, key_type: i8,
     match locate(cluster, ctx, caller, key_type, &key) {
         Ok(node) => {
             let (host, port) = address(cluster, ctx, caller, node);
-            let error_message = Some("NONE".to_owned());
+            let error_message = Some(String::new());
             Coordinator { key, node_id: i32::from(node.0), host, port, error_code: 0, error_message }
         }
         Err((error, reason)) => {

@@ -1,4 +1,4 @@
-//! Metadata (3), versions 0–12: brokers, topics, partitions, leaders, as far as the asked broker knows. Asking for a topic
+//! Metadata (3), versions 0–13: brokers, topics, partitions, leaders, as far as the asked broker knows. Asking for a topic
 //! may make it; the answer to that very question is UNKNOWN_TOPIC_OR_PARTITION, and clients ask again.
 //!
 //! <https://kafka.apache.org/protocol.html#The_Messages_Metadata>

@@ -1,4 +1,4 @@
-//! Produce (0), versions 3–11: batches are checked, appended by the leader and, with `acks=all`, answered when the in-sync
+//! Produce (0), versions 3–12: batches are checked, appended by the leader and, with `acks=all`, answered when the in-sync
 //! set has them. Idempotent producers' batches are taken once and in order. Not transactional.
 //!
 //! <https://kafka.apache.org/protocol.html#The_Messages_Produce>

@@ -97,18 +97,18 @@ impl ApiKey {
     /// The served versions.
     pub fn versions(self) -> RangeInclusive<i16> {
         match self {
-            Self::Produce => 3..=11,
+            Self::Produce => 3..=12,
             Self::Fetch => 4..=17,
             Self::ListOffsets => 1..=10,
-            Self::Metadata => 0..=12,
+            Self::Metadata => 0..=13,
             Self::OffsetCommit => 2..=9,
             Self::OffsetFetch => 1..=9,
             Self::FindCoordinator => 0..=6,
-            Self::JoinGroup => 0..=9,
+            Self::JoinGroup => 2..=9,
             Self::Heartbeat => 0..=4,
             Self::LeaveGroup => 0..=5,
             Self::SyncGroup => 0..=5,
-            Self::DescribeGroups => 0..=5,
+            Self::DescribeGroups => 0..=6,
             Self::ListGroups => 0..=5,
             Self::ApiVersions => 0..=4,
             Self::CreateTopics => 2..=7,
@@ -119,7 +119,7 @@ impl ApiKey {
             Self::CreatePartitions => 0..=3,
             Self::DeleteGroups => 0..=2,
             Self::IncrementalAlterConfigs => 0..=1,
-            Self::DescribeCluster => 0..=1,
+            Self::DescribeCluster => 0..=2,
             Self::DescribeTopicPartitions => 0..=0,
         }
     }

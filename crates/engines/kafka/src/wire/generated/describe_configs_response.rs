@@ -110,8 +110,6 @@ pub struct DescribeConfigsResourceResult {
     pub value: Option<String>,
     /// `ReadOnly`, all versions.
     pub read_only: bool,
-    /// `IsDefault`, version 0.
-    pub is_default: bool,
     /// `ConfigSource`, versions 1+.
     pub config_source: i8,
     /// `IsSensitive`, all versions.
@@ -130,7 +128,6 @@ impl Default for DescribeConfigsResourceResult {
             name: String::new(),
             value: Some(String::new()),
             read_only: false,
-            is_default: false,
             config_source: -1,
             is_sensitive: false,
             synonyms: Vec::new(),

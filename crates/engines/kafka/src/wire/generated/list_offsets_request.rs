@@ -108,13 +108,11 @@ pub struct ListOffsetsPartition {
     pub current_leader_epoch: i32,
     /// `Timestamp`, all versions.
     pub timestamp: i64,
-    /// `MaxNumOffsets`, version 0.
-    pub max_num_offsets: i32,
 }
 
 impl Default for ListOffsetsPartition {
     fn default() -> Self {
-        Self { partition_index: 0, current_leader_epoch: -1, timestamp: 0, max_num_offsets: 1 }
+        Self { partition_index: 0, current_leader_epoch: -1, timestamp: 0 }
     }
 }
 

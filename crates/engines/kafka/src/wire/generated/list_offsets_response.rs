@@ -95,8 +95,6 @@ pub struct ListOffsetsPartitionResponse {
     pub partition_index: i32,
     /// `ErrorCode`, all versions.
     pub error_code: i16,
-    /// `OldStyleOffsets`, version 0.
-    pub old_style_offsets: Vec<i64>,
     /// `Timestamp`, versions 1+.
     pub timestamp: i64,
     /// `Offset`, versions 1+.
@@ -107,14 +105,7 @@ pub struct ListOffsetsPartitionResponse {
 
 impl Default for ListOffsetsPartitionResponse {
     fn default() -> Self {
-        Self {
-            partition_index: 0,
-            error_code: 0,
-            old_style_offsets: Vec::new(),
-            timestamp: -1,
-            offset: -1,
-            leader_epoch: -1,
-        }
+        Self { partition_index: 0, error_code: 0, timestamp: -1, offset: -1, leader_epoch: -1 }
     }
 }
 

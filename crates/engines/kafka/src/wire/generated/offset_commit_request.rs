@@ -124,8 +124,6 @@ pub struct OffsetCommitRequestPartition {
     pub committed_offset: i64,
     /// `CommittedLeaderEpoch`, versions 6+.
     pub committed_leader_epoch: i32,
-    /// `CommitTimestamp`, version 1.
-    pub commit_timestamp: i64,
     /// `CommittedMetadata`, all versions, null allowed in all versions.
     pub committed_metadata: Option<String>,
 }
@@ -136,7 +134,6 @@ impl Default for OffsetCommitRequestPartition {
             partition_index: 0,
             committed_offset: 0,
             committed_leader_epoch: -1,
-            commit_timestamp: -1,
             committed_metadata: Some(String::new()),
         }
     }

@@ -313,6 +313,7 @@ impl describe_cluster_request::DescribeClusterRequest {
         Self {
             include_cluster_authorized_operations: sampler.number() & 1 == 1,
             endpoint_type: if version >= 1 { sampler.number() as i8 } else { 1 },
+            include_fenced_brokers: if version >= 2 { sampler.number() & 1 == 1 } else { false },
         }
     }
 }
@@ -341,6 +342,7 @@ impl describe_cluster_response::DescribeClusterBroker {
             host: sampler.string(),
             port: sampler.number() as i32,
             rack: if sampler.is_null() { None } else { Some(sampler.string()) },
+            is_fenced: if version >= 2 { sampler.number() & 1 == 1 } else { false },
         }
     }
 }
@@ -402,7 +404,6 @@ impl describe_configs_response::DescribeConfigsResourceResult {
             name: sampler.string(),
             value: if sampler.is_null() { None } else { Some(sampler.string()) },
             read_only: sampler.number() & 1 == 1,
-            is_default: false,
             config_source: sampler.number() as i8,
             is_sensitive: sampler.number() & 1 == 1,
             synonyms: (0..sampler.count())
@@ -452,6 +453,11 @@ impl describe_groups_response::DescribedGroup {
     pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
         Self {
             error_code: sampler.number() as i16,
+            error_message: if version >= 6 {
+                if version >= 6 && sampler.is_null() { None } else { Some(sampler.string()) }
+            } else {
+                None
+            },
             group_id: sampler.string(),
             group_state: sampler.string(),
             protocol_type: sampler.string(),
@@ -924,7 +930,7 @@ impl join_group_request::JoinGroupRequest {
         Self {
             group_id: sampler.string(),
             session_timeout_ms: sampler.number() as i32,
-            rebalance_timeout_ms: if version >= 1 { sampler.number() as i32 } else { -1 },
+            rebalance_timeout_ms: sampler.number() as i32,
             member_id: sampler.string(),
             group_instance_id: if version >= 5 {
                 if version >= 5 && sampler.is_null() { None } else { Some(sampler.string()) }
@@ -953,7 +959,7 @@ impl join_group_request::JoinGroupRequestProtocol {
 impl join_group_response::JoinGroupResponse {
     pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
         Self {
-            throttle_time_ms: if version >= 2 { sampler.number() as i32 } else { 0 },
+            throttle_time_ms: sampler.number() as i32,
             error_code: sampler.number() as i16,
             generation_id: sampler.number() as i32,
             protocol_type: if version >= 7 {
@@ -1114,7 +1120,6 @@ impl list_offsets_request::ListOffsetsPartition {
             partition_index: sampler.number() as i32,
             current_leader_epoch: if version >= 4 { sampler.number() as i32 } else { -1 },
             timestamp: sampler.number(),
-            max_num_offsets: 1,
         }
     }
 }
@@ -1146,7 +1151,6 @@ impl list_offsets_response::ListOffsetsPartitionResponse {
         Self {
             partition_index: sampler.number() as i32,
             error_code: sampler.number() as i16,
-            old_style_offsets: Vec::new(),
             timestamp: sampler.number(),
             offset: sampler.number(),
             leader_epoch: if version >= 4 { sampler.number() as i32 } else { -1 },
@@ -1207,6 +1211,7 @@ impl metadata_response::MetadataResponse {
             } else {
                 -2147483648
             },
+            error_code: if version >= 13 { sampler.number() as i16 } else { 0 },
         }
     }
 }
@@ -1295,7 +1300,6 @@ impl offset_commit_request::OffsetCommitRequestPartition {
             partition_index: sampler.number() as i32,
             committed_offset: sampler.number(),
             committed_leader_epoch: if version >= 6 { sampler.number() as i32 } else { -1 },
-            commit_timestamp: -1,
             committed_metadata: if sampler.is_null() { None } else { Some(sampler.string()) },
         }
     }
@@ -1767,12 +1771,12 @@ macro_rules! for_each_message {
         $check!(DeleteGroupsResponse, 0, 2);
         $check!(DeleteTopicsRequest, 1, 6);
         $check!(DeleteTopicsResponse, 1, 6);
-        $check!(DescribeClusterRequest, 0, 1);
-        $check!(DescribeClusterResponse, 0, 1);
+        $check!(DescribeClusterRequest, 0, 2);
+        $check!(DescribeClusterResponse, 0, 2);
         $check!(DescribeConfigsRequest, 1, 4);
         $check!(DescribeConfigsResponse, 1, 4);
-        $check!(DescribeGroupsRequest, 0, 5);
-        $check!(DescribeGroupsResponse, 0, 5);
+        $check!(DescribeGroupsRequest, 0, 6);
+        $check!(DescribeGroupsResponse, 0, 6);
         $check!(DescribeTopicPartitionsRequest, 0, 0);
         $check!(DescribeTopicPartitionsResponse, 0, 0);
         $check!(FetchRequest, 4, 17);
@@ -1785,24 +1789,24 @@ macro_rules! for_each_message {
         $check!(IncrementalAlterConfigsResponse, 0, 1);
         $check!(InitProducerIdRequest, 0, 5);
         $check!(InitProducerIdResponse, 0, 5);
-        $check!(JoinGroupRequest, 0, 9);
-        $check!(JoinGroupResponse, 0, 9);
+        $check!(JoinGroupRequest, 2, 9);
+        $check!(JoinGroupResponse, 2, 9);
         $check!(LeaveGroupRequest, 0, 5);
         $check!(LeaveGroupResponse, 0, 5);
         $check!(ListGroupsRequest, 0, 5);
         $check!(ListGroupsResponse, 0, 5);
         $check!(ListOffsetsRequest, 1, 10);
         $check!(ListOffsetsResponse, 1, 10);
-        $check!(MetadataRequest, 0, 12);
-        $check!(MetadataResponse, 0, 12);
+        $check!(MetadataRequest, 0, 13);
+        $check!(MetadataResponse, 0, 13);
         $check!(OffsetCommitRequest, 2, 9);
         $check!(OffsetCommitResponse, 2, 9);
         $check!(OffsetFetchRequest, 1, 9);
         $check!(OffsetFetchResponse, 1, 9);
         $check!(OffsetForLeaderEpochRequest, 2, 4);
         $check!(OffsetForLeaderEpochResponse, 2, 4);
-        $check!(ProduceRequest, 3, 11);
-        $check!(ProduceResponse, 3, 11);
+        $check!(ProduceRequest, 3, 12);
+        $check!(ProduceResponse, 3, 12);
         $check!(SyncGroupRequest, 0, 5);
         $check!(SyncGroupResponse, 0, 5);
     };
