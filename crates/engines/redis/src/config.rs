@@ -89,6 +89,8 @@ pub const OPTIONS: &[OptionInfo] = &[
     mutable("notify-keyspace-events", Text, ""),
     fixed("port", Integer(0, 65535), "6379"),
     mutable("proto-max-bulk-len", Memory, "536870912"),
+    mutable("rdbchecksum", YesNo, "yes"),
+    mutable("rdbcompression", YesNo, "yes"),
     mutable("repl-backlog-size", Memory, "1048576"),
     mutable("repl-diskless-sync-delay", INT, "5"),
     mutable("repl-ping-replica-period", Integer(1, i32::MAX as i64), "10"),
@@ -195,6 +197,8 @@ pub(crate) struct Settings {
     pub(crate) clients_max: usize,
     pub(crate) idle_timeout: Option<Duration>,
     pub(crate) thresholds: Thresholds,
+    /// `rdbcompression`.
+    pub(crate) dumps_compressed: bool,
     pub(crate) port: u16,
 }
 
@@ -348,6 +352,7 @@ fn settings(values: &BTreeMap<&'static str, String>) -> Settings {
             zset_value_max: size("zset-max-listpack-value"),
             list_size_max: number("list-max-listpack-size"),
         },
+        dumps_compressed: yes("rdbcompression"),
         port: u16::try_from(number("port")).unwrap_or(6379),
     }
 }

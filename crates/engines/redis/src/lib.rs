@@ -5,7 +5,7 @@
 //! - `ops.rs`: the dispatch table, and `ops/<family>.rs`: the commands.
 //! - `state.rs`: values, the key space, and the one physical copy that replicas share until they differ.
 //! - `cluster.rs`: failure detection, elections, replication, redirects.
-//! - `wire.rs`: RESP.
+//! - `wire.rs`: RESP; `rdb.rs`: Redis's binary format, of DUMP and of `dump.rdb`.
 //! - `server.rs`: the only async file; [`Redis::start`].
 //!
 //! Invariants: the core is synchronous and does no I/O. Each instance answers from its own view only. A write that was
@@ -20,6 +20,7 @@ mod journal;
 mod ops;
 mod persistence;
 mod pubsub;
+pub mod rdb;
 mod server;
 mod state;
 mod status;

@@ -9,6 +9,7 @@ mod cluster;
 mod command;
 mod config;
 mod connection;
+mod dump;
 mod glob;
 mod hashes;
 mod info;

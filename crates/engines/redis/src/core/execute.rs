@@ -93,6 +93,7 @@ impl Cluster {
             follower,
             interest: &mut instance.interest,
             thresholds: self.config.settings.thresholds,
+            compresses: self.config.settings.dumps_compressed,
             now_ms: ctx.wall(instance.node).as_millis(),
             deletes_expired,
             touches: client.is_none_or(|client| !client.no_touch),

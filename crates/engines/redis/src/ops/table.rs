@@ -7,8 +7,8 @@ use super::command::{
     OW, RM, RO, RO_ONLY, RW, RW_DELETE, RW_INSERT, RW_POP, RW_UPDATE, RW_VARIABLE, at, counted, one, up_to,
 };
 use super::{
-    blocking, client, cluster, config, connection, hashes, info, introspection, keys, lists, pubsub, scan, server,
-    sets, sorted_sets, strings, transactions, zrange,
+    blocking, client, cluster, config, connection, dump, hashes, info, introspection, keys, lists, pubsub, scan,
+    server, sets, sorted_sets, strings, transactions, zrange,
 };
 use Group::{
     Cluster, Connection, Generic, Hash, List, Pubsub, Server as ServerGroup, Set, SortedSet, String, Transactions,
@@ -83,6 +83,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     line("decrby", 3, of(&[WRITE, DENYOOM, FAST]), &[one(RW)], String, "1.0.0", Keys(strings::decrby)),
     line("del", -2, of(&[WRITE]), &[up_to(1, -1, 1, RM)], Generic, "1.0.0", Keys(keys::del)),
     line("discard", 1, of(&[NOSCRIPT, LOADING, STALE, FAST, CONTROLS_MULTI, ALLOW_BUSY]), &[], Transactions, "2.0.0", Server(transactions::discard)),
+    line("dump", 2, of(&[READONLY]), &[one(RO)], Generic, "2.6.0", Keys(dump::dump)),
     line("echo", 2, of(&[LOADING, STALE, FAST]), &[], Connection, "1.0.0", Server(connection::echo)),
     line("exec", 1, of(&[NOSCRIPT, LOADING, STALE, CONTROLS_MULTI]), &[], Transactions, "1.2.0", Server(transactions::exec)),
     line("exists", -2, of(&[READONLY, FAST]), &[up_to(1, -1, 1, RO_ONLY)], Generic, "1.0.0", Keys(keys::exists)),
@@ -156,6 +157,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     line("rename", 3, of(&[WRITE]), &[at(1, RW_POP), at(2, OW)], Generic, "1.0.0", Keys(keys::rename)),
     line("renamenx", 3, of(&[WRITE, FAST]), &[at(1, RW_POP), at(2, RW_INSERT)], Generic, "1.0.0", Keys(keys::renamenx)),
     line("reset", 1, of(&[NOSCRIPT, LOADING, STALE, FAST, NO_AUTH, CONTROLS_MULTI, ALLOW_BUSY]), &[], Connection, "6.2.0", Server(connection::reset)),
+    line("restore", -4, of(&[WRITE, DENYOOM]), &[one(OW)], Generic, "2.6.0", Keys(dump::restore)),
     line("role", 1, of(&[NOSCRIPT, LOADING, STALE, FAST]), &[], ServerGroup, "2.8.12", Server(server::role)),
     line("rpop", -2, of(&[WRITE, FAST]), &[one(RW_POP)], List, "1.0.0", Keys(lists::rpop)),
     line("rpoplpush", 3, of(&[WRITE, DENYOOM]), &[at(1, RW_POP), at(2, RW_INSERT)], List, "1.2.0", Keys(lists::rpoplpush)),

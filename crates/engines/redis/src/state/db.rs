@@ -43,6 +43,8 @@ pub(crate) struct Db<'a> {
     pub(crate) follower: Option<usize>,
     pub(crate) interest: &'a mut Interest,
     pub(crate) thresholds: Thresholds,
+    /// `rdbcompression`, for DUMP.
+    pub(crate) compresses: bool,
     /// The instance's own wall clock.
     pub(crate) now_ms: i64,
     /// True on a master, which deletes what has expired; a replica only hides it.
@@ -223,6 +225,18 @@ impl Db<'_> {
         }
         self.changed(key);
         true
+    }
+
+    /// Says for how many seconds a key has not been used.
+    pub(crate) fn set_idle(&mut self, key: &[u8], idle_s: i64) {
+        let used_at_s = (self.now_ms / 1000).saturating_sub(idle_s).max(0) as u32;
+        let entry = match self.follower {
+            Some(follower) => self.dataset.followers[follower].overlay.own_entry(key).and_then(Option::as_mut),
+            None => self.dataset.databases[self.index].get_mut(key),
+        };
+        if let Some(entry) = entry {
+            entry.used_at_s = used_at_s;
+        }
     }
 
     /// The deadline of a key that exists; None if it has none.
