@@ -4,6 +4,7 @@
 //! kubelets know. `pods/kubelet.rs` fills in what the kubelets need of a machine, `pods/services.rs` reads Services and EndpointSlices for the mesh.
 
 pub mod kubelet;
+mod order;
 mod probe;
 pub mod services;
 

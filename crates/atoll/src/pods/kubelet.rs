@@ -21,6 +21,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
+use super::order::{self, Order, Step};
 use super::{Machine, Pods, probe, services};
 
 /// The exit code of what was killed: 128 + SIGKILL.
@@ -30,6 +31,7 @@ const KILLED: (i32, i32) = (137, 9);
 pub struct PodHost {
     pods: Pods,
     reports: Arc<Reports>,
+    order: Arc<Order>,
 }
 
 /// Where reports go, and what is known about pods.
@@ -52,7 +54,7 @@ impl PodHost {
         let reports = Arc::new(Reports { kernel: host.kernel.clone(), sink: OnceLock::new(), known: Mutex::default() });
         let heard = Arc::clone(&reports);
         let pods = Pods::start(host, authority, config, Box::new(move |event| heard.on(event)))?;
-        Ok(Arc::new(PodHost { pods, reports }))
+        Ok(Arc::new(PodHost { pods, reports, order: Arc::default() }))
     }
 
     /// The runtime and the mesh.
@@ -91,8 +93,22 @@ impl PodRuntime for PodHost {
     }
 
     fn perform(&self, command: Command) {
-        let (machine, reports) = (Arc::clone(self.machine()), Arc::clone(&self.reports));
-        self.machine().handle.spawn(async move { perform(&machine, &reports, command).await });
+        let (machine, reports, order) =
+            (Arc::clone(self.machine()), Arc::clone(&self.reports), Arc::clone(&self.order));
+        let handle = &self.machine().handle;
+        match order::pod_of(&command).cloned() {
+            Some(pod) => {
+                if order.add(&pod, command) {
+                    handle.spawn(work_through(machine, reports, order, pod.uid));
+                }
+            }
+            None => {
+                if let Command::NodeOff { node } = &command {
+                    order.node_off(node);
+                }
+                handle.spawn(async move { perform(&machine, &reports, command).await });
+            }
+        }
     }
 
     fn logs(&self, query: LogQuery) -> Result<mpsc::Receiver<Bytes>, String> {
@@ -108,6 +124,20 @@ impl PodRuntime for PodHost {
             limit_bytes: query.limit_bytes.and_then(|bytes| usize::try_from(bytes).ok()),
         };
         machine.runtime.logs(&query.id.pod.uid, &query.id.container, options).map_err(|error| error.to_string())
+    }
+}
+
+/// Performs a pod's commands in order, until there are no more.
+async fn work_through(machine: Arc<Machine>, reports: Arc<Reports>, order: Arc<Order>, uid: String) {
+    while let Some(step) = order.next(&uid) {
+        match step {
+            Step::Perform(command) if order::holds_up(&command) => perform(&machine, &reports, command).await,
+            Step::Perform(command) => {
+                let (machine, reports) = (Arc::clone(&machine), Arc::clone(&reports));
+                tokio::spawn(async move { perform(&machine, &reports, command).await });
+            }
+            Step::Kill => machine.runtime.stop(&uid, Duration::ZERO).await,
+        }
     }
 }
 

@@ -13,7 +13,10 @@ use atoll::pods::services::table;
 use atoll::pods::{Machine, Pods};
 use atoll_kernel::disk::MemoryDisk;
 use atoll_kernel::{Fault, Kernel, NodeConfig, NodeId, Pattern, Rule, Seed, Verdict};
-use atoll_kubernetes::{Client, Config, Ephemeral, Kubernetes, NodeSettings, ResourceId, Settings};
+use atoll_kubernetes::{
+    Client, Command, Config, ContainerId, ContainerSpec, Ephemeral, Kubernetes, NodeSettings, PodId, PodRuntime,
+    PodSpec, ResourceId, RuntimeEvent, Settings,
+};
 use atoll_net::{Host, Limits, Listener, Peer, Permits};
 use atoll_pki::{Authority, Clients, Identity, node_dns_name};
 use atoll_runtime::{ContainerConfig, Event, LocalCommand, LogOptions, PodConfig, RuntimeConfig};
@@ -478,6 +481,82 @@ async fn manifests_become_pods_that_find_each_other() {
         pods.shut_down();
     };
     tokio::task::spawn_blocking(stop).await.expect("stopped");
+}
+
+/// A pod that was deleted while its container was just being started ran for ever: the stop found nothing to stop, and
+/// nobody sent another. The kubelet's commands come without waiting, as they do here.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_that_follows_a_start_at_once_stops_what_is_being_started() {
+    let parts = Parts::new();
+    let (host, authority, config) = (parts.host.clone(), parts.authority.clone(), parts.config.clone());
+    let start = move || PodHost::start(&host, authority, config);
+    let pods = tokio::task::spawn_blocking(start).await.expect("a thread").expect("started");
+    if pods.machine().runtime.capabilities().await.pods.is_err() {
+        return;
+    }
+    let (sender, mut events) = mpsc::unbounded_channel();
+    pods.connect(Arc::new(move |event| drop(sender.send(event))));
+    let pod = PodId { node: "node-1".into(), uid: "hasty".into() };
+    let id = ContainerId { pod: pod.clone(), container: "app".into(), attempt: 0 };
+    pods.perform(Command::StartPod(Box::new(pod_spec(&pod))));
+    pods.perform(Command::StartContainer(Box::new(container_spec(&id, "sleep infinity & wait"))));
+    pods.perform(Command::StopContainer { id, grace: Duration::from_millis(1) });
+    let mut seen = Vec::new();
+    while !matches!(seen.last(), Some(RuntimeEvent::ContainerExited { .. })) {
+        seen.push(tokio::time::timeout(PATIENCE, events.recv()).await.expect("in time").expect("an event"));
+    }
+    assert!(
+        matches!(seen[..], [RuntimeEvent::PodStarted { .. }, RuntimeEvent::ContainerStarted { .. }, _]),
+        "{seen:?}"
+    );
+    pods.perform(Command::StartPod(Box::new(pod_spec(&PodId { uid: "brief".into(), ..pod.clone() }))));
+    for uid in ["brief", "hasty"] {
+        pods.perform(Command::RemovePod { pod: PodId { uid: uid.into(), ..pod.clone() } });
+    }
+    let mut removed = 0;
+    while removed < 2 {
+        let event = tokio::time::timeout(PATIENCE, events.recv()).await.expect("in time").expect("an event");
+        removed += usize::from(matches!(event, RuntimeEvent::PodRemoved { .. }));
+    }
+    assert_eq!(pods.machine().runtime.running(), Vec::<String>::new());
+    tokio::task::spawn_blocking(move || pods.shut_down()).await.expect("stopped");
+}
+
+fn pod_spec(id: &PodId) -> PodSpec {
+    PodSpec {
+        id: id.clone(),
+        namespace: "shop".into(),
+        name: id.uid.clone(),
+        node_number: 1,
+        ip: Ipv4Addr::new(10, 244, 1, if id.uid == "hasty" { 7 } else { 8 }),
+        hostname: id.uid.clone(),
+        labels: BTreeMap::new(),
+        service_account: "default".into(),
+        dns_policy: "ClusterFirst".into(),
+        host_aliases: Vec::new(),
+        volumes: Vec::new(),
+    }
+}
+
+fn container_spec(id: &ContainerId, script: &str) -> ContainerSpec {
+    ContainerSpec {
+        id: id.clone(),
+        image: "sh".into(),
+        image_pull_policy: "IfNotPresent".into(),
+        command: Vec::new(),
+        args: vec![script.into()],
+        env: Vec::new(),
+        working_dir: String::new(),
+        mounts: Vec::new(),
+        hostname: "hasty".into(),
+        cpu_limit_millicores: None,
+        cpu_request_millicores: None,
+        memory_limit_bytes: None,
+        run_as_user: None,
+        run_as_group: None,
+        read_only_root: false,
+        tty: false,
+    }
 }
 
 /// Waits until an object of the namespace `shop` is as wanted.
