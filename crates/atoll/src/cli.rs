@@ -256,7 +256,7 @@ fn dispatch(cli: Cli, output: Output) -> Result<u8> {
         Command::Partition { groups } => faults::partition(common, &groups, output),
         Command::Heal => faults::heal(common, output),
         Command::Ledger { part, limit, check } => faults::ledger(common, part, limit, check, output),
-        Command::Demo(arguments) => crate::demo::demo(&arguments, output),
+        Command::Demo(arguments) => crate::demo::demo(&arguments, common.name.as_deref(), output),
         Command::Chaos { action: ChaosCommand::Run(arguments) } => {
             crate::demo::chaos::run(&target::find(common)?, &arguments, output)
         }

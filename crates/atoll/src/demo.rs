@@ -51,15 +51,16 @@ pub struct DemoArguments {
     ephemeral: bool,
 }
 
-/// Starts the application unless it runs, sends orders until told to stop, and compares the books.
+/// Starts the application unless it runs, sends orders until told to stop, and compares the books. `name`: what the
+/// stack is to be called; otherwise as its file says.
 ///
 /// # Errors
 /// What kept the stack or the application from starting; [`Code::CheckFailed`] if the books do not balance.
-pub fn demo(arguments: &DemoArguments, output: Output) -> Result<u8> {
+pub fn demo(arguments: &DemoArguments, name: Option<&str>, output: Output) -> Result<u8> {
     let source = traffic::source(arguments)?;
     let directory = files::find()?;
     files::prepare_environment(&directory, output)?;
-    let entry = start_stack(&directory, arguments.ephemeral, output)?;
+    let entry = start_stack(&directory, name, arguments.ephemeral, output)?;
     let outcome = run_local(async {
         let targets = gateway_addresses(&entry)?;
         wait_for_the_pods(&entry, output).await?;
@@ -89,10 +90,10 @@ fn run_local<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
 }
 
 /// The stack of this directory: the one that runs, or a new one.
-fn start_stack(directory: &Path, ephemeral: bool, output: Output) -> Result<Entry> {
-    let running = |registry: &Registry| -> Result<Option<Entry>> {
-        Ok(registry.running()?.into_iter().find(|entry| entry.directory == directory && !entry.private))
-    };
+fn start_stack(directory: &Path, name: Option<&str>, ephemeral: bool, output: Output) -> Result<Entry> {
+    let is_meant =
+        |entry: &Entry| entry.directory == directory && !entry.private && name.is_none_or(|name| entry.name == name);
+    let running = |registry: &Registry| -> Result<Option<Entry>> { Ok(registry.running()?.into_iter().find(is_meant)) };
     let registry = Registry::open()?;
     if let Some(entry) = running(&registry)? {
         output.step(&format!("stack {} runs already", entry.name));
@@ -103,6 +104,9 @@ fn start_stack(directory: &Path, ephemeral: bool, output: Output) -> Result<Entr
     command.args(["up", "--detach", "--file"]).arg(directory.join("atoll.yaml")).stdout(Stdio::null());
     if ephemeral {
         command.arg("--ephemeral");
+    }
+    if let Some(name) = name {
+        command.args(["--name", name]);
     }
     let status = command.status().map_err(broken)?;
     if !status.success() {
