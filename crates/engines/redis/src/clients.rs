@@ -151,6 +151,17 @@ impl Clients {
         self.list[place].blocked = Some(Box::new(Blocked { on, deadline }));
     }
 
+    /// Moves the end of a client's wait, if it has one.
+    pub(crate) fn shift_deadline(&mut self, place: usize, shift: impl Fn(Moment) -> Moment) {
+        let Some(blocked) = self.list.get_mut(place).and_then(|client| client.blocked.as_mut()) else { return };
+        if let Some(deadline) = blocked.deadline {
+            self.deadlines.remove(&(deadline, place));
+            let moved = shift(deadline);
+            blocked.deadline = Some(moved);
+            self.deadlines.insert((moved, place));
+        }
+    }
+
     /// Ends a wait. The caller takes the client off the keys that it waited for.
     pub(crate) fn unblock(&mut self, place: usize) -> Option<BlockedOn> {
         let blocked = self.list.get_mut(place)?.blocked.take()?;

@@ -5,6 +5,7 @@
 //! - `bus.rs`: the cluster bus: pings, gossip, PFAIL, FAIL, epochs, slot ownership.
 //! - `election.rs`: how a replica becomes a master.
 //! - `replication.rs`: offsets between masters and replicas, synchronisation, and what is lost on the way.
+//! - `disks.rs`: what the disk of each instance holds, what a power failure takes, and what a bad disk does.
 //! - `faults.rs`: what a kill, a pause or a restart of a node does to its instances.
 //! - `route.rs`: whether a request is served here, redirected or refused.
 //! - `settle.rs`: when all is well the bus rests, because its messages would change nothing.
@@ -13,6 +14,7 @@
 //! kernel's links; so the windows of detection and election are Redis's own and not ours.
 
 mod bus;
+mod disks;
 mod election;
 mod faults;
 mod instance;

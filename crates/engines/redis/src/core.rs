@@ -78,6 +78,8 @@ pub struct Cluster {
     pub(crate) owed: Vec<InstanceId>,
     /// Why the append-only file cannot be written, in the operating system's words.
     pub(crate) log_failure: Option<String>,
+    /// When append-only files are synced next, as far as virtual disks go.
+    pub(crate) disk_sync_at: Option<Moment>,
     /// BGREWRITEAOF was asked for.
     pub(crate) rewrite_wanted: bool,
     /// False after DEBUG SET-ACTIVE-EXPIRE 0.
@@ -93,7 +95,7 @@ impl Cluster {
     /// A fresh cluster over these nodes; a single server on the first of them with `cluster-enabled no`.
     pub fn new(ctx: &Context<'_>, config: Config, nodes: &[NodeId]) -> Cluster {
         let (instances, datasets) = cluster::build(ctx, &config.settings, nodes);
-        Cluster {
+        let mut cluster = Cluster {
             config,
             instances,
             datasets: datasets.into_iter().enumerate().collect(),
@@ -106,9 +108,12 @@ impl Cluster {
             subscriptions: 0,
             owed: Vec::new(),
             log_failure: None,
+            disk_sync_at: None,
             rewrite_wanted: false,
             expires_actively: true,
-        }
+        };
+        cluster.follow_sync_policy();
+        cluster
     }
 
     /// Where the instances listen.
@@ -358,7 +363,8 @@ impl Cluster {
 
     fn next_deadline(&self) -> Option<Moment> {
         let deadline = |(_, dataset): (usize, &Dataset)| {
-            dataset.databases.iter().filter_map(crate::state::Keyspace::next_deadline).min()
+            let first = dataset.databases.iter().filter_map(crate::state::Keyspace::next_deadline).min()?;
+            Some(first.saturating_sub(self.instances[dataset.owner].clock_ms))
         };
         if !self.expires_actively {
             return None;
@@ -376,6 +382,7 @@ impl Core for Cluster {
     fn advance(&mut self, ctx: &Context<'_>) {
         self.wall_offset_ms = ctx.kernel().wall().as_millis() - i64::try_from(ctx.now().as_millis()).unwrap_or(0);
         self.replicate_owed(ctx);
+        self.sync_disks(ctx);
         self.advance_cluster(ctx);
         self.time_out_waiters(ctx);
         self.expire_due(ctx);
@@ -387,6 +394,6 @@ impl Core for Cluster {
         }
         let waiter = self.clients.deadlines.first().map(|(at, _)| *at);
         let expiry = self.next_deadline().map(|at| at.max(self.expired_at + EXPIRE_PERIOD));
-        [self.next_cluster_wake(), waiter, expiry].into_iter().flatten().min()
+        [self.next_cluster_wake(), waiter, expiry, self.disk_sync_at].into_iter().flatten().min()
     }
 }

@@ -3,11 +3,13 @@
 //! - [`Value`] in `value.rs`: the types and their encodings.
 //! - [`Keyspace`] in `keyspace.rs`: keys, values and deadlines of one database.
 //! - [`Dataset`] in `dataset.rs`: one physical copy, its owner, and followers that see it through overlays.
+//! - `images.rs`: what the disks of the instances hold, for power failures.
 //! - [`Db`] in `db.rs`: what one instance sees of a dataset; the only way by which commands reach keys.
 
 mod dataset;
 mod db;
 mod hash;
+mod images;
 mod keyspace;
 mod list;
 mod number;

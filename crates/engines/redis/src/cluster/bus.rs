@@ -154,9 +154,10 @@ impl Cluster {
 
     fn ping(&mut self, ctx: &Context<'_>, from: InstanceId, to: InstanceId) {
         let status = self.status_of(from);
+        let now = self.clock(ctx, from);
         let peer = &mut self.instances[from].view.peers[to];
-        peer.ping_sent.get_or_insert(ctx.now());
-        peer.ping_repeated = ctx.now();
+        peer.ping_sent.get_or_insert(now);
+        peer.ping_repeated = now;
         self.send(ctx, from, to, Message::Ping(Box::new(status)));
     }
 
@@ -167,7 +168,7 @@ impl Cluster {
             self.ping_random(ctx, id);
         }
         let timeout = self.config.settings.node_timeout;
-        let now = ctx.now();
+        let now = self.clock(ctx, id);
         for to in (0..self.instances.len()).filter(|to| *to != id) {
             let peer = &self.instances[id].view.peers[to];
             let Some(sent) = peer.ping_sent else {
@@ -219,7 +220,7 @@ impl Cluster {
             return;
         }
         self.instances[to].stats.messages_received += 1;
-        self.instances[to].view.peers[from].data_received = ctx.now();
+        self.instances[to].view.peers[from].data_received = self.clock(ctx, to);
         match message {
             Message::Ping(status) => {
                 let reply = Message::Pong(Box::new(self.status_of(to)));
@@ -257,12 +258,12 @@ impl Cluster {
 
     /// A pong: the peer is alive.
     fn heard_from(&mut self, ctx: &Context<'_>, id: InstanceId, from: InstanceId) {
-        let timeout = self.config.settings.node_timeout;
+        let (now, timeout) = (self.clock(ctx, id), self.config.settings.node_timeout);
         let peer = &mut self.instances[id].view.peers[from];
-        peer.pong_received = ctx.now();
+        peer.pong_received = now;
         peer.ping_sent = None;
         peer.is_suspected = false;
-        let is_long_ago = peer.failed_at.is_some_and(|at| ctx.now().since(at) > timeout * FAIL_UNDO_FACTOR);
+        let is_long_ago = peer.failed_at.is_some_and(|at| now.since(at) > timeout * FAIL_UNDO_FACTOR);
         if peer.has_failed() && (!peer.is_master() || peer.slots == 0 || is_long_ago) {
             peer.failed_at = None;
             ctx.trace(|| format!("redis {id} clears FAIL of {from}"));
@@ -357,17 +358,18 @@ impl Cluster {
 
     fn read_gossip(&mut self, ctx: &Context<'_>, id: InstanceId, from: InstanceId, status: &Status) {
         let is_from_master = self.is_master_in_view(id, from);
+        let now = self.clock(ctx, id);
         for gossip in status.gossip.iter().filter(|gossip| gossip.about != id && gossip.about != from) {
             let peer = &mut self.instances[id].view.peers[gossip.about];
             if is_from_master && gossip.is_suspected {
-                peer.reports.insert(from, ctx.now());
+                peer.reports.insert(from, now);
                 self.mark_failed_if_agreed(ctx, id, gossip.about);
             } else if is_from_master {
                 peer.reports.remove(&from);
             }
             let peer = &mut self.instances[id].view.peers[gossip.about];
             let is_plain = !gossip.is_suspected && peer.ping_sent.is_none() && peer.reports.is_empty();
-            if is_plain && gossip.pong_received <= ctx.now() {
+            if is_plain && gossip.pong_received <= now {
                 peer.pong_received = peer.pong_received.max(gossip.pong_received);
             }
         }
@@ -376,14 +378,14 @@ impl Cluster {
     /// Declares an instance failed if this one suspects it and a majority of masters agrees.
     fn mark_failed_if_agreed(&mut self, ctx: &Context<'_>, id: InstanceId, about: InstanceId) {
         let own_voice = usize::from(self.is_master(id));
-        let timeout = self.config.settings.node_timeout;
+        let (now, timeout) = (self.clock(ctx, id), self.config.settings.node_timeout);
         let view = &mut self.instances[id].view;
         let quorum = view.quorum();
         let peer = &mut view.peers[about];
         if !peer.is_suspected || peer.has_failed() {
             return;
         }
-        peer.forget_old_reports(ctx.now(), timeout);
+        peer.forget_old_reports(now, timeout);
         if peer.reports.len() + own_voice < quorum {
             return;
         }
@@ -392,19 +394,20 @@ impl Cluster {
     }
 
     fn mark_failed(&mut self, ctx: &Context<'_>, id: InstanceId, about: InstanceId) {
+        let now = self.clock(ctx, id);
         let peer = &mut self.instances[id].view.peers[about];
         if about == id || peer.has_failed() {
             return;
         }
         peer.is_suspected = false;
-        peer.failed_at = Some(ctx.now());
+        peer.failed_at = Some(now);
         ctx.trace(|| format!("redis {id} marks {about} FAIL"));
         self.update_state(ctx, id);
     }
 
     /// `cluster_state`: ok, if all slots are served and a majority of masters can be reached.
     pub(crate) fn update_state(&mut self, ctx: &Context<'_>, id: InstanceId) {
-        let (now, timeout) = (ctx.now(), self.config.settings.node_timeout);
+        let (now, timeout) = (self.clock(ctx, id), self.config.settings.node_timeout);
         let needs_all = self.config.settings.require_full_coverage;
         let view = &mut self.instances[id].view;
         let is_master = view.peers[id].is_master();
@@ -432,6 +435,17 @@ impl Cluster {
             self.tell_blocked_of_failure(id);
         }
         ctx.trace(|| format!("redis {id} cluster_state {}", if is_ok { "ok" } else { "fail" }));
+    }
+
+    /// The present moment by an instance's own clock, which is its node's wall clock, as Redis has it: a jump of that clock
+    /// makes everything look older, or younger, than it is.
+    pub(crate) fn clock(&self, ctx: &Context<'_>, id: InstanceId) -> Moment {
+        if ctx.is_healthy() {
+            return ctx.now();
+        }
+        let ahead_ms = ctx.wall(self.instances[id].node).as_millis() - ctx.kernel().wall().as_millis();
+        let distance = Duration::from_millis(ahead_ms.unsigned_abs());
+        if ahead_ms >= 0 { ctx.now() + distance } else { ctx.now() - distance }
     }
 
     pub(crate) fn is_master(&self, id: InstanceId) -> bool {

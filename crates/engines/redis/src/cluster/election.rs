@@ -20,7 +20,7 @@ impl Cluster {
     /// The candidacy of a replica, looked at ten times a second.
     pub(super) fn run_for_election(&mut self, ctx: &Context<'_>, id: InstanceId) {
         let settings = &self.config.settings;
-        let (now, timeout) = (ctx.now(), settings.node_timeout);
+        let (now, timeout) = (self.clock(ctx, id), settings.node_timeout);
         let Some(master) = self.instances[id].view.peers[id].master else { return };
         let failed = self.instances[id].view.peers[master].has_failed();
         if !failed || settings.no_failover || self.instances[id].view.peers[master].slots == 0 {
@@ -64,13 +64,13 @@ impl Cluster {
     }
 
     fn schedule_election(&mut self, ctx: &Context<'_>, id: InstanceId, master: InstanceId) {
-        let rank = self.rank(id, master);
+        let (now, rank) = (self.clock(ctx, id), self.rank(id, master));
         let candidacy = &mut self.instances[id].view.candidacy;
         candidacy.attempts += 1;
         let mut stream = ctx.random("redis.election", (id as u64) << 32 | candidacy.attempts);
         let jitter = Duration::from_millis(stream.below(ELECTION_JITTER_MS));
         let rank_delay = ELECTION_RANK_DELAY * u32::try_from(rank).unwrap_or(1);
-        candidacy.at = Some(ctx.now() + ELECTION_DELAY + jitter + rank_delay);
+        candidacy.at = Some(now + ELECTION_DELAY + jitter + rank_delay);
         candidacy.rank = rank;
         candidacy.is_sent = false;
         candidacy.votes = 0;
@@ -91,7 +91,7 @@ impl Cluster {
 
     /// A replica asks for this instance's vote.
     pub(super) fn vote(&mut self, ctx: &Context<'_>, id: InstanceId, from: InstanceId, request: &Status) {
-        let (now, timeout) = (ctx.now(), self.config.settings.node_timeout);
+        let (now, timeout) = (self.clock(ctx, id), self.config.settings.node_timeout);
         let view = &mut self.instances[id].view;
         if !view.peers[id].is_master() || view.peers[id].slots == 0 {
             return;

@@ -21,6 +21,11 @@ impl Cluster {
                 self.bus.network.forget(*node);
                 for id in self.instances_on(*node) {
                     self.die(ctx, id);
+                    match event {
+                        FaultEvent::PowerLost(_) => self.lose_power(ctx, id),
+                        FaultEvent::Stopped(_) => self.sync_disk_of(id),
+                        _ => {}
+                    }
                 }
             }
             FaultEvent::Paused(node) => {
@@ -39,7 +44,17 @@ impl Cluster {
                     self.start(ctx, id);
                 }
             }
-            FaultEvent::RulesChanged | FaultEvent::ClockChanged(_) | FaultEvent::DiskChanged(..) => {}
+            FaultEvent::ClockChanged(node) => {
+                for id in self.instances_on(*node) {
+                    self.clock_changed(ctx, id);
+                }
+            }
+            FaultEvent::DiskChanged(node, health) => {
+                for id in self.instances_on(*node) {
+                    self.disk_changed(ctx, id, *health);
+                }
+            }
+            FaultEvent::RulesChanged => {}
         }
     }
 
@@ -81,7 +96,7 @@ impl Cluster {
     }
 
     /// The process is gone; without an append-only file so are its data.
-    fn die(&mut self, ctx: &Context<'_>, id: InstanceId) {
+    pub(super) fn die(&mut self, ctx: &Context<'_>, id: InstanceId) {
         let instance = &mut self.instances[id];
         if std::mem::replace(&mut instance.run, Run::Down) == Run::Down {
             return;
@@ -92,6 +107,7 @@ impl Cluster {
         instance.subscriptions = crate::pubsub::Subscriptions::default();
         instance.busy_until = None;
         instance.loading_until = None;
+        instance.log_refuses = false;
         self.drop_clients(id);
         if !self.config.settings.has_log {
             self.leave_dataset(ctx, id, &Cause::Died { id });
@@ -103,18 +119,21 @@ impl Cluster {
         for other in 0..self.instances.len() {
             self.instances[other].attached.remove(&id);
             if self.instances[other].link.master == Some(id) {
-                self.instances[other].link.lose(ctx.now());
+                let now = self.clock(ctx, other);
+                self.instances[other].link.lose(now);
             }
         }
     }
 
     /// The process starts with what it left on disk: the configuration of the cluster, and perhaps its data.
-    fn start(&mut self, ctx: &Context<'_>, id: InstanceId) {
-        let now = ctx.now();
+    pub(super) fn start(&mut self, ctx: &Context<'_>, id: InstanceId) {
+        let loading = self.loading_time(id);
+        let now = self.clock(ctx, id) + loading;
         let settings = self.config.settings.clone();
         let instance = &mut self.instances[id];
         instance.run = Run::Up;
-        instance.stats = super::instance::Stats { started: now, ..Default::default() };
+        instance.stats = super::instance::Stats { started: ctx.now(), ..Default::default() };
+        instance.loading_until = (!loading.is_zero()).then(|| ctx.now() + loading);
         if settings.is_cluster {
             let view = &mut instance.view;
             view.started_at = now.max(Moment::from_nanos(1));
@@ -130,9 +149,12 @@ impl Cluster {
                 peer.reports.clear();
             }
             let master = view.peers[id].master;
-            instance.link = master.map_or(MasterLink::none(), |master| MasterLink::down(master, None, now));
+            instance.link = master.map_or(MasterLink::none(), |master| {
+                MasterLink::down(master, None, now).trying_at(ctx.now() + loading)
+            });
         }
-        if instance.dataset.is_none() {
+        self.read_disk(id);
+        if self.instances[id].dataset.is_none() {
             let dataset = self.datasets.insert(Dataset::new(id, settings.databases, settings.has_log));
             self.instances[id].dataset = Some(dataset);
             self.datasets[dataset].is_lockstep = !settings.is_cluster;

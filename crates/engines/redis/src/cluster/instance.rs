@@ -51,6 +51,10 @@ pub(crate) struct Instance {
     pub(crate) inbox: VecDeque<Envelope<Letter>>,
     /// Its data are being loaded until then.
     pub(crate) loading_until: Option<Moment>,
+    /// Its append-only file cannot be written: it has accepted one write more, and refuses all others.
+    pub(crate) log_refuses: bool,
+    /// How far its clock is ahead of true time, as it last noticed.
+    pub(crate) clock_ms: i64,
     pub(crate) stats: Stats,
 }
 

@@ -57,6 +57,11 @@ impl MasterLink {
         MasterLink { master: Some(master), heard_at: now, down_since, next_attempt: now, ..MasterLink::none() }
     }
 
+    /// The same, tried for the first time at this moment.
+    pub(super) fn trying_at(self, next_attempt: Moment) -> MasterLink {
+        MasterLink { next_attempt, ..self }
+    }
+
     /// How old the data may be: the time since the master was last heard.
     pub(crate) fn silence(&self, now: Moment) -> Duration {
         match (self.is_up, self.down_since) {
@@ -73,7 +78,7 @@ impl MasterLink {
     pub(crate) fn lose(&mut self, now: Moment) {
         if std::mem::replace(&mut self.is_up, false) {
             self.down_since = Some(now);
-            self.next_attempt = now;
+            self.next_attempt = Moment::ZERO;
         }
     }
 }
@@ -117,8 +122,8 @@ impl Cluster {
     pub(crate) fn good_replicas(&self, ctx: &Context<'_>, id: InstanceId) -> usize {
         let instance = &self.instances[id];
         let is_lockstep = instance.dataset.is_some_and(|dataset| self.datasets[dataset].is_lockstep);
-        let lag_max = self.config.settings.min_replicas_lag;
-        let is_good = |replica: &&Attached| is_lockstep || ctx.now().since(replica.acknowledged_at) <= lag_max;
+        let (now, lag_max) = (self.clock(ctx, id), self.config.settings.min_replicas_lag);
+        let is_good = |replica: &&Attached| is_lockstep || now.since(replica.acknowledged_at) <= lag_max;
         instance.attached.values().filter(is_good).count()
     }
 
@@ -172,6 +177,7 @@ impl Cluster {
         if let Some(index) = set.follower(replica) {
             set.followers[index].mark = set.followers[index].mark.max(position);
         }
+        set.images.expect(replica, position);
         self.send(ctx, id, replica, Message::Stream { dataset, position });
     }
 
@@ -206,43 +212,53 @@ impl Cluster {
         dataset: usize,
         position: u64,
     ) {
+        let now = self.clock(ctx, id);
+        let disk = ctx.disk(self.instances[id].node);
         let instance = &mut self.instances[id];
         if instance.dataset != Some(dataset) || instance.link.master != Some(from) || !instance.link.is_up {
             return;
         }
-        instance.link.heard_at = ctx.now();
+        instance.link.heard_at = now;
+        let before = self.datasets[dataset].position(id);
         let reached = self.datasets[dataset].advance(id, position);
+        if reached > before && self.cannot_write_always(disk) {
+            self.exit(ctx, id);
+            return;
+        }
+        self.schedule_disk_sync(ctx, dataset);
         self.send(ctx, id, from, Message::Ack(reached));
     }
 
     pub(super) fn acknowledged(&mut self, ctx: &Context<'_>, id: InstanceId, from: InstanceId, position: u64) {
+        let now = self.clock(ctx, id);
         let Some(replica) = self.instances[id].attached.get_mut(&from) else {
             self.send(ctx, id, from, Message::Refused);
             return;
         };
         replica.acknowledged = replica.acknowledged.max(position);
-        replica.acknowledged_at = ctx.now();
+        replica.acknowledged_at = now;
         self.wake_waiters(ctx, id);
     }
 
     /// The connection to the master turns out to be dead: the master has been restarted, or has given this replica up.
     pub(super) fn refused_by(&mut self, ctx: &Context<'_>, id: InstanceId, from: InstanceId) {
+        let now = self.clock(ctx, id);
         let link = &mut self.instances[id].link;
         if link.master == Some(from) {
-            link.lose(ctx.now());
+            link.lose(now);
         }
     }
 
     /// The replication cron of one instance.
     pub(super) fn tick_replication(&mut self, ctx: &Context<'_>, id: InstanceId) {
-        let now = ctx.now();
+        let now = self.clock(ctx, id);
         let (repl_timeout, position) = (self.config.settings.repl_timeout, self.position_of(id));
         let replicas: Vec<InstanceId> = self.instances[id].attached.keys().copied().collect();
         for replica in replicas {
             let Some(attached) = self.instances[id].attached.get(&replica) else { continue };
             if now.since(attached.acknowledged_at) > repl_timeout {
                 self.instances[id].attached.remove(&replica);
-            } else if attached.sent < position || now.since(attached.sent_at) >= STREAM_KEEPALIVE {
+            } else if attached.sent < position || ctx.now().since(attached.sent_at) >= STREAM_KEEPALIVE {
                 self.stream_to(ctx, id, replica);
             }
         }
@@ -251,11 +267,11 @@ impl Cluster {
         if link.is_up && now.since(link.heard_at) > repl_timeout {
             link.lose(now);
         }
-        if link.is_up && now.since(link.acknowledged_at) >= STREAM_KEEPALIVE {
-            link.acknowledged_at = now;
+        if link.is_up && ctx.now().since(link.acknowledged_at) >= STREAM_KEEPALIVE {
+            link.acknowledged_at = ctx.now();
             self.send(ctx, id, master, Message::Ack(position));
-        } else if !link.is_up && now >= link.next_attempt {
-            link.next_attempt = now + RECONNECT;
+        } else if !link.is_up && ctx.now() >= link.next_attempt {
+            link.next_attempt = ctx.now() + RECONNECT;
             self.send(ctx, id, master, Message::SyncRequest);
         }
     }
@@ -309,11 +325,13 @@ impl Cluster {
         set.break_lockstep();
         set.join(id);
         let position = set.offset;
+        let (now, master_now) = (self.clock(ctx, id), self.clock(ctx, master));
         let instance = &mut self.instances[id];
         instance.dataset = Some(dataset);
-        instance.link = MasterLink::up(master, ctx.now());
+        instance.link = MasterLink::up(master, now);
         instance.loading_until = is_full.then(|| ctx.now() + LOADING);
         let mut attached = Attached::new(ctx.now());
+        attached.acknowledged_at = master_now;
         attached.acknowledged = position;
         attached.sent = position;
         self.instances[master].attached.insert(id, attached);
@@ -338,8 +356,9 @@ impl Cluster {
         view.peers[id].master = Some(master);
         view.candidacy = super::instance::Candidacy { attempts: view.candidacy.attempts, ..Default::default() };
         ctx.trace(|| format!("redis {id} becomes a replica of {master}"));
-        let since = if was_master { Some(ctx.now()) } else { self.instances[id].link.last_up(ctx.now()) };
-        self.instances[id].link = MasterLink::down(master, since, ctx.now());
+        let now = self.clock(ctx, id);
+        let since = if was_master { Some(now) } else { self.instances[id].link.last_up(now) };
+        self.instances[id].link = MasterLink::down(master, since, now).trying_at(ctx.now());
         self.instances[id].attached.clear();
         if was_master {
             self.send_blocked_away(id);
@@ -356,7 +375,7 @@ impl Cluster {
         self.record_lost(ctx, lost, cause);
     }
 
-    fn record_lost(&self, ctx: &Context<'_>, lost: Vec<Undone>, cause: &Cause) {
+    pub(super) fn record_lost(&self, ctx: &Context<'_>, lost: Vec<Undone>, cause: &Cause) {
         let node = |id: InstanceId| self.instances[id].node;
         let (at, text) = match cause {
             Cause::TakenOver { by, from, position } => (
@@ -370,10 +389,16 @@ impl Cluster {
             Cause::Resynchronised { master } => {
                 (node(*master), format!("discarded by a resynchronisation with node {}", node(*master)))
             }
+            Cause::PowerLost { id } => {
+                (node(*id), format!("node {} lost power before this write was synced", node(*id)))
+            }
             Cause::Died { id } => (node(*id), format!("node {} died before another had this write", node(*id))),
         };
         let allowed_by = match cause {
             Cause::Died { .. } => "asynchronous replication (min-replicas-to-write 0), appendonly no".to_owned(),
+            Cause::PowerLost { .. } => {
+                format!("appendfsync {}", self.config.get("appendfsync").unwrap_or_default())
+            }
             _ => format!(
                 "asynchronous replication (min-replicas-to-write {}), cluster-node-timeout {}",
                 self.config.settings.min_replicas,
@@ -401,6 +426,7 @@ pub(super) enum Cause {
     TakenOver { by: InstanceId, from: InstanceId, position: u64 },
     Resynchronised { master: InstanceId },
     Died { id: InstanceId },
+    PowerLost { id: InstanceId },
 }
 
 impl MasterLink {

@@ -16,6 +16,9 @@ impl Cluster {
                 let is_awake = self.instances[id].run == Run::Up && self.instances[id].busy_until.is_none();
                 if is_awake {
                     self.instances[id].loading_until = self.instances[id].loading_until.filter(|at| *at > ctx.now());
+                    if !ctx.is_healthy() {
+                        self.clock_changed(ctx, id);
+                    }
                     self.tick_instance(ctx, id);
                     self.tick_replication(ctx, id);
                     self.read_letters(ctx);

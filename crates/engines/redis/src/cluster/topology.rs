@@ -95,6 +95,8 @@ fn instance(ctx: &Context<'_>, node: NodeId, port: u16, index: usize, count: usi
         busy_until: None,
         inbox: std::collections::VecDeque::new(),
         loading_until: None,
+        log_refuses: false,
+        clock_ms: 0,
         stats: Stats { started: Moment::ZERO.max(ctx.now()), ..Stats::default() },
     }
 }

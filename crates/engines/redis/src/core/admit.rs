@@ -29,6 +29,9 @@ impl Cluster {
                 return Err(refusal);
             }
         };
+        if !ctx.is_healthy() && self.meets_bad_disk(ctx, place, command) {
+            return Ok(Then::Close);
+        }
         let client = &mut self.clients.list[place];
         client.is_asking = false;
         if client.transaction.is_some() && !command.flags.has(Flags::CONTROLS_MULTI) {
@@ -126,10 +129,41 @@ impl Cluster {
         }
     }
 
+    /// A write is about to go to a disk that cannot take it. With `appendfsync always` that ends the process: true. Otherwise
+    /// this write is accepted still, and no other.
+    fn meets_bad_disk(&mut self, ctx: &Context<'_>, place: usize, command: &Command) -> bool {
+        let client = &self.clients.list[place];
+        let id = client.instance;
+        let disk = ctx.disk(self.instances[id].node);
+        if !self.config.settings.has_log || !matches!(disk, DiskHealth::Full | DiskHealth::Failing) {
+            return false;
+        }
+        let queued = client.transaction.as_ref().map_or(&[][..], |transaction| &transaction.queue);
+        let writes = |queued: &crate::wire::OwnedRequest| {
+            find(queued.as_request()).is_ok_and(|command| command.flags.has(Flags::WRITE))
+        };
+        let is_write = match &client.transaction {
+            Some(_) => command.name == "exec" && queued.iter().any(writes),
+            None => command.flags.has(Flags::WRITE),
+        };
+        if !is_write {
+            return false;
+        }
+        if self.cannot_write_always(disk) {
+            self.exit(ctx, id);
+            return true;
+        }
+        self.instances[id].log_refuses = true;
+        false
+    }
+
     /// A master whose append-only file cannot be written accepts no writes.
     fn check_disk(&self, ctx: &Context<'_>, place: usize) -> Result<(), Refusal> {
         let id = self.clients.list[place].instance;
         if !self.config.settings.has_log || !self.is_master(id) {
+            return Ok(());
+        }
+        if !self.instances[id].log_refuses && self.log_failure.is_none() {
             return Ok(());
         }
         let reason: Cow<'static, str> = match ctx.disk(self.instances[id].node) {

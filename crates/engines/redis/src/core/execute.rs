@@ -129,9 +129,8 @@ impl Cluster {
         if aftermath.dirty == 0 || !command.flags.has(Flags::WRITE) {
             return;
         }
-        let Some(dataset) = self.instances[id].dataset.and_then(|dataset| self.datasets.get_mut(dataset)) else {
-            return;
-        };
+        let Some(index) = self.instances[id].dataset else { return };
+        let Some(dataset) = self.datasets.get_mut(index) else { return };
         match (aftermath.follower, &aftermath.effect) {
             (None, Effect::AsSent) => {
                 dataset.count(request.encoded_length());
@@ -150,6 +149,7 @@ impl Cluster {
         if !dataset.is_lockstep {
             self.owed.push(id);
         }
+        self.schedule_disk_sync(ctx, index);
     }
 
     /// A client was answered with something older than what was acknowledged.
@@ -195,8 +195,13 @@ impl Cluster {
                 client.is_dirty = true;
             }
         }
-        if count > 0 && !is_lockstep {
-            self.owed.push(id);
+        if count > 0 {
+            if !is_lockstep {
+                self.owed.push(id);
+            }
+            if let Some(dataset) = self.instances[id].dataset {
+                self.schedule_disk_sync(ctx, dataset);
+            }
         }
         count >= super::EXPIRE_BATCH
     }

@@ -49,6 +49,7 @@ pub(super) fn set(session: &mut Session<'_>) -> Answer {
         }
     }
     session.cluster.config = config;
+    session.cluster.follow_sync_policy();
     session.out.ok();
     Ok(Then::Done)
 }

@@ -303,7 +303,7 @@ pub(super) fn swapdb(call: &mut Call<'_>) -> Answer {
             .ok_or(Refusal::text("ERR DB index is out of range"))
     };
     let (one, other) = (number(1, "first")?, number(2, "second")?);
-    call.db.dataset.databases.swap(one, other);
+    call.db.dataset.swap_databases(one, other);
     call.db.dirty += 1;
     call.out.ok();
     Ok(Then::Done)

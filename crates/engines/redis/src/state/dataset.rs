@@ -1,5 +1,6 @@
 //! One physical copy of a shard's data, the instance whose data it is, and the instances that see it almost so.
 
+use super::images::Images;
 use super::keyspace::{Entry, Keyspace};
 use super::overlay::{Overlay, Position};
 use super::value::Blob;
@@ -38,6 +39,8 @@ pub(crate) struct Dataset {
     pub(crate) is_lockstep: bool,
     /// Where the present owner took over: who stood no further can go on from there.
     pub(crate) forked_at: Position,
+    /// What the disks of the instances hold; empty if that is what the instances have.
+    pub(crate) images: Images,
     /// Commands to be made durable, as RESP; None without an append-only file.
     pub(crate) log: Option<Vec<u8>>,
 }
@@ -52,6 +55,7 @@ impl Dataset {
             followers: Vec::new(),
             is_lockstep: true,
             forked_at: 0,
+            images: Images::default(),
             log: has_log.then(Vec::new),
         }
     }
@@ -75,6 +79,7 @@ impl Dataset {
                 follower.position = self.offset;
                 follower.mark = self.offset;
             }
+            self.part_images();
         }
     }
 
@@ -87,6 +92,7 @@ impl Dataset {
             self.is_lockstep = true;
             // What was saved for a write that then changed nothing must not outlive the moment.
             self.followers.iter_mut().for_each(|follower| follower.overlay = Overlay::default());
+            self.share_image();
         }
         self.is_lockstep
     }
@@ -95,6 +101,7 @@ impl Dataset {
     pub(crate) fn advance(&mut self, instance: usize, position: Position) -> Position {
         let Some(index) = self.follower(instance) else { return self.offset };
         let follower = &mut self.followers[index];
+        let position = position.min(self.offset);
         if !follower.is_apart && position > follower.position {
             follower.position = position;
             follower.overlay.advance(position);
@@ -122,6 +129,7 @@ impl Dataset {
             overlay: Overlay::default(),
             is_apart: false,
         });
+        self.join_images(instance);
     }
 
     /// Counts a command of `length` bytes as executed by the owner.
@@ -154,17 +162,22 @@ impl Dataset {
 
     /// Keeps what a key is for those who will not see it change now. To be called before the owner writes it.
     pub(crate) fn save(&mut self, database: usize, key: &[u8]) {
+        if self.is_lockstep && self.images.is_empty() {
+            return;
+        }
+        let before = self.databases[database].get(key);
+        self.images.save(database, key, self.offset, before);
         if self.is_lockstep || database != 0 {
             return;
         }
-        let before = self.databases[0].get(key);
         for follower in &mut self.followers {
             follower.overlay.save(key, self.offset, follower.mark, before);
         }
     }
 
     /// The owner has written a key.
-    pub(crate) fn owner_wrote(&mut self, key: &[u8]) {
+    pub(crate) fn owner_wrote(&mut self, database: usize, key: &[u8]) {
+        self.images.owner_wrote(database, key);
         if !self.is_lockstep {
             for follower in &mut self.followers {
                 follower.overlay.owner_wrote(key);
@@ -202,7 +215,7 @@ impl Dataset {
             if writes > 0 {
                 undone.push((key.clone(), writes));
             }
-            self.replace(&key, value);
+            self.replace(0, &key, value);
         }
         if old_owner_keeps {
             self.followers.push(old);
@@ -210,6 +223,10 @@ impl Dataset {
         self.owner = instance;
         self.offset = promoted.position;
         self.forked_at = promoted.position;
+        // What stands on disks at a fork counts as synced: an election takes longer than that anyway.
+        if !self.images.is_empty() {
+            self.sync_all();
+        }
         undone
     }
 
@@ -217,6 +234,7 @@ impl Dataset {
     /// follower; those that nobody has received if it was the owner, whose place the most advanced follower takes.
     /// The second value is true if nobody is left.
     pub(crate) fn leave(&mut self, instance: usize) -> (Vec<Undone>, bool) {
+        self.leave_images(instance);
         if let Some(index) = self.follower(instance) {
             let follower = self.followers.remove(index);
             let lost = follower.overlay.unshared().map(|(key, writes)| (key.clone(), writes)).collect();
@@ -239,16 +257,19 @@ impl Dataset {
     }
 
     /// Gives a key another value, or none, and writes that down for the log.
-    fn replace(&mut self, key: &[u8], value: Option<Entry>) {
+    pub(super) fn replace(&mut self, database: usize, key: &[u8], value: Option<Entry>) {
         if let Some(log) = &mut self.log {
+            if self.databases.len() > 1 {
+                wire::encode(log, [b"SELECT".as_slice(), database.to_string().as_bytes()].into_iter());
+            }
             wire::encode(log, [b"DEL".as_slice(), key].into_iter());
             if let Some(entry) = &value {
                 crate::persistence::dump_entry(log, key, entry);
             }
         }
         match value {
-            Some(entry) => drop(self.databases[0].insert(key, entry)),
-            None => drop(self.databases[0].remove(key)),
+            Some(entry) => drop(self.databases[database].insert(key, entry)),
+            None => drop(self.databases[database].remove(key)),
         }
     }
 }

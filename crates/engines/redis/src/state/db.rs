@@ -273,7 +273,8 @@ impl Db<'_> {
 
     /// Removes all keys.
     pub(crate) fn clear(&mut self) {
-        if self.follower.is_some() || !self.dataset.is_lockstep || !self.interest.watched.is_empty() {
+        let is_shared = !self.dataset.is_lockstep || !self.dataset.images.is_empty();
+        if self.follower.is_some() || is_shared || !self.interest.watched.is_empty() {
             for key in self.keys() {
                 self.remove(&key);
             }
@@ -291,7 +292,7 @@ impl Db<'_> {
         self.interest.key_changed(self.index, key);
         match self.follower {
             Some(follower) => self.dataset.followers[follower].overlay.wrote(key),
-            None => self.dataset.owner_wrote(key),
+            None => self.dataset.owner_wrote(self.index, key),
         }
     }
 

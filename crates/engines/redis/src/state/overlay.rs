@@ -147,6 +147,37 @@ impl Overlay {
         self.keys.iter().filter(|(_, own)| own.own_writes > 0).map(|(key, own)| (key, own.own_writes))
     }
 
+    /// What this instance had acknowledged beyond what `kept` knows of.
+    pub(crate) fn unshared_beyond(&self, kept: &Overlay) -> Vec<(Blob, u64)> {
+        let known = |key: &[u8]| kept.get(key).map_or(0, |divergence| divergence.own_writes);
+        let beyond = |(key, own): (&Blob, u64)| (key.clone(), own.saturating_sub(known(key)));
+        self.unshared().map(beyond).filter(|(_, writes)| *writes > 0).collect()
+    }
+
+    /// Writes of the owner that nobody has any more are not missing here.
+    pub(crate) fn forget_writes(&mut self, key: &[u8], writes: u64) {
+        let last = self.keys.get_mut(key).and_then(|divergence| divergence.steps.last_mut());
+        if let Some(step) = last {
+            step.writes = step.writes.saturating_sub(writes);
+        }
+    }
+
+    /// Counts acknowledged writes that only this instance has.
+    pub(crate) fn own_writes(&mut self, key: &[u8], writes: u64) {
+        if let Some(divergence) = self.keys.get_mut(key) {
+            divergence.own_writes += writes;
+        }
+    }
+
+    /// The stream has been cut back to `position`: what lay beyond it never was.
+    pub(crate) fn cut(&mut self, position: Position) {
+        self.order.retain(|(until, _)| *until <= position);
+        self.keys.retain(|_, divergence| {
+            divergence.steps.retain(|step| step.until <= position);
+            !divergence.steps.is_empty()
+        });
+    }
+
     /// Takes all keys out.
     pub(crate) fn take(&mut self) -> Vec<(Blob, Divergence)> {
         self.order.clear();

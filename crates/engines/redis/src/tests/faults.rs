@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use atoll_kernel::{Fault, FaultMenu, Kind, Stream};
+use atoll_kernel::{Fault, FaultMenu, Kind, NodeId, Stream};
 
 use super::harness::{Reply, Stage};
 use crate::{Config, ConnId};
@@ -27,6 +27,8 @@ struct Model {
     /// Consumers that wait.
     waiting: Vec<(u64, ConnId)>,
     values: u64,
+    /// A clock was wrong: it takes longer until all agree again.
+    is_skewed: bool,
 }
 
 /// Increments that were acknowledged and are not there, and those that the ledger names, by counter.
@@ -43,6 +45,7 @@ impl Model {
             popped: BTreeMap::new(),
             waiting: Vec::new(),
             values: 0,
+            is_skewed: false,
         }
     }
 
@@ -140,10 +143,19 @@ impl Model {
         }
     }
 
+    /// A node's clock jumps, or is set right again.
+    fn skew(&mut self, stream: &mut Stream) {
+        let node = NodeId(1 + stream.below(3) as u16);
+        self.is_skewed = true;
+        let offset_ms = [0, 5_000, 30_000, 90_000, -20_000][stream.below(5) as usize];
+        self.stage.sim.inject(&Fault::Skew { node, offset_ms, drift_ms_per_s: 0.0 });
+        self.stage.collect();
+    }
+
     /// Mends everything and waits until the cluster has settled.
     fn heal(&mut self) {
         self.stage.sim.inject(&Fault::Heal);
-        self.stage.run_for(Duration::from_secs(120));
+        self.stage.run_for(Duration::from_secs(if self.is_skewed { 240 } else { 120 }));
         self.receive();
         // Those who still wait for items give up, or they would take what is counted below.
         for (_, conn) in std::mem::take(&mut self.waiting) {
@@ -228,6 +240,9 @@ fn run(seed: u64, config: &Config, menu: &FaultMenu) -> (u64, Losses) {
             model.stage.sim.random_fault(menu);
             model.stage.collect();
         }
+        if seed.is_multiple_of(6) && stream.one_in(8) {
+            model.skew(&mut stream);
+        }
         model.stage.run_for(Duration::from_millis(stream.below(2500)));
         model.receive();
     }
@@ -250,7 +265,7 @@ fn config(options: &[(&str, &str)]) -> Config {
 fn menu(seed: u64) -> FaultMenu {
     FaultMenu {
         kill: !seed.is_multiple_of(3),
-        power: false,
+        power: seed % 4 == 2,
         pause: seed % 3 != 1,
         cut: !seed.is_multiple_of(5),
         slow_max: Duration::from_millis(if seed.is_multiple_of(2) { 400 } else { 0 }),
@@ -266,7 +281,7 @@ fn runs(usual: u64) -> u64 {
 #[test]
 fn acknowledged_writes_are_there_or_named_without_persistence() {
     let config = config(&[("cluster-node-timeout", "3000"), ("repl-diskless-sync-delay", "1")]);
-    for seed in 0..runs(600) {
+    for seed in 0..runs(300) {
         run(seed, &config, &menu(seed));
     }
 }
@@ -274,7 +289,7 @@ fn acknowledged_writes_are_there_or_named_without_persistence() {
 #[test]
 fn with_an_append_only_file_every_lost_increment_is_counted() {
     let config = config(&[("cluster-node-timeout", "3000"), ("appendonly", "yes"), ("repl-diskless-sync-delay", "1")]);
-    for seed in 10_000..10_000 + runs(500) {
+    for seed in 10_000..10_000 + runs(300) {
         let (_, losses) = run(seed, &config, &menu(seed));
         for (key, (missing, named)) in losses {
             assert_eq!(missing, named, "seed {seed}: c{key} lacks {missing} increments, the ledger names {named}");

@@ -42,7 +42,9 @@ impl Stage {
 
     pub(super) fn collect(&mut self) {
         for delivery in self.sim.core.take_deliveries() {
-            self.received.entry(delivery.conn).or_default().extend(delivery.bytes);
+            if !delivery.bytes.is_empty() {
+                self.received.entry(delivery.conn).or_default().extend(delivery.bytes);
+            }
         }
     }
 

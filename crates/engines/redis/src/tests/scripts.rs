@@ -7,14 +7,15 @@
 //!   just `NAME COMMAND…`. Replies that came meanwhile are shown first.
 //! - `run DURATION`: time passes; shows what the instances decided.
 //! - `poll DURATION NAME COMMAND…`: sends the command every 100 ms, and shows each change of the reply with its time.
-//! - `kill 2`, `start 2`, `pause 2`, `resume 2`, `cut 1`, `cut-clients 1`, `slow 1 200ms`, `heal`, `trigger POINT NTH kill 1`.
+//! - `kill 2`, `power 2`, `start 2`, `pause 2`, `resume 2`, `cut 1`, `cut-clients 1`, `slow 1 200ms`, `skew 1 20000` (in
+//!   milliseconds), `disk 1 failing` (or `full`, `ok`), `heal`, `trigger POINT NTH kill 1`.
 //! - `ledger`: what was lost or stale since the last time. `received NAME`: what came without having been asked for.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
 
-use atoll_kernel::{Fault, NodeId, Pattern, Rule, Trigger, Verdict};
+use atoll_kernel::{DiskHealth, Fault, NodeId, Pattern, Rule, Trigger, Verdict};
 
 use super::harness::{Reply, Stage};
 use crate::{Config, ConnId};
@@ -127,7 +128,11 @@ impl Player {
                 self.stage.sim.kernel.when(Trigger { point: (*point).to_owned(), node: None, nth, fault });
                 String::new()
             }
-            ["kill" | "start" | "pause" | "resume" | "cut" | "cut-clients" | "slow" | "heal", ..] => {
+            [
+                "kill" | "power" | "start" | "pause" | "resume" | "cut" | "cut-clients" | "slow" | "skew" | "disk"
+                | "heal",
+                ..,
+            ] => {
                 self.fault_at = self.stage.now();
                 self.inject(words);
                 self.stage.collect();
@@ -146,6 +151,19 @@ impl Player {
         let sim = &mut self.stage.sim;
         match words {
             ["kill", node] => sim.inject(&Fault::Kill(node_id(node))),
+            ["power", node] => sim.inject(&Fault::Power(node_id(node))),
+            ["skew", node, offset] => {
+                let offset_ms = offset.parse().expect("milliseconds");
+                sim.inject(&Fault::Skew { node: node_id(node), offset_ms, drift_ms_per_s: 0.0 });
+            }
+            ["disk", node, health] => {
+                let health = match *health {
+                    "ok" => DiskHealth::Ok,
+                    "full" => DiskHealth::Full,
+                    _ => DiskHealth::Failing,
+                };
+                sim.inject(&Fault::Disk { node: node_id(node), health });
+            }
             ["start", node] => sim.inject(&Fault::Start(node_id(node))),
             ["pause", node] => sim.inject(&Fault::Pause(node_id(node))),
             ["resume", node] => sim.inject(&Fault::Resume(node_id(node))),
