@@ -122,7 +122,7 @@ def compare(outcome: Outcome, is_partial: bool) -> bool:
             print(f"# nothing reviewed for {outcome.suite} against {outcome.target}, so every failure counts", file=sys.stderr)
         return not outcome.failed
     known = reviewed["failed"]
-    worse = [name for name in outcome.failed if not known.get(name)]
+    worse, _ = split(outcome)
     for name in worse:
         print(f"# worse than reviewed: {name}", flush=True)
     missing = reviewed["passed"] - len(outcome.passed)
@@ -131,6 +131,13 @@ def compare(outcome: Outcome, is_partial: bool) -> bool:
     for name in [name for name in known if name in outcome.passed]:
         print(f"# better than reviewed: {name} passes now; --review and say so in the commit", flush=True)
     return not worse and (is_partial or missing <= 0)
+
+
+def split(outcome: Outcome) -> tuple[list[str], list[str]]:
+    """What failed, parted into what nobody has reviewed and what is known, with its reason."""
+    reasons = expected(outcome.suite).get(outcome.target, {}).get("failed", {})
+    new = [name for name in outcome.failed if not reasons.get(name)]
+    return new, [name for name in outcome.failed if reasons.get(name)]
 
 
 def review(outcome: Outcome) -> None:

@@ -1,7 +1,6 @@
 """What a suite runs against: Atoll, or the engine that it stands in for, started on loopback and ended by process id."""
 
 import json
-import shutil
 import tempfile
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -50,7 +49,7 @@ def atoll(suite: Suite, folder: Path) -> Iterator[dict[str, str]]:
         told = json.loads(run([binary, "env", "--json"], 20, folder=folder))
         yield {**flat(told), "ATOLL": binary, "ATOLL_FOLDER": str(folder)}
     finally:
-        keep_log(folder, log)
+        keep_log(binary, folder, log)
         try:
             run([binary, "down"], 30, folder=folder)
         except Broken as error:
@@ -64,11 +63,13 @@ def flat(told: dict) -> dict[str, str]:
     return {name: str(value) for name, value in variables.items()}
 
 
-def keep_log(folder: Path, log: Path) -> None:
-    """What the stack said outlives its folder, since a failed suite is read from it."""
+def keep_log(binary: str, folder: Path, log: Path) -> None:
+    """What the stack said outlives it, since a failed suite is read from it."""
     log.parent.mkdir(parents=True, exist_ok=True)
-    for written in sorted((folder / ".atoll").rglob("*.log")):
-        shutil.copy(written, log)
+    try:
+        log.write_text(run([binary, "logs", "--tail", "20000"], 20, folder=folder))
+    except Broken as error:
+        log.write_text(f"{error}\n")
 
 
 @contextmanager
