@@ -4,9 +4,14 @@
 
 use atoll_fuzz as _;
 use atoll_kafka::wire::batch::{self, BatchHeader, HEADER_SIZE};
+use atoll_kafka::wire::compression::{self, Codec};
 use atoll_kafka::wire::record;
+use atoll_kafka::wire::validation::{self, Rules};
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
+
+/// As much may be unpacked where records are kept, so that one allocation stays below what the fuzzer allows.
+const UNPACKED_MAX: u64 = 6 << 20;
 
 fuzz_target!(|input: &[u8]| {
     let Some((&choices, records)) = input.split_first() else { return };
@@ -16,7 +21,7 @@ fuzz_target!(|input: &[u8]| {
         mend(&mut records);
     }
     let records = Bytes::from(records);
-    let _ = record::read_records(&records);
+    let _ = record::read_records_within(&records, UNPACKED_MAX);
     let Ok(batches) = batch::validate(&records) else { return };
     assert_eq!(batches.iter().map(|(header, _)| header.size).sum::<usize>(), records.len());
     for (header, bytes) in batches {
@@ -26,7 +31,14 @@ fuzz_target!(|input: &[u8]| {
         assert_eq!((placed_header.base_offset, placed_header.leader_epoch), (1000, 7));
         batch::validate(&placed).expect("its place is not part of its checksum");
         batch::validate(&batch::place_with_append_time(&bytes, 0, 0, 123)).expect("the checksum was summed up anew");
-        if let Some(Ok(read)) = record::read_records(&placed) {
+        // What a leader asks of a producer's records: bombs cost time up to a limit, and no memory.
+        let rules = Rules { partition: ("t", 0), now_ms: Some(0), before_max_ms: 9, after_max_ms: 9, needs_keys: true };
+        let _ = validation::check(&header, &bytes, &rules);
+        for codec in [Codec::None, Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd] {
+            let packed = bytes.slice(HEADER_SIZE..);
+            let _ = compression::unpack(codec, packed, UNPACKED_MAX);
+        }
+        if let Some(Ok(read)) = record::read_records_within(&placed, UNPACKED_MAX) {
             assert_eq!(read.len(), usize::try_from(header.record_count).expect("is positive"));
         }
     }

@@ -27,6 +27,7 @@ const SERVED: &[(&str, i16)] = &[
     ("CreatePartitions", 0),
     ("CreateTopics", 2),
     ("DeleteGroups", 0),
+    ("DeleteRecords", 0),
     ("DeleteTopics", 1),
     ("DescribeCluster", 0),
     ("DescribeConfigs", 1),

@@ -6,6 +6,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+mod topic;
+
+pub use topic::{OptionKind, TOPIC_OPTIONS, TopicConfig, TopicOption, topic_option};
+
 /// The options of all brokers. What is not named here is not there, and refused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -60,6 +64,12 @@ pub struct Config {
     /// The largest answer to a fetch.
     #[serde(rename = "fetch.max.bytes")]
     pub fetch_max_bytes: i32,
+    /// How many fetch sessions a broker remembers.
+    #[serde(rename = "max.incremental.fetch.session.cache.slots")]
+    pub max_incremental_fetch_session_cache_slots: usize,
+    /// Who says which replica a reader reads: empty (the leader), or Kafka's `RackAwareReplicaSelector`.
+    #[serde(rename = "replica.selector.class")]
+    pub replica_selector_class: String,
     /// How many connections one broker serves.
     #[serde(rename = "max.connections")]
     pub max_connections: usize,
@@ -75,6 +85,42 @@ pub struct Config {
     /// After how many bytes a log begins a new file.
     #[serde(rename = "log.segment.bytes")]
     pub log_segment_bytes: u64,
+    /// How much older than the broker's clock a record's time may be.
+    #[serde(rename = "log.message.timestamp.before.max.ms")]
+    pub log_message_timestamp_before_max_ms: i64,
+    /// After how long a log begins a new file.
+    #[serde(rename = "log.roll.ms")]
+    pub log_roll_ms: i64,
+    /// For how long records are kept; −1 is for ever.
+    #[serde(rename = "log.retention.ms")]
+    pub log_retention_ms: i64,
+    /// How many bytes are kept of a partition; −1 is all.
+    #[serde(rename = "log.retention.bytes")]
+    pub log_retention_bytes: i64,
+    /// How often logs are looked at for what is to go.
+    #[serde(rename = "log.retention.check.interval.ms")]
+    pub log_retention_check_interval_ms: u64,
+    /// `delete`, `compact`, or both.
+    #[serde(rename = "log.cleanup.policy")]
+    pub log_cleanup_policy: String,
+    /// How long the cleaner sleeps where there is nothing to clean.
+    #[serde(rename = "log.cleaner.backoff.ms")]
+    pub log_cleaner_backoff_ms: u64,
+    /// For how long the deletion of a key stays to be read.
+    #[serde(rename = "log.cleaner.delete.retention.ms")]
+    pub log_cleaner_delete_retention_ms: i64,
+    /// How long a record stays as it is.
+    #[serde(rename = "log.cleaner.min.compaction.lag.ms")]
+    pub log_cleaner_min_compaction_lag_ms: i64,
+    /// After how long it is looked at in any case.
+    #[serde(rename = "log.cleaner.max.compaction.lag.ms")]
+    pub log_cleaner_max_compaction_lag_ms: i64,
+    /// How much of a log must be new for the cleaner to look at it.
+    #[serde(rename = "log.cleaner.min.cleanable.ratio")]
+    pub log_cleaner_min_cleanable_ratio: Ratio,
+    /// How batches are kept: as the producer sent them, or compressed anew.
+    #[serde(rename = "compression.type")]
+    pub compression_type: String,
     /// After how many records a log is synced to disk. The default never does: replicas are the durability.
     #[serde(rename = "log.flush.interval.messages")]
     pub log_flush_interval_messages: i64,
@@ -102,6 +148,23 @@ pub struct Config {
     /// How many members a group may have.
     #[serde(rename = "group.max.size")]
     pub group_max_size: usize,
+}
+
+/// A share between 0 and 1, in millionths, since options are compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "f64", into = "f64")]
+pub struct Ratio(pub u32);
+
+impl From<f64> for Ratio {
+    fn from(share: f64) -> Ratio {
+        Ratio((share.clamp(0.0, 1.0) * 1e6) as u32)
+    }
+}
+
+impl From<Ratio> for f64 {
+    fn from(ratio: Ratio) -> f64 {
+        f64::from(ratio.0) / 1e6
+    }
 }
 
 /// Whose clock a record's time comes from.
@@ -133,11 +196,25 @@ impl Default for Config {
             message_max_bytes: 1_048_588,
             socket_request_max_bytes: 104_857_600,
             fetch_max_bytes: 57_671_680,
+            max_incremental_fetch_session_cache_slots: 1_000,
+            replica_selector_class: String::new(),
             max_connections: 10_000,
             connections_max_idle_ms: 600_000,
             log_message_timestamp_type: TimestampType::CreateTime,
             log_message_timestamp_after_max_ms: 3_600_000,
             log_segment_bytes: 1 << 30,
+            log_message_timestamp_before_max_ms: i64::MAX,
+            log_roll_ms: 604_800_000,
+            log_retention_ms: 604_800_000,
+            log_retention_bytes: -1,
+            log_retention_check_interval_ms: 300_000,
+            log_cleanup_policy: "delete".to_owned(),
+            log_cleaner_backoff_ms: 15_000,
+            log_cleaner_delete_retention_ms: 86_400_000,
+            log_cleaner_min_compaction_lag_ms: 0,
+            log_cleaner_max_compaction_lag_ms: i64::MAX,
+            log_cleaner_min_cleanable_ratio: Ratio(500_000),
+            compression_type: "producer".to_owned(),
             log_flush_interval_messages: i64::MAX,
             offsets_topic_num_partitions: 50,
             offsets_topic_replication_factor: 3,
@@ -151,36 +228,11 @@ impl Default for Config {
     }
 }
 
-/// The topic-level options that are there, each with the broker's option that is its default.
-pub const TOPIC_OPTIONS: &[(&str, &str)] = &[
-    ("max.message.bytes", "message.max.bytes"),
-    ("message.timestamp.type", "log.message.timestamp.type"),
-    ("message.timestamp.after.max.ms", "log.message.timestamp.after.max.ms"),
-    ("min.insync.replicas", "min.insync.replicas"),
-    ("unclean.leader.election.enable", "unclean.leader.election.enable"),
-    ("flush.messages", "log.flush.interval.messages"),
-];
-
-/// Topic-level options that are accepted with the value that Atoll acts on, so that tools which always set them work.
-pub const TOPIC_CONSTANTS: &[(&str, &[&str])] = &[("cleanup.policy", &["delete"]), ("compression.type", &["producer"])];
-
 impl Config {
     /// The broker options as names and values, in order of their names.
     pub fn entries(&self) -> BTreeMap<String, String> {
         let Ok(serde_json::Value::Object(fields)) = serde_json::to_value(self) else { return BTreeMap::new() };
         fields.into_iter().map(|(name, value)| (name, plain(&value))).collect()
-    }
-
-    /// What a topic's own options make of one of them, or the broker's default.
-    pub fn topic_value(&self, overrides: &BTreeMap<String, String>, name: &str) -> Option<String> {
-        if let Some(value) = overrides.get(name) {
-            return Some(value.clone());
-        }
-        if let Some((_, allowed)) = TOPIC_CONSTANTS.iter().find(|(constant, _)| *constant == name) {
-            return allowed.first().map(|value| (*value).to_owned());
-        }
-        let (_, broker_name) = TOPIC_OPTIONS.iter().find(|(option, _)| *option == name)?;
-        self.entries().remove(*broker_name)
     }
 }
 
@@ -188,70 +240,5 @@ fn plain(value: &serde_json::Value) -> String {
     match value {
         serde_json::Value::String(text) => text.clone(),
         other => other.to_string(),
-    }
-}
-
-/// What the options of one topic come to. Kept beside the options, so that no request parses text.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TopicConfig {
-    /// `max.message.bytes`
-    pub max_message_bytes: usize,
-    /// `message.timestamp.type`
-    pub timestamp_type: TimestampType,
-    /// `message.timestamp.after.max.ms`
-    pub timestamp_after_max_ms: i64,
-    /// `min.insync.replicas`
-    pub min_insync_replicas: i32,
-    /// `unclean.leader.election.enable`
-    pub unclean_leader_election_enable: bool,
-    /// `flush.messages`
-    pub flush_messages: i64,
-}
-
-impl TopicConfig {
-    /// The broker's defaults with a topic's own options over them. The error names the option and what is wrong with it.
-    pub fn resolve(config: &Config, overrides: &BTreeMap<String, String>) -> Result<Self, String> {
-        let mut resolved = Self {
-            max_message_bytes: usize::try_from(config.message_max_bytes).unwrap_or(0),
-            timestamp_type: config.log_message_timestamp_type,
-            timestamp_after_max_ms: config.log_message_timestamp_after_max_ms,
-            min_insync_replicas: config.min_insync_replicas,
-            unclean_leader_election_enable: config.unclean_leader_election_enable,
-            flush_messages: config.log_flush_interval_messages,
-        };
-        for (name, value) in overrides {
-            resolved.set(name, value)?;
-        }
-        Ok(resolved)
-    }
-
-    fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
-        let invalid = || format!("Invalid value {value} for configuration {name}");
-        match name {
-            "max.message.bytes" => self.max_message_bytes = value.parse().map_err(|_| invalid())?,
-            "message.timestamp.type" => {
-                self.timestamp_type = match value {
-                    "CreateTime" => TimestampType::CreateTime,
-                    "LogAppendTime" => TimestampType::LogAppendTime,
-                    _ => return Err(invalid()),
-                }
-            }
-            "message.timestamp.after.max.ms" => self.timestamp_after_max_ms = value.parse().map_err(|_| invalid())?,
-            "min.insync.replicas" => {
-                self.min_insync_replicas = value.parse().ok().filter(|count| *count >= 1).ok_or_else(invalid)?;
-            }
-            "unclean.leader.election.enable" => {
-                self.unclean_leader_election_enable = value.parse().map_err(|_| invalid())?;
-            }
-            "flush.messages" => {
-                self.flush_messages = value.parse().ok().filter(|count| *count >= 1).ok_or_else(invalid)?;
-            }
-            _ => match TOPIC_CONSTANTS.iter().find(|(constant, _)| *constant == name) {
-                Some((_, allowed)) if allowed.contains(&value) => {}
-                Some(_) => return Err(invalid()),
-                None => return Err(format!("Unknown topic config name: {name}")),
-            },
-        }
-        Ok(())
     }
 }

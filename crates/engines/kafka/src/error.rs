@@ -35,6 +35,8 @@ pub enum ErrorCode {
     NotCoordinator = 16,
     /// The topic's name is not allowed.
     InvalidTopic = 17,
+    /// The batch is above `segment.bytes`.
+    RecordListTooLarge = 18,
     /// Fewer replicas are in sync than `min.insync.replicas`; nothing was written.
     NotEnoughReplicas = 19,
     /// The same, but the record was written and may yet be seen.
@@ -53,6 +55,8 @@ pub enum ErrorCode {
     InvalidSessionTimeout = 26,
     /// The group is rebalancing: join again.
     RebalanceInProgress = 27,
+    /// A record's time is out of the allowed range.
+    InvalidTimestamp = 32,
     /// The version is not supported.
     UnsupportedVersion = 35,
     /// The topic is there already.
@@ -75,6 +79,8 @@ pub enum ErrorCode {
     OutOfOrderSequenceNumber = 45,
     /// A newer producer has taken over.
     InvalidProducerEpoch = 47,
+    /// A policy forbids it.
+    PolicyViolation = 44,
     /// The disk is full or failing.
     KafkaStorageError = 56,
     /// The group is not empty.
@@ -83,6 +89,8 @@ pub enum ErrorCode {
     GroupIdNotFound = 69,
     /// No such fetch session.
     FetchSessionIdNotFound = 70,
+    /// The fetch session is at another epoch.
+    InvalidFetchSessionEpoch = 71,
     /// The client knows an older leader epoch than this broker.
     FencedLeaderEpoch = 74,
     /// The client knows a newer leader epoch than this broker.
@@ -101,6 +109,8 @@ pub enum ErrorCode {
     InvalidRecord = 87,
     /// No topic has this id, as far as this broker knows.
     UnknownTopicId = 100,
+    /// The fetch session names topics in the other way.
+    FetchSessionTopicIdError = 106,
     /// The request was sent to a broker, and asks of another kind of server.
     MismatchedEndpointType = 114,
     /// No such kind of server.

@@ -5,7 +5,7 @@
 //! - `ops.rs`: the dispatch table, one line per API; `ops/` has one file per operation.
 //! - [`Cluster`] in `cluster.rs`: the core, and `cluster/`: brokers, controller, replication, waiting requests.
 //! - `state.rs`: metadata and each broker's view of it, partitions as epoch fork trees.
-//! - `groups.rs`: consumer groups; `store.rs`: what is on disk.
+//! - `groups.rs`: consumer groups; `fetch_sessions.rs`: what clients fetch; `store.rs`: what is on disk.
 //! - `server.rs`: sockets; the only async file.
 //! - [`wire`]: bytes ↔ requests and responses, generated from Kafka's message definitions.
 //!
@@ -15,6 +15,7 @@
 mod cluster;
 mod config;
 mod error;
+mod fetch_sessions;
 mod groups;
 mod ops;
 mod server;
@@ -23,7 +24,7 @@ mod store;
 pub mod wire;
 
 pub use cluster::{ACKNOWLEDGED, APPENDED, Caller, Cluster, Outcome, PART, Side, Ticket};
-pub use config::{Config, TOPIC_OPTIONS, TimestampType, TopicConfig};
+pub use config::{Config, OptionKind, Ratio, TOPIC_OPTIONS, TimestampType, TopicConfig, TopicOption, topic_option};
 pub use error::ErrorCode;
 pub use ops::unsupported_api_versions;
 pub use server::{Handle, Kafka};

@@ -8,6 +8,7 @@ mod api_versions;
 mod create_partitions;
 mod create_topics;
 mod delete_groups;
+pub(crate) mod delete_records;
 mod delete_topics;
 mod describe_cluster;
 mod describe_configs;
@@ -41,6 +42,7 @@ pub(crate) fn dispatch(cluster: &mut Cluster, ctx: &Context<'_>, caller: &Caller
         Request::CreatePartitions(request) => create_partitions::apply(cluster, ctx, caller, request),
         Request::CreateTopics(request) => create_topics::apply(cluster, ctx, caller, request),
         Request::DeleteGroups(request) => delete_groups::apply(cluster, ctx, caller, request),
+        Request::DeleteRecords(request) => delete_records::apply(cluster, ctx, caller, request),
         Request::DeleteTopics(request) => delete_topics::apply(cluster, ctx, caller, request),
         Request::DescribeCluster(request) => describe_cluster::apply(cluster, ctx, caller, &request),
         Request::DescribeConfigs(request) => describe_configs::apply(cluster, caller, request),

@@ -15,8 +15,9 @@ use atoll_wire::{Reader, WireError, Writer};
 use bytes::{Bytes, BytesMut};
 
 use crate::state::image::{MetadataRecord, PartitionKey};
-use crate::state::tree::{Batch, BranchId, Change, ForkTree};
+use crate::state::tree::{Batch, BranchId, Change, ForkTree, Kind};
 use crate::wire::batch::BatchHeader;
+use crate::wire::{control, record};
 
 /// Recent batches that are served without reading a file.
 const CACHE_BYTES_MAX: usize = 8 << 20;
@@ -214,7 +215,7 @@ impl Store {
                 Entry::Change(change) => tree.replay(change),
                 Entry::Batch(branch, bytes) => {
                     let header = BatchHeader::read(&bytes).map_err(|_| damaged)?;
-                    tree.replay_batch(branch, describe(&header, entry.position));
+                    tree.replay_batch(branch, describe(&header, &bytes, entry.position));
                 }
             }
         }
@@ -255,8 +256,8 @@ fn directory(key: PartitionKey) -> String {
     format!("kafka/partitions/{}", directory_name(key))
 }
 
-/// What the tree knows of a batch with this header.
-pub fn describe(header: &BatchHeader, position: u64) -> Batch {
+/// What the tree knows of a batch with this header, whose bytes say what it is if it is a control batch.
+pub fn describe(header: &BatchHeader, bytes: &Bytes, position: u64) -> Batch {
     let producer = (header.producer_id, header.producer_epoch, header.base_sequence, header.last_sequence());
     Batch {
         base_offset: header.base_offset,
@@ -266,8 +267,22 @@ pub fn describe(header: &BatchHeader, position: u64) -> Batch {
         size: header.size as u32,
         position,
         producer: (header.producer_id >= 0).then_some(producer),
+        kind: match (header.is_control(), header.is_transactional()) {
+            (true, _) => marker_of(bytes),
+            (false, true) => Kind::Transactional,
+            (false, false) => Kind::Plain,
+        },
         acknowledged: None,
     }
+}
+
+fn marker_of(bytes: &Bytes) -> Kind {
+    let record = record::read_records(bytes).and_then(Result::ok).and_then(|mut records| records.pop());
+    let marker = record.and_then(|record| control::read(&record));
+    marker.map_or(Kind::Plain, |marker| Kind::Marker {
+        commit: marker.commit,
+        coordinator_epoch: marker.coordinator_epoch,
+    })
 }
 
 enum Entry {
@@ -294,6 +309,11 @@ fn write_change(change: &Change) -> Bytes {
             writer.u32(*branch);
             writer.i64(*offset);
         }
+        Change::Started { node, offset } => {
+            writer.u8(4);
+            writer.u16(node.0);
+            writer.i64(*offset);
+        }
     }
     writer.into_bytes()
 }
@@ -308,6 +328,7 @@ fn read_entry(payload: &Bytes) -> Result<Entry, WireError> {
         1 => Entry::Change(Change::Forked { branch: reader.u32()?, parent: reader.u32()?, offset: reader.i64()? }),
         2 => Entry::Change(Change::Moved { node: NodeId(reader.u16()?), branch: reader.u32()? }),
         3 => Entry::Change(Change::Cut { branch: reader.u32()?, offset: reader.i64()? }),
+        4 => Entry::Change(Change::Started { node: NodeId(reader.u16()?), offset: reader.i64()? }),
         tag => return Err(reader.error(atoll_wire::WireErrorKind::Invalid { what: "an entry", value: i64::from(tag) })),
     })
 }

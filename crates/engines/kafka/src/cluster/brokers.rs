@@ -5,6 +5,7 @@ use std::time::Duration;
 use atoll_kernel::{Context, Moment, NodeId};
 
 use super::{Cluster, PART, Timer, runs};
+use crate::fetch_sessions::FetchSessions;
 use crate::state::image::{Changed, Image, MetadataRecord};
 
 /// How soon a refused registration is tried again (Kafka backs off between 100 ms and a second).
@@ -31,6 +32,8 @@ pub(crate) struct BrokerNode {
     pub first_start: bool,
     /// The next producer id to give away, and the end of the block it comes from.
     pub producer_ids: (i64, i64),
+    /// What clients fetch.
+    pub fetch_sessions: FetchSessions,
 }
 
 impl BrokerNode {
@@ -46,6 +49,7 @@ impl BrokerNode {
             next_session_check: Moment::ZERO,
             first_start: true,
             producer_ids: (0, 0),
+            fetch_sessions: FetchSessions::default(),
         }
     }
 }
@@ -204,6 +208,7 @@ impl Cluster {
             broker.serving = false;
             broker.broker_epoch = None;
             broker.producer_ids = (0, 0);
+            broker.fetch_sessions = FetchSessions::default();
         }
         for partition in self.partitions.values_mut() {
             if let Some(replica) = partition.replicas.get_mut(&node) {

@@ -96,7 +96,8 @@ impl Cluster {
         self.keep_changes(key);
         let position =
             self.store.append_batch(key, branch, &stored, wall_ms).map_err(|_| ErrorCode::KafkaStorageError)?;
-        let described = describe(&BatchHeader { base_offset, leader_epoch: epoch, max_timestamp, ..*header }, position);
+        let placed = BatchHeader { base_offset, leader_epoch: epoch, max_timestamp, ..*header };
+        let described = describe(&placed, &stored, position);
         let partition = self.partitions.get_mut(&key).ok_or(ErrorCode::UnknownTopicOrPartition)?;
         partition.tree.append(leader, described.clone());
         grown(ctx, partition, leader, base_offset);
@@ -105,6 +106,16 @@ impl Cluster {
         ctx.reached(APPENDED, leader);
         self.behind.insert(key);
         Ok(described)
+    }
+
+    /// A leader's log begins later: nobody reads what was before.
+    pub(crate) fn raise_log_start(&mut self, key: PartitionKey, leader: NodeId, offset: i64) {
+        let Some(partition) = self.partitions.get_mut(&key) else { return };
+        if partition.tree.raise_start(leader, offset) {
+            self.keep_changes(key);
+            self.behind.insert(key);
+            self.woken.insert(key);
+        }
     }
 
     fn flush_if_due(&mut self, key: PartitionKey, node: NodeId, flush_messages: i64) -> Result<(), ErrorCode> {
@@ -202,6 +213,8 @@ impl Cluster {
         let (before, common) = (partition.tree.end(follower), partition.tree.common_end(follower, leader));
         let dead = partition.tree.follow(follower, leader, upto);
         let end = partition.tree.end(follower);
+        // What its leader cannot read any more it gives up as well.
+        partition.tree.raise_start(follower, partition.tree.start(leader).min(end));
         let Some(replica) = partition.replicas.get_mut(&follower) else { return };
         if common < before {
             replica.durable.truncated(common);
@@ -241,7 +254,8 @@ impl Cluster {
         let has_all = partition.tree.common_end(follower, leader) == upto && partition.tree.end(follower) == upto;
         let known = partition.leadership(leader).and_then(|led| led.followers.get(&follower)).map(|known| known.end);
         let Some(replica) = partition.replicas.get_mut(&follower) else { return };
-        let nothing_new = has_all && replica.high_watermark == high_watermark && known == Some(upto);
+        let begins = partition.tree.start(follower) >= partition.tree.start(leader);
+        let nothing_new = has_all && begins && replica.high_watermark == high_watermark && known == Some(upto);
         if replica.fetching || nothing_new {
             return;
         }
@@ -295,6 +309,8 @@ impl Cluster {
             return;
         }
         replica.high_watermark = committable;
+        let everywhere = partition.replicas.values().map(|replica| replica.high_watermark).min().unwrap_or(0);
+        partition.tree.forget_transactions(leader, everywhere);
         self.woken.insert(key);
         // Followers learn of it by their next fetch, which over a link without latency is now.
         self.behind.insert(key);

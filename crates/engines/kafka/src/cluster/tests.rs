@@ -1,5 +1,6 @@
 //! The core without sockets: a client that is a function call, faults, virtual time.
 
+mod log;
 mod membership;
 mod scripts;
 mod seeded;

@@ -11,7 +11,7 @@ use crate::error::ErrorCode;
 use crate::ops;
 use crate::state::image::PartitionKey;
 use crate::state::tree::Acknowledged;
-use crate::wire::generated::{FetchRequest, OffsetCommitResponse, ProduceResponse};
+use crate::wire::generated::{OffsetCommitResponse, ProduceResponse};
 use crate::wire::{Request, Response};
 
 /// What a request waits for.
@@ -24,7 +24,9 @@ pub(crate) enum Waiting {
     /// Records are not yet on all in-sync replicas.
     Replicated(Vec<Need>, Then),
     /// There is not yet enough to fetch.
-    Fetch(Box<FetchRequest>),
+    Fetch(Box<ops::fetch::Fetching>),
+    /// Replicas do not yet begin where they are asked to.
+    Deleted(ops::delete_records::Deleting),
 }
 
 /// Records that must be committed before an answer is given.
@@ -197,8 +199,11 @@ impl Cluster {
         match &mut waiter.waiting {
             Waiting::Serving(_) => {}
             Waiting::Controller(request) => answer = time_is_up.then(|| ops::timed_out(request)),
-            Waiting::Fetch(request) => {
-                answer = ops::fetch::answer(self, ctx, &caller, request, time_is_up).map(Response::Fetch);
+            Waiting::Fetch(fetching) => {
+                answer = ops::fetch::answer(self, ctx, &caller, fetching, time_is_up).map(Response::Fetch);
+            }
+            Waiting::Deleted(deleting) => {
+                answer = ops::delete_records::answer(self, &caller, deleting, time_is_up);
             }
             Waiting::Replicated(needs, then) => {
                 done = needs.iter_mut().fold(true, |all, need| self.check_need(caller.node, need, time_is_up) & all);

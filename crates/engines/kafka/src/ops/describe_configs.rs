@@ -3,7 +3,7 @@
 //! <https://kafka.apache.org/protocol.html#The_Messages_DescribeConfigs>
 
 use crate::cluster::{Caller, Cluster, Outcome};
-use crate::config::{Config, TOPIC_CONSTANTS, TOPIC_OPTIONS};
+use crate::config::{Config, TOPIC_OPTIONS, TopicOption};
 use crate::error::ErrorCode;
 use crate::wire::Response;
 use crate::wire::generated::describe_configs_response::{DescribeConfigsResourceResult, DescribeConfigsResult};
@@ -55,13 +55,13 @@ pub(super) fn topic_options(
     cluster: &Cluster,
     options: &std::collections::BTreeMap<String, String>,
 ) -> Vec<DescribeConfigsResourceResult> {
-    let names = TOPIC_OPTIONS.iter().map(|(name, _)| *name).chain(TOPIC_CONSTANTS.iter().map(|(name, _)| *name));
-    let describe = |name: &str| {
+    let describe = |option: &TopicOption| {
+        let name = option.name;
         let source = if options.contains_key(name) { FROM_TOPIC } else { FROM_DEFAULT };
         let value = cluster.config.topic_value(options, name);
-        one(name, value, source, false)
+        DescribeConfigsResourceResult { config_type: option.kind.number(), ..one(name, value, source, false) }
     };
-    names.map(describe).collect()
+    TOPIC_OPTIONS.iter().map(describe).collect()
 }
 
 fn broker(cluster: &Cluster, name: &str) -> Described {

@@ -7,7 +7,7 @@ use atoll_kernel::NodeId;
 use super::{OPERATIONS_NOT_ASKED, ids};
 use crate::cluster::{Caller, Cluster, Outcome};
 use crate::error::ErrorCode;
-use crate::state::image::{Image, OFFSETS_TOPIC, PartitionState};
+use crate::state::image::{Image, PartitionState, is_internal};
 use crate::wire::Response;
 use crate::wire::generated::describe_topic_partitions_response::{
     Cursor, DescribeTopicPartitionsResponsePartition, DescribeTopicPartitionsResponseTopic,
@@ -57,7 +57,7 @@ fn describe(
 ) -> (DescribeTopicPartitionsResponseTopic, Option<i32>) {
     let mut answer = DescribeTopicPartitionsResponseTopic {
         name: Some(name.to_owned()),
-        is_internal: name == OFFSETS_TOPIC,
+        is_internal: is_internal(name),
         topic_authorized_operations: OPERATIONS_NOT_ASKED,
         ..DescribeTopicPartitionsResponseTopic::default()
     };

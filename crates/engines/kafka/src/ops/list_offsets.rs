@@ -1,5 +1,5 @@
-//! ListOffsets (2), versions 1–10: the first offset, the next offset, or the first record not older than a time. A new leader
-//! that does not yet know what is committed says OFFSET_NOT_AVAILABLE.
+//! ListOffsets (2), versions 1–10: the first offset, the next offset, or the first record not older than a time, also of those
+//! within compressed batches. A new leader that does not yet know what is committed says OFFSET_NOT_AVAILABLE.
 //!
 //! <https://kafka.apache.org/protocol.html#The_Messages_ListOffsets>
 
@@ -11,6 +11,8 @@ use crate::wire::generated::list_offsets_response::{ListOffsetsPartitionResponse
 use crate::wire::generated::{ListOffsetsRequest, ListOffsetsResponse};
 use crate::wire::{Response, record};
 
+/// `isolation_level` of readers that leave out what is in no committed transaction.
+const READ_COMMITTED: i8 = 1;
 /// The offset after the last record that can be read.
 const LATEST: i64 = -1;
 /// The first offset.
@@ -29,7 +31,7 @@ pub(super) fn apply(cluster: &mut Cluster, caller: &Caller, request: ListOffsets
         for asked in &topic.partitions {
             let mut answer =
                 ListOffsetsPartitionResponse { partition_index: asked.partition_index, ..Default::default() };
-            match find(cluster, caller, &topic.name, asked) {
+            match find(cluster, caller, &topic.name, asked, request.isolation_level == READ_COMMITTED) {
                 Ok((offset, timestamp, leader_epoch)) => {
                     (answer.offset, answer.timestamp, answer.leader_epoch) = (offset, timestamp, leader_epoch);
                 }
@@ -48,31 +50,35 @@ fn find(
     caller: &Caller,
     topic: &str,
     asked: &ListOffsetsPartition,
+    committed_only: bool,
 ) -> Result<(i64, i64, i32), ErrorCode> {
     let node = caller.node;
     let (key, epoch) = cluster.replica_for(caller, topic, asked.partition_index, asked.current_leader_epoch, true)?;
     let partition = cluster.partitions.get(&key).ok_or(ErrorCode::UnknownTopicOrPartition)?;
     let leadership = partition.leadership(node).ok_or(ErrorCode::NotLeaderOrFollower)?;
-    let high_watermark = partition.high_watermark(node);
+    let (high_watermark, start) = (partition.high_watermark(node), partition.tree.start(node));
+    let latest = if committed_only { partition.last_stable_offset(node) } else { high_watermark };
     let unsure = high_watermark < leadership.start_offset;
     let not_available = if caller.version >= 5 { ErrorCode::OffsetNotAvailable } else { ErrorCode::LeaderNotAvailable };
     match asked.timestamp {
-        EARLIEST | EARLIEST_LOCAL => Ok((0, -1, partition.tree.epoch_before(node, 1).unwrap_or(epoch))),
+        EARLIEST | EARLIEST_LOCAL => Ok((start, -1, partition.tree.epoch_at(node, start).unwrap_or(epoch))),
         _ if unsure => Err(not_available),
-        LATEST => Ok((high_watermark, -1, epoch)),
+        LATEST => Ok((latest, -1, epoch)),
         LATEST_TIERED => Ok((-1, -1, -1)),
         MAX_TIMESTAMP => {
-            let committed = partition.tree.batches(node, 0).take_while(|batch| batch.next_offset <= high_watermark);
+            let committed = partition.tree.batches(node, start).take_while(|batch| batch.next_offset <= latest);
             let newest =
                 committed.reduce(|one, other| if other.max_timestamp > one.max_timestamp { other } else { one });
             let place = newest.map(place_of);
-            Ok(place.map_or((-1, -1, -1), |place| within(cluster, key, place, place.3)))
+            Ok(place.and_then(|place| within(cluster, key, place, place.3, start)).unwrap_or((-1, -1, -1)))
         }
         wanted if wanted < 0 => Err(ErrorCode::InvalidRequest),
         wanted => {
-            let batches = partition.tree.batches(node, 0).take_while(|batch| batch.next_offset <= high_watermark);
-            let place = { batches }.find(|batch| batch.max_timestamp >= wanted).map(place_of);
-            Ok(place.map_or((-1, -1, -1), |place| within(cluster, key, place, wanted)))
+            let batches = partition.tree.batches(node, start).take_while(|batch| batch.next_offset <= latest);
+            let may_have = |batch: &&Batch| batch.max_timestamp >= wanted;
+            // The first of them nearly always has it; only what DeleteRecords cut off within a batch can be missing.
+            let places: Vec<Place> = batches.filter(may_have).take(2).map(place_of).collect();
+            Ok(places.into_iter().find_map(|place| within(cluster, key, place, wanted, start)).unwrap_or((-1, -1, -1)))
         }
     }
 }
@@ -84,15 +90,18 @@ fn place_of(batch: &Batch) -> Place {
     (batch.position, batch.size as usize, batch.base_offset, batch.max_timestamp, batch.leader_epoch)
 }
 
-/// The first record of a batch that is not older than a time. Of a compressed batch, which is not opened, it is the first.
+/// The first record of a batch that is not older than a time and that can still be read.
 fn within(
     cluster: &mut Cluster,
     key: crate::state::image::PartitionKey,
     (position, size, base_offset, max_timestamp, epoch): Place,
     wanted: i64,
-) -> (i64, i64, i32) {
+    start: i64,
+) -> Option<(i64, i64, i32)> {
     let bytes = cluster.store.read(key, &[(position, size)]).ok();
     let records = bytes.and_then(|bytes| record::read_records(&bytes)).and_then(Result::ok);
-    let found = records.and_then(|records| records.into_iter().find(|record| record.timestamp >= wanted));
-    found.map_or((base_offset, max_timestamp, epoch), |record| (record.offset, record.timestamp, epoch))
+    // A batch that cannot be read is answered for by its header.
+    let Some(records) = records else { return Some((base_offset.max(start), max_timestamp, epoch)) };
+    let found = records.into_iter().find(|record| record.timestamp >= wanted && record.offset >= start);
+    found.map(|record| (record.offset, record.timestamp, epoch))
 }

@@ -8,7 +8,7 @@ use atoll_kernel::{Context, NodeId};
 use super::{OPERATIONS_NOT_ASKED, address, controller_id, ids, rack};
 use crate::cluster::{Caller, Cluster, NewTopic, Outcome};
 use crate::error::ErrorCode;
-use crate::state::image::{Image, OFFSETS_TOPIC, PartitionState, Topic};
+use crate::state::image::{Image, OFFSETS_TOPIC, PartitionState, Topic, is_internal};
 use crate::wire::Response;
 use crate::wire::generated::metadata_response::{
     MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
@@ -98,7 +98,7 @@ fn describe(image: &Image, name: &str, topic: &Topic) -> MetadataResponseTopic {
     MetadataResponseTopic {
         name: Some(name.to_owned()),
         topic_id: topic.id,
-        is_internal: name == OFFSETS_TOPIC,
+        is_internal: is_internal(name),
         partitions: partitions.map(|(index, state)| describe_partition(image, index as i32, state)).collect(),
         topic_authorized_operations: OPERATIONS_NOT_ASKED,
         ..MetadataResponseTopic::default()

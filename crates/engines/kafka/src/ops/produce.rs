@@ -3,21 +3,55 @@
 //!
 //! <https://kafka.apache.org/protocol.html#The_Messages_Produce>
 
-use atoll_kernel::Context;
+use std::collections::BTreeSet;
+
+use atoll_kernel::{Context, NodeId};
 use bytes::Bytes;
 
 use crate::cluster::{ACKNOWLEDGED, Caller, Cluster, Need, Outcome, Then, Waiting};
+use crate::config::{TimestampType, TopicConfig};
 use crate::error::ErrorCode;
 use crate::state::image::PartitionKey;
 use crate::state::producers::Fit;
 use crate::state::tree::Acknowledged;
 use crate::wire::Response;
 use crate::wire::batch::{self, BatchError, BatchHeader};
-use crate::wire::generated::produce_response::{LeaderIdAndEpoch, PartitionProduceResponse, TopicProduceResponse};
+use crate::wire::generated::produce_response::{
+    BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, TopicProduceResponse,
+};
 use crate::wire::generated::{ProduceRequest, ProduceResponse};
+use crate::wire::validation::{self, Refused, Rules};
 
-/// Why a batch is not appended, with a sentence for people where Kafka has one.
-type Refusal = (ErrorCode, Option<String>);
+/// Why a batch is not appended.
+struct Refusal {
+    error: ErrorCode,
+    /// A sentence for people, where Kafka has one.
+    message: Option<String>,
+    /// Where the log begins, where Kafka tells it.
+    log_start_offset: i64,
+    /// Single records, with why.
+    records: Vec<(i32, String)>,
+}
+
+impl From<ErrorCode> for Refusal {
+    fn from(error: ErrorCode) -> Refusal {
+        Refusal { error, message: None, log_start_offset: -1, records: Vec::new() }
+    }
+}
+
+impl Refusal {
+    /// Refused by the log, which says where it begins.
+    fn by_log(error: ErrorCode, log_start_offset: i64) -> Refusal {
+        Refusal { log_start_offset, ..error.into() }
+    }
+}
+
+/// What a partition is sent.
+struct Sent<'r> {
+    topic: &'r str,
+    index: i32,
+    acks: i16,
+}
 
 pub(super) fn apply(cluster: &mut Cluster, ctx: &Context<'_>, caller: &Caller, request: ProduceRequest) -> Outcome {
     let acks = request.acks;
@@ -27,25 +61,47 @@ pub(super) fn apply(cluster: &mut Cluster, ctx: &Context<'_>, caller: &Caller, r
         let mut answered = TopicProduceResponse { name: topic.name, partition_responses: Vec::new() };
         for (place, data) in topic.partition_data.into_iter().enumerate() {
             let mut answer = PartitionProduceResponse { index: data.index, ..PartitionProduceResponse::default() };
-            match append(cluster, ctx, caller, &answered.name, data.index, acks, data.records) {
-                Ok(mut need) => {
+            let sent = Sent { topic: &answered.name, index: data.index, acks };
+            match append(cluster, ctx, caller, &sent, data.records) {
+                Ok((mut need, append_time_ms)) => {
                     need.place = (topic_place, place);
                     answer.base_offset = need.base_offset;
-                    answer.log_start_offset = 0;
+                    answer.log_append_time_ms = append_time_ms;
+                    answer.log_start_offset =
+                        cluster.partitions.get(&need.key).map_or(0, |partition| partition.tree.start(caller.node));
                     needs.push(need);
                 }
-                Err((error, message)) => {
-                    answer.error_code = error.code();
+                Err(refusal) => {
+                    answer.error_code = refusal.error.code();
                     answer.base_offset = -1;
-                    answer.error_message = message;
-                    answer.current_leader = current_leader(cluster, caller, &answered.name, data.index, error);
+                    answer.error_message = refusal.message;
+                    answer.log_start_offset = refusal.log_start_offset;
+                    let named = |(batch_index, reason)| BatchIndexAndErrorMessage {
+                        batch_index,
+                        batch_index_error_message: Some(reason),
+                    };
+                    answer.record_errors = refusal.records.into_iter().map(named).collect();
+                    answer.current_leader = current_leader(cluster, caller, &answered.name, data.index, refusal.error);
                 }
             }
             answered.partition_responses.push(answer);
         }
         response.responses.push(answered);
     }
+    response.node_endpoints = endpoints(cluster, ctx, caller, &response);
     finish(cluster, ctx, caller, acks, request.timeout_ms, needs, response)
+}
+
+/// Where the leaders are that the answer names.
+fn endpoints(cluster: &Cluster, ctx: &Context<'_>, caller: &Caller, response: &ProduceResponse) -> Vec<NodeEndpoint> {
+    let parts = response.responses.iter().flat_map(|topic| &topic.partition_responses);
+    let named: BTreeSet<i32> = parts.map(|part| part.current_leader.leader_id).filter(|id| *id >= 0).collect();
+    let endpoint = |node_id: i32| {
+        let node = NodeId(u16::try_from(node_id).unwrap_or(u16::MAX));
+        let (host, port) = super::address(cluster, ctx, caller, node);
+        NodeEndpoint { node_id, host, port, rack: super::rack(ctx, node) }
+    };
+    named.into_iter().map(endpoint).collect()
 }
 
 fn finish(
@@ -89,70 +145,136 @@ fn finish(
     }
 }
 
-/// Checks and appends one partition's records.
+/// Checks and appends one partition's records. With what is to be waited for comes the time that the broker gave them, or −1.
 fn append(
     cluster: &mut Cluster,
     ctx: &Context<'_>,
     caller: &Caller,
-    topic: &str,
-    index: i32,
-    acks: i16,
+    sent: &Sent<'_>,
     records: Option<Bytes>,
-) -> Result<Need, Refusal> {
-    if !(-1..=1).contains(&acks) {
-        return Err((ErrorCode::InvalidRequiredAcks, None));
+) -> Result<(Need, i64), Refusal> {
+    if !(-1..=1).contains(&sent.acks) {
+        return Err(ErrorCode::InvalidRequiredAcks.into());
     }
     let node = caller.node;
-    let image = cluster.brokers.get(&node).map(|broker| &broker.image);
-    let found = image.and_then(|image| image.partition(topic, index));
-    let Some((key, topic, _)) = found else { return Err((ErrorCode::UnknownTopicOrPartition, None)) };
-    let Some(partition) = cluster.partitions.get(&key) else { return Err((ErrorCode::UnknownTopicOrPartition, None)) };
-    let Some(leadership) = partition.leadership(node) else { return Err((ErrorCode::NotLeaderOrFollower, None)) };
-    let epoch = leadership.epoch;
-    let wanted = usize::try_from(topic.config.min_insync_replicas).unwrap_or(1).min(partition.replicas.len());
-    if acks == -1 && leadership.isr.len() < wanted {
-        return Err((ErrorCode::NotEnoughReplicas, None));
-    }
-    let (size_max, ahead_max) = (topic.config.max_message_bytes, topic.config.timestamp_after_max_ms);
     let (header, bytes) = single_batch(records, caller.version)?;
-    if header.size > size_max {
-        return Err((ErrorCode::MessageTooLarge, None));
+    let image = cluster.brokers.get(&node).map(|broker| &broker.image);
+    let found = image.and_then(|image| image.partition(sent.topic, sent.index));
+    let Some((key, topic, _)) = found else { return Err(ErrorCode::UnknownTopicOrPartition.into()) };
+    let config = topic.config.clone();
+    let Some(partition) = cluster.partitions.get(&key) else { return Err(ErrorCode::UnknownTopicOrPartition.into()) };
+    let Some(leadership) = partition.leadership(node) else { return Err(ErrorCode::NotLeaderOrFollower.into()) };
+    let (epoch, start) = (leadership.epoch, partition.tree.start(node));
+    let wanted = usize::try_from(config.min_insync_replicas).unwrap_or(1).min(partition.replicas.len());
+    if sent.acks == -1 && leadership.isr.len() < wanted {
+        return Err(Refusal::by_log(ErrorCode::NotEnoughReplicas, start));
     }
-    if header.max_timestamp.saturating_sub(ctx.wall(node).as_millis()) > ahead_max {
-        return Err((ErrorCode::InvalidRecord, Some("Timestamp is too far ahead of the broker's clock.".to_owned())));
+    if header.size > config.max_message_bytes {
+        return Err(ErrorCode::MessageTooLarge.into());
+    }
+    if header.size as u64 > config.segment_bytes {
+        return Err(ErrorCode::RecordListTooLarge.into());
+    }
+    if let Err(error) = header.check_sum(&bytes) {
+        return Err(refused(&error, start));
     }
     if header.is_transactional() {
-        return Err((ErrorCode::InvalidRequest, Some("Transactions are not supported.".to_owned())));
+        let message = Some("Transactions are not supported.".to_owned());
+        return Err(Refusal { message, ..ErrorCode::InvalidRequest.into() });
     }
+    header.check_fields().map_err(|error| refused(&error, start))?;
+    let wall_ms = ctx.wall(node).as_millis();
+    let (header, bytes) = inspected(sent, &config, wall_ms, start, header, bytes)?;
     match fit(cluster, key, caller, &header) {
         Fit::Next => {}
-        Fit::Duplicate { base_offset } => {
+        Fit::Duplicate { base_offset, timestamp } => {
             let end = base_offset + i64::from(header.record_count);
-            return Ok(Need { key, epoch, base_offset, end, place: (0, 0), result: None });
+            return Ok((Need { key, epoch, base_offset, end, place: (0, 0), result: None }, timestamp));
         }
-        Fit::OutOfOrder => return Err((ErrorCode::OutOfOrderSequenceNumber, None)),
-        Fit::Fenced => return Err((ErrorCode::InvalidProducerEpoch, None)),
+        Fit::OutOfOrder => return Err(Refusal::by_log(ErrorCode::OutOfOrderSequenceNumber, start)),
+        Fit::Fenced => return Err(Refusal::by_log(ErrorCode::InvalidProducerEpoch, start)),
     }
-    let appended = cluster.append(ctx, key, node, &header, &bytes).map_err(|error| (error, None))?;
-    Ok(Need { key, epoch, base_offset: appended.base_offset, end: appended.next_offset, place: (0, 0), result: None })
+    let appended = cluster.append(ctx, key, node, &header, &bytes)?;
+    let (base_offset, end) = (appended.base_offset, appended.next_offset);
+    let append_time_ms = if config.timestamp_type == TimestampType::LogAppendTime { wall_ms } else { -1 };
+    Ok((Need { key, epoch, base_offset, end, place: (0, 0), result: None }, append_time_ms))
+}
+
+/// The records of the batch are checked; it is compressed anew if the topic asks for that.
+fn inspected(
+    sent: &Sent<'_>,
+    config: &TopicConfig,
+    wall_ms: i64,
+    start: i64,
+    header: BatchHeader,
+    bytes: Bytes,
+) -> Result<(BatchHeader, Bytes), Refusal> {
+    let rules = Rules {
+        partition: (sent.topic, sent.index),
+        now_ms: (config.timestamp_type == TimestampType::CreateTime).then_some(wall_ms),
+        before_max_ms: config.timestamp_before_max_ms,
+        after_max_ms: config.timestamp_after_max_ms,
+        needs_keys: config.is_compacted,
+    };
+    let newest = validation::check(&header, &bytes, &rules).map_err(|refused| match refused {
+        Refused::Packed => Refusal::by_log(ErrorCode::UnknownServerError, start),
+        Refused::Structure(_) => Refusal::by_log(ErrorCode::InvalidRecord, start),
+        Refused::Records { timestamps: true, errors } => Refusal {
+            message: Some("One or more records have been rejected due to invalid timestamp".to_owned()),
+            records: errors,
+            ..Refusal::by_log(ErrorCode::InvalidTimestamp, start)
+        },
+        Refused::Records { timestamps: false, errors } => Refusal {
+            message: Some(rejected(&errors)),
+            records: errors,
+            ..Refusal::by_log(ErrorCode::InvalidRecord, start)
+        },
+    })?;
+    let (mut header, mut bytes) = (header, bytes);
+    // The broker reckons the greatest time itself: what a header claims would mislead retention and searches.
+    if header.max_timestamp != newest {
+        (header, bytes) = batch::with_max_timestamp(&header, &bytes, newest);
+    }
+    match config.compression.filter(|codec| codec.number() != header.compression()) {
+        None => Ok((header, bytes)),
+        Some(codec) => match batch::recompressed(&header, &bytes, codec) {
+            Ok((header, _)) if header.size > config.max_message_bytes => Err(ErrorCode::MessageTooLarge.into()),
+            Ok(recompressed) => Ok(recompressed),
+            Err(_) => Err(Refusal::by_log(ErrorCode::UnknownServerError, start)),
+        },
+    }
+}
+
+/// Kafka's sentence, which shows the first three errors.
+fn rejected(errors: &[(i32, String)]) -> String {
+    let shown = errors.iter().take(3).map(|(place, why)| format!("RecordError(batchIndex={place}, message='{why}')"));
+    format!(
+        "One or more records have been rejected due to {} record errors in total, and only showing the first three errors at \
+         most: [{}]",
+        errors.len(),
+        shown.collect::<Vec<_>>().join(", ")
+    )
 }
 
 /// The one batch that a produce request carries for a partition.
 fn single_batch(records: Option<Bytes>, version: i16) -> Result<(BatchHeader, Bytes), Refusal> {
-    let invalid = |reason: &str| (ErrorCode::InvalidRecord, Some(reason.to_owned()));
-    let records = records.ok_or_else(|| invalid("Produce requests must have records."))?;
-    let mut batches = batch::validate(&records).map_err(|error| match error {
-        BatchError::Size { .. } | BatchError::Checksum { .. } => (ErrorCode::CorruptMessage, None),
-        BatchError::Magic(0 | 1) => (ErrorCode::UnsupportedForMessageFormat, Some(error.to_string())),
-        BatchError::Magic(_) | BatchError::Inconsistent(_) => (ErrorCode::InvalidRecord, Some(error.to_string())),
-    })?;
-    let (Some((header, bytes)), true) = (batches.pop(), batches.is_empty()) else {
-        return Err(invalid("Produce requests are only allowed to contain exactly one record batch per partition."));
-    };
-    if header.compression() == 4 && version < 7 {
-        return Err((ErrorCode::UnsupportedCompressionType, None));
+    let invalid = || Refusal::from(ErrorCode::InvalidRecord);
+    let records = records.ok_or_else(invalid)?;
+    let header = BatchHeader::read(&records).map_err(|_| invalid())?;
+    if header.size != records.len() {
+        return Err(invalid());
     }
-    Ok((header, bytes))
+    if header.compression() == 4 && version < 7 {
+        return Err(ErrorCode::UnsupportedCompressionType.into());
+    }
+    Ok((header, records))
+}
+
+fn refused(error: &BatchError, start: i64) -> Refusal {
+    match error {
+        BatchError::Checksum { .. } => ErrorCode::CorruptMessage.into(),
+        _ => Refusal::by_log(ErrorCode::InvalidRecord, start),
+    }
 }
 
 fn fit(cluster: &mut Cluster, key: PartitionKey, caller: &Caller, header: &BatchHeader) -> Fit {

@@ -30,6 +30,7 @@ fn every_operation_is_headed_by_its_api_and_versions() {
         (ApiKey::CreatePartitions, include_str!("create_partitions.rs")),
         (ApiKey::CreateTopics, include_str!("create_topics.rs")),
         (ApiKey::DeleteGroups, include_str!("delete_groups.rs")),
+        (ApiKey::DeleteRecords, include_str!("delete_records.rs")),
         (ApiKey::DeleteTopics, include_str!("delete_topics.rs")),
         (ApiKey::DescribeCluster, include_str!("describe_cluster.rs")),
         (ApiKey::DescribeConfigs, include_str!("describe_configs.rs")),

@@ -12,6 +12,14 @@ use crate::config::{Config, TopicConfig};
 /// The topic that committed offsets are kept in.
 pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
 
+/// The topic that transactions are kept in.
+pub const TRANSACTIONS_TOPIC: &str = "__transaction_state";
+
+/// Whether a topic is the brokers' own.
+pub fn is_internal(topic: &str) -> bool {
+    [OFFSETS_TOPIC, TRANSACTIONS_TOPIC].contains(&topic)
+}
+
 /// A partition by its topic's id and its index.
 pub type PartitionKey = (Uuid, i32);
 

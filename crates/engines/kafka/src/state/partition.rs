@@ -82,6 +82,12 @@ impl Partition {
         self.replicas.get(&node).map_or(0, |replica| replica.high_watermark)
     }
 
+    /// The offset up to which a node's log is free of transactions that have not ended, as far as it is committed.
+    pub fn last_stable_offset(&self, node: NodeId) -> i64 {
+        let high_watermark = self.high_watermark(node);
+        self.tree.producers(node).map_or(high_watermark, |producers| producers.last_stable_offset(high_watermark))
+    }
+
     /// Where a leader's high watermark can move to: the smallest end of the in-sync set, if the set is large enough.
     pub fn committable(&self, leader: NodeId, min_insync_replicas: i32) -> Option<i64> {
         let leadership = self.leadership(leader)?;

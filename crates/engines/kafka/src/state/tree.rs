@@ -33,8 +33,27 @@ pub struct Batch {
     pub position: u64,
     /// Who produced it, if idempotence was on: id, epoch, first and last sequence number.
     pub producer: Option<(i64, i16, i32, i32)>,
+    /// What it is to transactions.
+    pub kind: Kind,
     /// How it was acknowledged, if it was.
     pub acknowledged: Option<Acknowledged>,
+}
+
+/// What a batch is to transactions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Kind {
+    /// Nothing.
+    #[default]
+    Plain,
+    /// Its records belong to its producer's transaction.
+    Transactional,
+    /// It ends its producer's transaction.
+    Marker {
+        /// Whether the transaction counts.
+        commit: bool,
+        /// The epoch of the coordinator that ended it.
+        coordinator_epoch: i32,
+    },
 }
 
 /// What a producer was promised.
@@ -98,6 +117,13 @@ pub enum Change {
         /// Its new end.
         offset: i64,
     },
+    /// A replica's log begins later than before.
+    Started {
+        /// Whose replica.
+        node: NodeId,
+        /// The first offset that can be read of it.
+        offset: i64,
+    },
 }
 
 /// The tree of one partition.
@@ -106,6 +132,10 @@ pub struct ForkTree {
     branches: BTreeMap<BranchId, Branch>,
     next_branch: BranchId,
     replicas: BTreeMap<NodeId, Position>,
+    /// Where each replica's log begins; none for 0.
+    starts: BTreeMap<NodeId, i64>,
+    /// What producers had written below an offset, of batches that are gone.
+    base: (i64, Producers),
     changes: Vec<Change>,
 }
 
@@ -113,7 +143,48 @@ impl ForkTree {
     /// An empty log held by these nodes.
     pub fn new(nodes: &[NodeId]) -> ForkTree {
         let replicas = nodes.iter().map(|node| (*node, Position { branch: 0, end: 0 })).collect();
-        ForkTree { branches: BTreeMap::from([(0, Branch::default())]), next_branch: 1, replicas, changes: Vec::new() }
+        ForkTree {
+            branches: BTreeMap::from([(0, Branch::default())]),
+            next_branch: 1,
+            replicas,
+            starts: BTreeMap::new(),
+            base: (0, Producers::default()),
+            changes: Vec::new(),
+        }
+    }
+
+    /// Where a node's log begins.
+    pub fn start(&self, node: NodeId) -> i64 {
+        self.starts.get(&node).copied().unwrap_or(0)
+    }
+
+    /// Lets a node's log begin at `offset`, unless it begins later. What no replica can read any more is forgotten; its bytes
+    /// stay in storage until that is rewritten. Says whether anything changed.
+    pub fn raise_start(&mut self, node: NodeId, offset: i64) -> bool {
+        if !self.replicas.contains_key(&node) || offset <= self.start(node) {
+            return false;
+        }
+        self.starts.insert(node, offset);
+        self.changes.push(Change::Started { node, offset });
+        self.trim();
+        true
+    }
+
+    /// Forgets batches that lie before the beginning of every replica's log.
+    fn trim(&mut self) {
+        let start = self.replicas.keys().map(|node| self.start(*node)).min().unwrap_or(0);
+        let Some(root) = self.branches.values_mut().find(|branch| branch.parent.is_none()) else { return };
+        while root.batches.len() > 1 && root.batches.front().is_some_and(|batch| batch.next_offset <= start) {
+            let Some(batch) = root.batches.pop_front() else { break };
+            if batch.base_offset >= self.base.0 {
+                self.base.1.note(&batch);
+                self.base.0 = batch.next_offset;
+            }
+        }
+        self.base.1.forget(start, start);
+        for branch in self.branches.values_mut() {
+            branch.producers.forget(0, start);
+        }
     }
 
     /// Where a node's log ends; None if the node has no replica.
@@ -148,12 +219,10 @@ impl ForkTree {
     fn fork(&mut self, node: NodeId, from: Position) -> BranchId {
         let id = self.next_branch;
         self.next_branch += 1;
-        let mut branch =
+        let branch =
             Branch { parent: Some((from.branch, from.end)), start: from.end, end: from.end, ..Branch::default() };
-        for batch in self.batches(node, 0) {
-            branch.producers.note(batch);
-        }
         self.branches.insert(id, branch);
+        self.rebuild_producers(id);
         self.changes.push(Change::Forked { branch: id, parent: from.branch, offset: from.end });
         self.place(node, Position { branch: id, end: from.end });
         id
@@ -179,6 +248,15 @@ impl ForkTree {
     pub fn producers(&self, leader: NodeId) -> Option<&Producers> {
         let position = self.position(leader)?;
         self.branches.get(&position.branch).map(|branch| &branch.producers)
+    }
+
+    /// What producers have written to a node's log, and perhaps to what follows it on the same branch.
+    pub fn forget_transactions(&mut self, node: NodeId, committed_everywhere: i64) {
+        let start = self.start(node);
+        let Some(position) = self.position(node) else { return };
+        if let Some(branch) = self.branches.get_mut(&position.branch) {
+            branch.producers.forget(committed_everywhere, start);
+        }
     }
 
     /// The path of a replica from the root: branches, each with the offsets of its part of the log.
@@ -302,9 +380,14 @@ impl ForkTree {
 
     fn rebuild_producers(&mut self, id: BranchId) {
         let Some(end) = self.branches.get(&id).map(|branch| branch.end) else { return };
-        let mut producers = Producers::default();
+        // Below what was forgotten nothing is left to cut but by a power failure of every replica.
+        let (known, mut producers) = match self.base.0 <= end {
+            true => self.base.clone(),
+            false => (0, Producers::default()),
+        };
         for (part, from, upto) in self.path(Position { branch: id, end }) {
             let Some(branch) = self.branches.get(&part) else { continue };
+            let from = from.max(known);
             let held = branch.batches.iter().filter(|batch| batch.base_offset >= from && batch.base_offset < upto);
             held.for_each(|batch| producers.note(batch));
         }
@@ -362,10 +445,9 @@ impl ForkTree {
         found.map(|found| (found, position.end))
     }
 
-    /// The epoch of the last record before `offset` in a node's log.
-    pub fn epoch_before(&self, node: NodeId, offset: i64) -> Option<i32> {
-        let batch = self.batches(node, offset - 1).next()?;
-        (batch.base_offset < offset).then_some(batch.leader_epoch)
+    /// The epoch of the record at `offset` in a node's log, or of the next that is there.
+    pub fn epoch_at(&self, node: NodeId, offset: i64) -> Option<i32> {
+        self.batches(node, offset).next().map(|batch| batch.leader_epoch)
     }
 
     /// Repeats a change that storage remembers.
@@ -391,6 +473,12 @@ impl ForkTree {
                     }
                 }
                 self.rebuild_producers(branch);
+            }
+            Change::Started { node, offset } => {
+                if self.replicas.contains_key(&node) {
+                    self.starts.insert(node, offset);
+                    self.trim();
+                }
             }
         }
     }

@@ -7,6 +7,8 @@ use atoll_wire::Reader;
 use bytes::{Bytes, BytesMut};
 use thiserror::Error;
 
+use super::compression::{self, Codec, UNPACKED_MAX};
+
 /// The fixed fields in front of the records.
 pub const HEADER_SIZE: usize = 61;
 /// Base offset and length, which the length itself does not count.
@@ -129,8 +131,8 @@ impl BatchHeader {
         parse().unwrap_or_else(|_: atoll_wire::WireError| Err(short(HEADER_SIZE as i64)))
     }
 
-    /// Checks a batch from a producer: checksum, and that counts, offsets and producer fields agree.
-    fn check(&self, bytes: &Bytes) -> Result<(), BatchError> {
+    /// Checks a batch from a producer: that counts, offsets and producer fields agree.
+    pub fn check_fields(&self) -> Result<(), BatchError> {
         if self.record_count < 1 || self.last_offset_delta != self.record_count - 1 {
             return Err(BatchError::Inconsistent("the number of records is not the number of offsets"));
         }
@@ -155,6 +157,11 @@ impl BatchHeader {
         if self.is_transactional() && !idempotent {
             return Err(BatchError::Inconsistent("a transaction needs a producer id"));
         }
+        Ok(())
+    }
+
+    /// Checks that the bytes of a whole batch are those that were summed up.
+    pub fn check_sum(&self, bytes: &Bytes) -> Result<(), BatchError> {
         let stated =
             bytes.get(CRC_START - 4..CRC_START).and_then(|field| field.try_into().ok()).map(u32::from_be_bytes);
         let found = crc32c::crc32c(&bytes[CRC_START..self.size]);
@@ -172,7 +179,8 @@ pub fn validate(records: &Bytes) -> Result<Vec<(BatchHeader, Bytes)>, BatchError
     while !rest.is_empty() {
         let header = BatchHeader::read(&rest)?;
         let batch = rest.split_to(header.size);
-        header.check(&batch)?;
+        header.check_fields()?;
+        header.check_sum(&batch)?;
         batches.push((header, batch));
     }
     Ok(batches)
@@ -199,6 +207,26 @@ pub fn place_with_append_time(batch: &[u8], base_offset: i64, leader_epoch: i32,
         seal(&mut placed);
     }
     placed.freeze()
+}
+
+/// The batch with another greatest timestamp.
+pub fn with_max_timestamp(header: &BatchHeader, batch: &Bytes, max_timestamp: i64) -> (BatchHeader, Bytes) {
+    let mut changed = BytesMut::from(&batch[..header.size]);
+    changed[35..43].copy_from_slice(&max_timestamp.to_be_bytes());
+    seal(&mut changed);
+    (BatchHeader { max_timestamp, ..*header }, changed.freeze())
+}
+
+/// The batch with its records compressed in another way.
+pub fn recompressed(header: &BatchHeader, batch: &Bytes, codec: Codec) -> std::io::Result<(BatchHeader, Bytes)> {
+    let from = Codec::from_number(header.compression()).ok_or(std::io::ErrorKind::InvalidData)?;
+    let records = compression::unpack(from, batch.slice(HEADER_SIZE..header.size), UNPACKED_MAX)?;
+    let mut changed = BytesMut::from(&batch[..HEADER_SIZE]);
+    changed.extend_from_slice(&compression::pack(codec, &records)?);
+    let attributes = header.attributes & !0x07 | codec.number();
+    changed[21..23].copy_from_slice(&attributes.to_be_bytes());
+    seal(&mut changed);
+    Ok((BatchHeader { attributes, size: changed.len(), ..*header }, changed.freeze()))
 }
 
 /// Sets length and checksum of a complete batch.

@@ -1,4 +1,4 @@
-//! The records inside a batch: read from uncompressed batches, written for the broker's own topics.
+//! The records inside a batch: read where a broker must know them, written for the broker's own topics.
 //!
 //! <https://kafka.apache.org/documentation/#record>
 
@@ -6,8 +6,9 @@ use atoll_wire::{Reader, WireError, WireErrorKind, Writer, varlong_size};
 use bytes::{Bytes, BytesMut};
 
 use super::batch::{self, BatchHeader, HEADER_SIZE};
+use super::compression::{self, Codec, UNPACKED_MAX};
 
-/// One record, without its headers.
+/// One record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
     /// Its place in the partition.
@@ -18,16 +19,25 @@ pub struct Record {
     pub key: Option<Bytes>,
     /// The value; None deletes the key in a compacted topic.
     pub value: Option<Bytes>,
+    /// The headers as they are written, with their number in front.
+    pub headers: Bytes,
 }
 
-/// Reads the records of one uncompressed batch; None if it is compressed.
+/// Reads the records of one batch; None if it cannot be unpacked.
 pub fn read_records(batch: &Bytes) -> Option<Result<Vec<Record>, WireError>> {
-    let header = BatchHeader::read(batch).ok()?;
-    (header.compression() == 0).then(|| read_uncompressed(&header, batch))
+    read_records_within(batch, UNPACKED_MAX)
 }
 
-fn read_uncompressed(header: &BatchHeader, batch: &Bytes) -> Result<Vec<Record>, WireError> {
-    let mut reader = Reader::new(batch.slice(HEADER_SIZE..header.size));
+/// The same, where it unpacks to no more than `limit` bytes.
+pub fn read_records_within(batch: &Bytes, limit: u64) -> Option<Result<Vec<Record>, WireError>> {
+    let header = BatchHeader::read(batch).ok()?;
+    let packed = batch.slice(HEADER_SIZE..header.size);
+    let unpacked = compression::unpack(Codec::from_number(header.compression())?, packed, limit).ok()?;
+    Some(read_unpacked(&header, unpacked))
+}
+
+fn read_unpacked(header: &BatchHeader, unpacked: Bytes) -> Result<Vec<Record>, WireError> {
+    let mut reader = Reader::new(unpacked);
     let count = usize::try_from(header.record_count).unwrap_or(0);
     let count = reader.claim_elements(count, 7)?;
     let mut records = Vec::with_capacity(count);
@@ -46,7 +56,7 @@ fn read_record(header: &BatchHeader, reader: &mut Reader) -> Result<Record, Wire
     let offset_delta = record.varint()?;
     let key = nullable(&mut record)?;
     let value = nullable(&mut record)?;
-    // The headers that follow are of no concern here.
+    let headers = record.bytes(record.remaining())?;
     let append_time = header.attributes & 0x08 != 0;
     Ok(Record {
         offset: header.base_offset.saturating_add(i64::from(offset_delta)),
@@ -57,6 +67,7 @@ fn read_record(header: &BatchHeader, reader: &mut Reader) -> Result<Record, Wire
         },
         key,
         value,
+        headers,
     })
 }
 

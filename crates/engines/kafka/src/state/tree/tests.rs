@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use atoll_kernel::{NodeId, Seed};
 
-use super::{Acknowledged, Batch, Change, ForkTree};
+use super::{Acknowledged, Batch, Change, ForkTree, Kind};
 
 const NODES: [NodeId; 3] = [NodeId(1), NodeId(2), NodeId(3)];
 
@@ -42,6 +42,7 @@ impl Kept {
             size: 1,
             position: self.stored.len() as u64,
             producer: None,
+            kind: Kind::Plain,
             acknowledged: None,
         };
         self.tree.append(leader, batch.clone());
@@ -128,7 +129,7 @@ fn a_power_failure_takes_whole_batches() {
     assert_eq!(kept.tree.end(NODES[0]), 3);
     kept.append(1, 1, 1);
     assert_eq!(kept.tree.epoch_end(NODES[0], 0), Some((0, 3)));
-    assert_eq!(kept.tree.epoch_before(NODES[0], 4), Some(1));
+    assert_eq!(kept.tree.epoch_at(NODES[0], 3), Some(1));
 }
 
 /// Against plain copies: each node a list of batch numbers, replication a copy, truncation a cut.

@@ -42,6 +42,8 @@ pub enum ApiKey {
     CreateTopics = 19,
     /// `DeleteTopics`
     DeleteTopics = 20,
+    /// `DeleteRecords`
+    DeleteRecords = 21,
     /// `InitProducerId`
     InitProducerId = 22,
     /// `OffsetForLeaderEpoch`
@@ -79,6 +81,7 @@ impl ApiKey {
         ApiKey::ApiVersions,
         ApiKey::CreateTopics,
         ApiKey::DeleteTopics,
+        ApiKey::DeleteRecords,
         ApiKey::InitProducerId,
         ApiKey::OffsetForLeaderEpoch,
         ApiKey::DescribeConfigs,
@@ -113,6 +116,7 @@ impl ApiKey {
             Self::ApiVersions => 0..=4,
             Self::CreateTopics => 2..=7,
             Self::DeleteTopics => 1..=6,
+            Self::DeleteRecords => 0..=2,
             Self::InitProducerId => 0..=5,
             Self::OffsetForLeaderEpoch => 2..=4,
             Self::DescribeConfigs => 1..=4,
@@ -143,6 +147,7 @@ impl ApiKey {
             Self::ApiVersions => 3,
             Self::CreateTopics => 5,
             Self::DeleteTopics => 4,
+            Self::DeleteRecords => 2,
             Self::InitProducerId => 2,
             Self::OffsetForLeaderEpoch => 4,
             Self::DescribeConfigs => 4,
@@ -190,6 +195,8 @@ pub enum Request {
     CreateTopics(CreateTopicsRequest),
     /// `DeleteTopicsRequest`
     DeleteTopics(DeleteTopicsRequest),
+    /// `DeleteRecordsRequest`
+    DeleteRecords(DeleteRecordsRequest),
     /// `InitProducerIdRequest`
     InitProducerId(InitProducerIdRequest),
     /// `OffsetForLeaderEpochRequest`
@@ -228,6 +235,7 @@ impl Request {
             Self::ApiVersions(_) => ApiKey::ApiVersions,
             Self::CreateTopics(_) => ApiKey::CreateTopics,
             Self::DeleteTopics(_) => ApiKey::DeleteTopics,
+            Self::DeleteRecords(_) => ApiKey::DeleteRecords,
             Self::InitProducerId(_) => ApiKey::InitProducerId,
             Self::OffsetForLeaderEpoch(_) => ApiKey::OffsetForLeaderEpoch,
             Self::DescribeConfigs(_) => ApiKey::DescribeConfigs,
@@ -258,6 +266,7 @@ impl Request {
             ApiKey::ApiVersions => Self::ApiVersions(ApiVersionsRequest::decode(reader, version)?),
             ApiKey::CreateTopics => Self::CreateTopics(CreateTopicsRequest::decode(reader, version)?),
             ApiKey::DeleteTopics => Self::DeleteTopics(DeleteTopicsRequest::decode(reader, version)?),
+            ApiKey::DeleteRecords => Self::DeleteRecords(DeleteRecordsRequest::decode(reader, version)?),
             ApiKey::InitProducerId => Self::InitProducerId(InitProducerIdRequest::decode(reader, version)?),
             ApiKey::OffsetForLeaderEpoch => {
                 Self::OffsetForLeaderEpoch(OffsetForLeaderEpochRequest::decode(reader, version)?)
@@ -294,6 +303,7 @@ impl Request {
             Self::ApiVersions(body) => body.encode(writer, version),
             Self::CreateTopics(body) => body.encode(writer, version),
             Self::DeleteTopics(body) => body.encode(writer, version),
+            Self::DeleteRecords(body) => body.encode(writer, version),
             Self::InitProducerId(body) => body.encode(writer, version),
             Self::OffsetForLeaderEpoch(body) => body.encode(writer, version),
             Self::DescribeConfigs(body) => body.encode(writer, version),
@@ -341,6 +351,8 @@ pub enum Response {
     CreateTopics(CreateTopicsResponse),
     /// `DeleteTopicsResponse`
     DeleteTopics(DeleteTopicsResponse),
+    /// `DeleteRecordsResponse`
+    DeleteRecords(DeleteRecordsResponse),
     /// `InitProducerIdResponse`
     InitProducerId(InitProducerIdResponse),
     /// `OffsetForLeaderEpochResponse`
@@ -379,6 +391,7 @@ impl Response {
             Self::ApiVersions(_) => ApiKey::ApiVersions,
             Self::CreateTopics(_) => ApiKey::CreateTopics,
             Self::DeleteTopics(_) => ApiKey::DeleteTopics,
+            Self::DeleteRecords(_) => ApiKey::DeleteRecords,
             Self::InitProducerId(_) => ApiKey::InitProducerId,
             Self::OffsetForLeaderEpoch(_) => ApiKey::OffsetForLeaderEpoch,
             Self::DescribeConfigs(_) => ApiKey::DescribeConfigs,
@@ -409,6 +422,7 @@ impl Response {
             ApiKey::ApiVersions => Self::ApiVersions(ApiVersionsResponse::decode(reader, version)?),
             ApiKey::CreateTopics => Self::CreateTopics(CreateTopicsResponse::decode(reader, version)?),
             ApiKey::DeleteTopics => Self::DeleteTopics(DeleteTopicsResponse::decode(reader, version)?),
+            ApiKey::DeleteRecords => Self::DeleteRecords(DeleteRecordsResponse::decode(reader, version)?),
             ApiKey::InitProducerId => Self::InitProducerId(InitProducerIdResponse::decode(reader, version)?),
             ApiKey::OffsetForLeaderEpoch => {
                 Self::OffsetForLeaderEpoch(OffsetForLeaderEpochResponse::decode(reader, version)?)
@@ -445,6 +459,7 @@ impl Response {
             Self::ApiVersions(body) => body.encode(writer, version),
             Self::CreateTopics(body) => body.encode(writer, version),
             Self::DeleteTopics(body) => body.encode(writer, version),
+            Self::DeleteRecords(body) => body.encode(writer, version),
             Self::InitProducerId(body) => body.encode(writer, version),
             Self::OffsetForLeaderEpoch(body) => body.encode(writer, version),
             Self::DescribeConfigs(body) => body.encode(writer, version),

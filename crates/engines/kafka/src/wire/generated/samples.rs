@@ -249,6 +249,66 @@ impl delete_groups_response::DeletableGroupResult {
     }
 }
 
+impl delete_records_request::DeleteRecordsRequest {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            topics: (0..sampler.count())
+                .map(|_| delete_records_request::DeleteRecordsTopic::sample(sampler, version))
+                .collect(),
+            timeout_ms: sampler.number() as i32,
+        }
+    }
+}
+
+impl delete_records_request::DeleteRecordsTopic {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            name: sampler.string(),
+            partitions: (0..sampler.count())
+                .map(|_| delete_records_request::DeleteRecordsPartition::sample(sampler, version))
+                .collect(),
+        }
+    }
+}
+
+impl delete_records_request::DeleteRecordsPartition {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self { partition_index: sampler.number() as i32, offset: sampler.number() }
+    }
+}
+
+impl delete_records_response::DeleteRecordsResponse {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            throttle_time_ms: sampler.number() as i32,
+            topics: (0..sampler.count())
+                .map(|_| delete_records_response::DeleteRecordsTopicResult::sample(sampler, version))
+                .collect(),
+        }
+    }
+}
+
+impl delete_records_response::DeleteRecordsTopicResult {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            name: sampler.string(),
+            partitions: (0..sampler.count())
+                .map(|_| delete_records_response::DeleteRecordsPartitionResult::sample(sampler, version))
+                .collect(),
+        }
+    }
+}
+
+impl delete_records_response::DeleteRecordsPartitionResult {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            partition_index: sampler.number() as i32,
+            low_watermark: sampler.number(),
+            error_code: sampler.number() as i16,
+        }
+    }
+}
+
 impl delete_topics_request::DeleteTopicsRequest {
     pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
         Self {
@@ -1769,6 +1829,8 @@ macro_rules! for_each_message {
         $check!(CreateTopicsResponse, 2, 7);
         $check!(DeleteGroupsRequest, 0, 2);
         $check!(DeleteGroupsResponse, 0, 2);
+        $check!(DeleteRecordsRequest, 0, 2);
+        $check!(DeleteRecordsResponse, 0, 2);
         $check!(DeleteTopicsRequest, 1, 6);
         $check!(DeleteTopicsResponse, 1, 6);
         $check!(DescribeClusterRequest, 0, 2);
