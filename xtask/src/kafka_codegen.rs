@@ -23,6 +23,8 @@ const RELEASE_MARK: (&str, i16) = ("MetadataRequest", 13);
 
 /// The served APIs with the oldest version that Kafka 4 still accepts (KIP-896). The newest is the definitions' own.
 const SERVED: &[(&str, i16)] = &[
+    ("AddOffsetsToTxn", 0),
+    ("AddPartitionsToTxn", 0),
     ("ApiVersions", 0),
     ("CreatePartitions", 0),
     ("CreateTopics", 2),
@@ -32,7 +34,10 @@ const SERVED: &[(&str, i16)] = &[
     ("DescribeCluster", 0),
     ("DescribeConfigs", 1),
     ("DescribeGroups", 0),
+    ("DescribeProducers", 0),
     ("DescribeTopicPartitions", 0),
+    ("DescribeTransactions", 0),
+    ("EndTxn", 0),
     ("Fetch", 4),
     ("FindCoordinator", 0),
     ("Heartbeat", 0),
@@ -42,12 +47,15 @@ const SERVED: &[(&str, i16)] = &[
     ("LeaveGroup", 0),
     ("ListGroups", 0),
     ("ListOffsets", 1),
+    ("ListTransactions", 0),
     ("Metadata", 0),
     ("OffsetCommit", 2),
     ("OffsetFetch", 1),
     ("OffsetForLeaderEpoch", 2),
     ("Produce", 3),
     ("SyncGroup", 0),
+    ("TxnOffsetCommit", 0),
+    ("WriteTxnMarkers", 0),
 ];
 
 /// Reads the definitions in `folder` and writes the generated files, or compares them if `check` is set.

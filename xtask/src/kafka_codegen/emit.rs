@@ -54,7 +54,8 @@ fn structure(out: &mut String, message: &Message, name: &str, fields: &[Field]) 
     encode(out, message, fields)?;
     out.push_str("}\n");
     for field in fields {
-        if let Some(inner) = field.struct_name() {
+        // Two fields can share a structure, which is written once.
+        if let Some(inner) = field.struct_name().filter(|inner| !out.contains(&format!("pub struct {inner} {{"))) {
             structure(out, message, inner, &field.fields)?;
         }
     }

@@ -121,7 +121,8 @@ fn sample(out: &mut String, message: &Message, name: &str, fields: &[Field]) -> 
     }
     out.push_str("}\n}\n}\n\n");
     for field in fields {
-        if let Some(inner) = field.struct_name() {
+        let written = |inner: &&str| out.contains(&format!("impl {module}::{inner} {{"));
+        if let Some(inner) = field.struct_name().filter(|inner| !written(inner)) {
             sample(out, message, inner, &field.fields)?;
         }
     }

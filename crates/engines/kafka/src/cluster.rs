@@ -29,6 +29,7 @@ use crate::groups::Coordinators;
 use crate::state::image::{Changed, Image, MetadataRecord, PartitionKey};
 use crate::state::partition::Partition;
 use crate::store::{self, Store};
+use crate::transactions::TransactionCoordinators;
 use crate::wire::{Request, Response};
 use crate::{error::ErrorCode, ops};
 
@@ -103,6 +104,7 @@ pub struct Cluster {
     pub(crate) brokers: BTreeMap<NodeId, BrokerNode>,
     pub(crate) partitions: BTreeMap<PartitionKey, Partition>,
     pub(crate) groups: Coordinators,
+    pub(crate) transactions: TransactionCoordinators,
     pub(crate) store: Store,
     waits: waiting::Waits,
     timers: BinaryHeap<Reverse<Due>>,
@@ -138,6 +140,10 @@ pub(crate) enum Timer {
     Deadline(u64),
     /// A group has something to do.
     Group(NodeId, String),
+    /// A transaction's markers are tried again.
+    Markers(NodeId, String),
+    /// Coordinators look for transactions that have lasted too long.
+    AbortScan,
 }
 
 type Due = (Moment, u64, Timer);
@@ -171,6 +177,7 @@ impl Cluster {
             brokers,
             partitions,
             groups: Coordinators::default(),
+            transactions: TransactionCoordinators::default(),
             store,
             waits: waiting::Waits::default(),
             timers: BinaryHeap::new(),
@@ -298,6 +305,8 @@ impl Cluster {
             Timer::FetchedUpTo(fetch, end) => self.fetched_up_to(ctx, &fetch, end),
             Timer::Deadline(id) => self.expire(ctx, id),
             Timer::Group(node, group) => self.group_timer(ctx, node, &group),
+            Timer::Markers(node, id) => self.retry_markers(ctx, node, &id),
+            Timer::AbortScan => self.abort_timed_out(ctx),
         }
     }
 

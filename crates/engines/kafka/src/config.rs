@@ -136,6 +136,21 @@ pub struct Config {
     /// The longest metadata string of a committed offset.
     #[serde(rename = "offset.metadata.max.bytes")]
     pub offset_metadata_max_bytes: usize,
+    /// Partitions of the topic that transactions are kept in.
+    #[serde(rename = "transaction.state.log.num.partitions")]
+    pub transaction_state_log_num_partitions: i32,
+    /// Replicas of it, or as many as there are brokers.
+    #[serde(rename = "transaction.state.log.replication.factor")]
+    pub transaction_state_log_replication_factor: i16,
+    /// How many of these must be in sync, or as many as there are.
+    #[serde(rename = "transaction.state.log.min.isr")]
+    pub transaction_state_log_min_isr: i32,
+    /// The longest time that a producer may ask for its transactions.
+    #[serde(rename = "transaction.max.timeout.ms")]
+    pub transaction_max_timeout_ms: i32,
+    /// How often coordinators look for transactions that have lasted too long.
+    #[serde(rename = "transaction.abort.timed.out.transaction.cleanup.interval.ms")]
+    pub transaction_abort_timed_out_transaction_cleanup_interval_ms: u64,
     /// How long a new group waits for more members before its first assignment.
     #[serde(rename = "group.initial.rebalance.delay.ms")]
     pub group_initial_rebalance_delay_ms: u64,
@@ -220,6 +235,11 @@ impl Default for Config {
             offsets_topic_replication_factor: 3,
             offsets_commit_timeout_ms: 5_000,
             offset_metadata_max_bytes: 4_096,
+            transaction_state_log_num_partitions: 50,
+            transaction_state_log_replication_factor: 3,
+            transaction_state_log_min_isr: 2,
+            transaction_max_timeout_ms: 900_000,
+            transaction_abort_timed_out_transaction_cleanup_interval_ms: 10_000,
             group_initial_rebalance_delay_ms: 3_000,
             group_min_session_timeout_ms: 6_000,
             group_max_session_timeout_ms: 1_800_000,

@@ -27,6 +27,8 @@ pub enum ErrorCode {
     MessageTooLarge = 10,
     /// The metadata string of a committed offset is too long.
     OffsetMetadataTooLarge = 12,
+    /// Another broker was not reached. Retry.
+    NetworkException = 13,
     /// The coordinator is still loading. Retry.
     CoordinatorLoadInProgress = 14,
     /// There is no coordinator at present. Retry.
@@ -79,6 +81,18 @@ pub enum ErrorCode {
     OutOfOrderSequenceNumber = 45,
     /// A newer producer has taken over.
     InvalidProducerEpoch = 47,
+    /// The transaction is not in a state in which that can be done.
+    InvalidTxnState = 48,
+    /// The transactional id belongs to another producer id.
+    InvalidProducerIdMapping = 49,
+    /// The timeout is above `transaction.max.timeout.ms`, or not positive.
+    InvalidTransactionTimeout = 50,
+    /// The transaction before is still ending. Retry.
+    ConcurrentTransactions = 51,
+    /// A newer coordinator has taken over.
+    TransactionCoordinatorFenced = 52,
+    /// Not done, because something else in the request was refused.
+    OperationNotAttempted = 55,
     /// A policy forbids it.
     PolicyViolation = 44,
     /// The disk is full or failing.
@@ -107,14 +121,22 @@ pub enum ErrorCode {
     FencedInstanceId = 82,
     /// The record is not valid.
     InvalidRecord = 87,
+    /// A transaction that is not over may change the offset.
+    UnstableOffsetCommit = 88,
+    /// A newer producer with the same transactional id has taken over.
+    ProducerFenced = 90,
     /// No topic has this id, as far as this broker knows.
     UnknownTopicId = 100,
+    /// There is no transaction of this id.
+    TransactionalIdNotFound = 105,
     /// The fetch session names topics in the other way.
     FetchSessionTopicIdError = 106,
     /// The request was sent to a broker, and asks of another kind of server.
     MismatchedEndpointType = 114,
     /// No such kind of server.
     UnsupportedEndpointType = 115,
+    /// The transaction can only be aborted.
+    TransactionAbortable = 120,
 }
 
 impl ErrorCode {

@@ -4,12 +4,14 @@
 //! outlive the coordinator is in records of that partition, in Kafka's own format, and is read when a broker begins to lead.
 //!
 //! - `membership.rs`: joining, syncing, heartbeats, leaving: the classic protocol;
+//! - `transactional.rs`: offsets that are committed in transactions;
 //! - `records.rs`: the records.
 //!
 //! <https://cwiki.apache.org/confluence/display/KAFKA/Kafka+Client-side+Assignment+Proposal>
 
 mod membership;
 mod records;
+mod transactional;
 
 use std::collections::BTreeMap;
 
@@ -19,6 +21,7 @@ use bytes::Bytes;
 use crate::cluster::{Caller, Cluster, Need, Side, Then, Ticket, Waiting};
 use crate::error::ErrorCode;
 use crate::state::image::{OFFSETS_TOPIC, PartitionKey};
+use crate::state::tree::{Batch, Kind};
 use crate::wire::batch::{BatchHeader, validate};
 use crate::wire::record;
 
@@ -97,6 +100,8 @@ pub(crate) struct Group {
     /// Members that were told their id and are to join with it, and until when.
     pub pending: BTreeMap<String, Moment>,
     pub offsets: BTreeMap<(String, i32), Committed>,
+    /// Offsets in transactions that are not over, by producer.
+    pub open_transactions: BTreeMap<i64, BTreeMap<(String, i32), Committed>>,
     /// When a rebalance goes on without those who have not joined, or not synced.
     pub rebalance_ends: Option<Moment>,
     /// When a new group's first rebalance may end at the latest: until then newcomers prolong it.
@@ -135,6 +140,7 @@ impl Group {
             instances: BTreeMap::new(),
             pending: BTreeMap::new(),
             offsets: BTreeMap::new(),
+            open_transactions: BTreeMap::new(),
             rebalance_ends: None,
             first_rebalance_until: None,
             armed_for: None,
@@ -148,7 +154,10 @@ impl Group {
     }
 
     fn is_forgettable(&self) -> bool {
-        self.members.is_empty() && self.pending.is_empty() && self.offsets.is_empty()
+        self.members.is_empty()
+            && self.pending.is_empty()
+            && self.offsets.is_empty()
+            && self.open_transactions.is_empty()
     }
 }
 
@@ -165,7 +174,7 @@ impl Coordinators {
 }
 
 /// The partition that a group belongs to: Java's hash of the name, as every Kafka reckons it.
-fn partition_of(group: &str, count: i32) -> i32 {
+pub(crate) fn partition_of(group: &str, count: i32) -> i32 {
     let hash = group.encode_utf16().fold(0i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)));
     (hash & i32::MAX) % count.max(1)
 }
@@ -231,15 +240,23 @@ impl Cluster {
         let topic = self.brokers.get(&node).and_then(|broker| broker.image.topics.get(OFFSETS_TOPIC));
         let Some(key) = topic.map(|topic| (topic.id, partition)) else { return groups };
         let Some(stored) = self.partitions.get(&key) else { return groups };
-        let places: Vec<(u64, usize)> =
-            stored.tree.batches(node, 0).map(|batch| (batch.position, batch.size as usize)).collect();
-        for place in places {
+        let place = |batch: &Batch| (batch.position, batch.size as usize);
+        let places: Vec<_> =
+            stored.tree.batches(node, 0).map(|batch| (place(batch), batch.kind, batch.producer)).collect();
+        for (place, kind, producer) in places {
+            let producer_id = producer.map_or(-1, |(id, ..)| id);
+            if let Kind::Marker { commit, .. } = kind {
+                groups.values_mut().for_each(|group: &mut Group| group.end_transaction(producer_id, commit));
+                continue;
+            }
             // A batch that cannot be read costs its own records; the disk's trouble is seen by whoever writes next.
             let Ok(bytes) = self.store.read(key, &[place]) else { continue };
             let Some(Ok(read)) = record::read_records(&bytes) else { continue };
             for record in read {
-                if let Ok(Some(record)) = GroupRecord::read(&record) {
-                    record.apply(&mut groups, ctx.now());
+                match GroupRecord::read(&record) {
+                    Ok(Some(record)) if kind == Kind::Transactional => record.hold(&mut groups, producer_id),
+                    Ok(Some(record)) => record.apply(&mut groups, ctx.now()),
+                    Ok(None) | Err(_) => {}
                 }
             }
         }
@@ -338,7 +355,7 @@ impl Cluster {
     }
 
     /// A caller for what a broker does on its own account.
-    fn own_caller(&mut self, node: NodeId) -> Caller {
+    pub(crate) fn own_caller(&mut self, node: NodeId) -> Caller {
         self.groups.own_tickets += 1;
         Caller {
             node,

@@ -5,7 +5,7 @@
 //! - `ops.rs`: the dispatch table, one line per API; `ops/` has one file per operation.
 //! - [`Cluster`] in `cluster.rs`: the core, and `cluster/`: brokers, controller, replication, waiting requests.
 //! - `state.rs`: metadata and each broker's view of it, partitions as epoch fork trees.
-//! - `groups.rs`: consumer groups; `fetch_sessions.rs`: what clients fetch; `store.rs`: what is on disk.
+//! - `transactions.rs`: transactions; `groups.rs`: consumer groups; `fetch_sessions.rs`: what clients fetch; `store.rs`: what is on disk.
 //! - `server.rs`: sockets; the only async file.
 //! - [`wire`]: bytes ↔ requests and responses, generated from Kafka's message definitions.
 //!
@@ -21,6 +21,7 @@ mod ops;
 mod server;
 mod state;
 mod store;
+mod transactions;
 pub mod wire;
 
 pub use cluster::{ACKNOWLEDGED, APPENDED, Caller, Cluster, Outcome, PART, Side, Ticket};

@@ -3,6 +3,8 @@
 //! An operation gets a request that has been decoded and answers from the asked broker's own view. What only the
 //! controller can do waits for the controller, for as long as the request says.
 
+mod add_offsets_to_txn;
+mod add_partitions_to_txn;
 pub(crate) mod alter_configs;
 mod api_versions;
 mod create_partitions;
@@ -13,18 +15,24 @@ mod delete_topics;
 mod describe_cluster;
 mod describe_configs;
 mod describe_groups;
+mod describe_producers;
 mod describe_topic_partitions;
+mod describe_transactions;
+mod end_txn;
 pub(crate) mod fetch;
 mod find_coordinator;
 mod init_producer_id;
 mod leave_group;
 mod list_groups;
 mod list_offsets;
+mod list_transactions;
 mod metadata;
 pub(crate) mod offset_commit;
 mod offset_fetch;
 mod offset_for_leader_epoch;
-mod produce;
+pub(crate) mod produce;
+pub(crate) mod txn_offset_commit;
+pub(crate) mod write_txn_markers;
 
 use atoll_kernel::{Context, NodeId};
 
@@ -38,6 +46,8 @@ pub use api_versions::unsupported as unsupported_api_versions;
 /// Does what a request asks.
 pub(crate) fn dispatch(cluster: &mut Cluster, ctx: &Context<'_>, caller: &Caller, request: Request) -> Outcome {
     match request {
+        Request::AddOffsetsToTxn(request) => add_offsets_to_txn::apply(cluster, ctx, caller, request),
+        Request::AddPartitionsToTxn(request) => add_partitions_to_txn::apply(cluster, ctx, caller, request),
         Request::ApiVersions(request) => api_versions::apply(&request),
         Request::CreatePartitions(request) => create_partitions::apply(cluster, ctx, caller, request),
         Request::CreateTopics(request) => create_topics::apply(cluster, ctx, caller, request),
@@ -47,7 +57,10 @@ pub(crate) fn dispatch(cluster: &mut Cluster, ctx: &Context<'_>, caller: &Caller
         Request::DescribeCluster(request) => describe_cluster::apply(cluster, ctx, caller, &request),
         Request::DescribeConfigs(request) => describe_configs::apply(cluster, caller, request),
         Request::DescribeGroups(request) => describe_groups::apply(cluster, caller, request),
+        Request::DescribeProducers(request) => describe_producers::apply(cluster, caller, request),
         Request::DescribeTopicPartitions(request) => describe_topic_partitions::apply(cluster, caller, request),
+        Request::DescribeTransactions(request) => describe_transactions::apply(cluster, caller, request),
+        Request::EndTxn(request) => end_txn::apply(cluster, ctx, caller, request),
         Request::Fetch(request) => fetch::apply(cluster, ctx, caller, request),
         Request::FindCoordinator(request) => find_coordinator::apply(cluster, ctx, caller, request),
         Request::Heartbeat(request) => {
@@ -60,12 +73,15 @@ pub(crate) fn dispatch(cluster: &mut Cluster, ctx: &Context<'_>, caller: &Caller
         Request::LeaveGroup(request) => leave_group::apply(cluster, ctx, caller, request),
         Request::ListGroups(request) => list_groups::apply(cluster, caller, &request),
         Request::ListOffsets(request) => list_offsets::apply(cluster, caller, request),
+        Request::ListTransactions(request) => list_transactions::apply(cluster, ctx, caller, &request),
         Request::Metadata(request) => metadata::apply(cluster, ctx, caller, request),
         Request::OffsetCommit(request) => offset_commit::apply(cluster, ctx, caller, request),
         Request::OffsetFetch(request) => offset_fetch::apply(cluster, caller, request),
         Request::OffsetForLeaderEpoch(request) => offset_for_leader_epoch::apply(cluster, caller, request),
         Request::Produce(request) => produce::apply(cluster, ctx, caller, request),
         Request::SyncGroup(request) => cluster.sync_group(ctx, caller, request),
+        Request::TxnOffsetCommit(request) => txn_offset_commit::apply(cluster, ctx, caller, request),
+        Request::WriteTxnMarkers(request) => write_txn_markers::apply(cluster, ctx, caller, request),
     }
 }
 

@@ -217,6 +217,7 @@ impl Cluster {
             }
         }
         self.groups.forget(node);
+        self.transactions.forget(node);
         self.waits.forget(node);
     }
 

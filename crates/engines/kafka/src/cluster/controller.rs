@@ -7,7 +7,7 @@ use atoll_kernel::{Context, NodeId};
 use super::Cluster;
 use crate::config::TopicConfig;
 use crate::error::ErrorCode;
-use crate::state::image::{MetadataRecord, OFFSETS_TOPIC, PartitionKey, PartitionState};
+use crate::state::image::{MetadataRecord, OFFSETS_TOPIC, PartitionKey, PartitionState, TRANSACTIONS_TOPIC};
 
 /// Partitions that one topic may have here: each has a log of its own.
 const PARTITIONS_MAX: i32 = 10_000;
@@ -120,6 +120,35 @@ impl Cluster {
             name: OFFSETS_TOPIC.to_owned(),
             partitions: self.config.offsets_topic_num_partitions,
             replication_factor: i16::try_from(wanted.min(brokers)).unwrap_or(1),
+            options: [("cleanup.policy", "compact"), ("compression.type", "producer"), ("segment.bytes", "104857600")]
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .into(),
+            ..NewTopic::default()
+        };
+        brokers > 0 && self.create_topic(ctx, &topic, false).is_ok()
+    }
+
+    /// Makes the topic of transactions if it is not there, and says whether it now is.
+    pub(crate) fn ensure_transactions_topic(&mut self, ctx: &Context<'_>) -> bool {
+        if self.authority.topics.contains_key(TRANSACTIONS_TOPIC) {
+            return true;
+        }
+        let brokers = self.authority.active_brokers().count();
+        let wanted = self.config.transaction_state_log_replication_factor;
+        let replicas = usize::try_from(wanted).unwrap_or(1).min(self.brokers.len()).min(brokers);
+        let in_sync = self.config.transaction_state_log_min_isr.min(replicas as i32).max(1);
+        let options = [
+            ("cleanup.policy", "compact".to_owned()),
+            ("compression.type", "uncompressed".to_owned()),
+            ("min.insync.replicas", in_sync.to_string()),
+            ("segment.bytes", "104857600".to_owned()),
+            ("unclean.leader.election.enable", "false".to_owned()),
+        ];
+        let topic = NewTopic {
+            name: TRANSACTIONS_TOPIC.to_owned(),
+            partitions: self.config.transaction_state_log_num_partitions,
+            replication_factor: i16::try_from(replicas).unwrap_or(1),
+            options: options.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
             ..NewTopic::default()
         };
         brokers > 0 && self.create_topic(ctx, &topic, false).is_ok()

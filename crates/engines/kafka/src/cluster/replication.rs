@@ -12,7 +12,7 @@ use super::{APPENDED, Cluster, PART, Timer, runs};
 use crate::config::TimestampType;
 use crate::error::ErrorCode;
 use crate::groups::GroupRecord;
-use crate::state::image::{OFFSETS_TOPIC, PartitionKey};
+use crate::state::image::{OFFSETS_TOPIC, PartitionKey, TRANSACTIONS_TOPIC};
 use crate::state::partition::{Follower, Leadership};
 use crate::state::tree::{Acknowledged, Batch};
 use crate::store::describe;
@@ -45,7 +45,7 @@ impl Cluster {
         let Some((topic, _, state)) = broker.image.partition_by_key(key) else { return };
         let Some(partition) = self.partitions.get_mut(&key) else { return };
         let Some(replica) = partition.replicas.get_mut(&node) else { return };
-        let is_offsets = topic == OFFSETS_TOPIC;
+        let (is_offsets, is_transactions) = (topic == OFFSETS_TOPIC, topic == TRANSACTIONS_TOPIC);
         let (led_before, leads) = (replica.leadership.as_ref().map(|led| led.epoch), state.is_led_by(node));
         match &mut replica.leadership {
             Some(leadership) if leads && leadership.epoch == state.leader_epoch => leadership.set_in_sync(&state.isr),
@@ -62,6 +62,9 @@ impl Cluster {
         self.keep_changes(key);
         if is_offsets && led_before != epoch {
             self.coordinate(ctx, key.1, node, epoch);
+        }
+        if is_transactions && led_before != epoch {
+            self.coordinate_transactions(ctx, key.1, node, epoch);
         }
         self.behind.insert(key);
         self.woken.insert(key);

@@ -4,6 +4,8 @@ mod log;
 mod membership;
 mod scripts;
 mod seeded;
+mod seeded_transactions;
+mod transactions;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -11,7 +11,8 @@ use crate::error::ErrorCode;
 use crate::ops;
 use crate::state::image::PartitionKey;
 use crate::state::tree::Acknowledged;
-use crate::wire::generated::{OffsetCommitResponse, ProduceResponse};
+use crate::transactions::{Marked, Step};
+use crate::wire::generated::{OffsetCommitResponse, ProduceResponse, TxnOffsetCommitResponse};
 use crate::wire::{Request, Response};
 
 /// What a request waits for.
@@ -27,6 +28,8 @@ pub(crate) enum Waiting {
     Fetch(Box<ops::fetch::Fetching>),
     /// Replicas do not yet begin where they are asked to.
     Deleted(ops::delete_records::Deleting),
+    /// Partitions are not yet part of a transaction.
+    Transaction(Request),
 }
 
 /// Records that must be committed before an answer is given.
@@ -52,6 +55,14 @@ pub(crate) enum Then {
     Commit(OffsetCommitResponse, String, Vec<crate::groups::NewOffset>),
     /// A group's assignment was stored: its members may be told.
     Synced(String, i32),
+    /// Offsets of a group were written into a transaction.
+    CommitInTransaction(TxnOffsetCommitResponse),
+    /// A step of a transaction was stored.
+    Transaction(Box<Step>),
+    /// A partition was told of a transaction's end.
+    Marked(Marked),
+    /// Somebody had the ends of transactions written.
+    MarkersWritten(ops::write_txn_markers::Writing),
     /// Nobody waits for the answer.
     Nothing,
 }
@@ -156,6 +167,7 @@ impl Cluster {
 
     /// Links have changed, the controller is another, or a broker has started: what waited for that is tried again.
     pub(super) fn retry_requests(&mut self, ctx: &Context<'_>) {
+        self.retry_all_markers(ctx);
         let can_commit = self.plane.can_commit(ctx);
         let ready = |(id, waiter): (&u64, &Waiter)| {
             let node = waiter.caller.node;
@@ -198,6 +210,9 @@ impl Cluster {
         let (mut answer, mut done) = (None, false);
         match &mut waiter.waiting {
             Waiting::Serving(_) => {}
+            Waiting::Transaction(request) => {
+                answer = time_is_up.then(|| not_joined(request, ErrorCode::CoordinatorNotAvailable));
+            }
             Waiting::Controller(request) => answer = time_is_up.then(|| ops::timed_out(request)),
             Waiting::Fetch(fetching) => {
                 answer = ops::fetch::answer(self, ctx, &caller, fetching, time_is_up).map(Response::Fetch);
@@ -284,7 +299,45 @@ impl Cluster {
                 self.group_stored(ctx, caller.node, &group, generation, failed);
                 None
             }
+            Then::CommitInTransaction(response) => {
+                for need in needs.iter().filter(|need| need.result == Some(ErrorCode::None)) {
+                    self.acknowledge_all(caller.node, need);
+                }
+                Some(ops::txn_offset_commit::conclude(response, failure(needs)))
+            }
+            Then::Transaction(step) => {
+                for need in needs.iter().filter(|need| need.result == Some(ErrorCode::None)) {
+                    self.acknowledge_all(caller.node, need);
+                }
+                self.step_stored(ctx, caller.node, *step, failure(needs));
+                None
+            }
+            Then::Marked(marked) => {
+                if let Some(need) = needs.first() {
+                    self.marked(ctx, caller.node, need, marked);
+                }
+                None
+            }
+            Then::MarkersWritten(writing) => Some(ops::write_txn_markers::conclude(self, caller.node, needs, writing)),
             Then::Nothing => None,
+        }
+    }
+
+    /// A request that waited for a transaction goes on, or is answered with why it cannot.
+    pub(crate) fn resume(&mut self, ctx: &Context<'_>, ticket: Ticket, failed: Option<ErrorCode>) {
+        let Some(id) = self.waits.by_ticket.get(&ticket).copied() else { return };
+        if !matches!(self.waits.waiters.get(&id).map(|waiter| &waiter.waiting), Some(Waiting::Transaction(_))) {
+            return;
+        }
+        let Some(Waiter { caller, waiting: Waiting::Transaction(request), .. }) = self.waits.remove(id) else {
+            return;
+        };
+        let outcome = match failed {
+            Some(error) => not_joined(&request, error).into(),
+            None => ops::dispatch(self, ctx, &caller, request),
+        };
+        if outcome != Outcome::Parked {
+            self.answers.push((caller.ticket, outcome));
         }
     }
 
@@ -307,5 +360,19 @@ impl Cluster {
         if let Some(partition) = self.partitions.get_mut(&need.key) {
             partition.tree.acknowledge(node, need.base_offset, Acknowledged::InSync { min_insync_replicas });
         }
+    }
+}
+
+/// Why records are not committed, if they are not.
+fn failure(needs: &[Need]) -> Option<ErrorCode> {
+    needs.iter().find_map(|need| need.result.filter(|result| *result != ErrorCode::None))
+}
+
+/// The answer to a request whose partitions did not become part of a transaction.
+fn not_joined(request: &Request, error: ErrorCode) -> Response {
+    match request {
+        Request::TxnOffsetCommit(request) => ops::txn_offset_commit::failed(request, error),
+        Request::Produce(request) => ops::produce::not_joined(request, error),
+        _ => ops::timed_out(request),
     }
 }

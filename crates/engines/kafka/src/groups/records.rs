@@ -87,6 +87,14 @@ impl GroupRecord {
         }
     }
 
+    /// Keeps an offset until its producer's transaction is over.
+    pub fn hold(self, groups: &mut BTreeMap<String, Group>, producer_id: i64) {
+        if let GroupRecord::Offset { group, topic, partition, committed: Some((committed, _)) } = self {
+            let group = groups.entry(group).or_insert_with(Group::new);
+            group.open_transactions.entry(producer_id).or_default().insert((topic, partition), committed);
+        }
+    }
+
     /// Applies it to the groups of its partition. Members get a new session, since their heartbeats went to another broker.
     pub fn apply(self, groups: &mut BTreeMap<String, Group>, now: Moment) {
         match self {

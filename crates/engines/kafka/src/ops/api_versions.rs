@@ -5,9 +5,13 @@
 
 use crate::cluster::Outcome;
 use crate::error::ErrorCode;
-use crate::wire::generated::api_versions_response::ApiVersion;
+use crate::wire::generated::api_versions_response::{ApiVersion, FinalizedFeatureKey, SupportedFeatureKey};
 use crate::wire::generated::{ApiVersionsRequest, ApiVersionsResponse};
 use crate::wire::{ApiKey, Response};
+
+/// Features with their lowest and highest levels, of which the highest are agreed on. `metadata.version` 25 is that of Kafka 4.0,
+/// and with `transaction.version` 2 producers get another epoch with every transaction.
+const FEATURES: &[(&str, i16, i16)] = &[("metadata.version", 7, 25), ("transaction.version", 0, 2)];
 
 pub(super) fn apply(request: &ApiVersionsRequest) -> Outcome {
     // Version 3 names the client's software, and Kafka insists on a sensible name.
@@ -33,9 +37,22 @@ fn response(error: ErrorCode) -> ApiVersionsResponse {
         min_version: if *api == ApiKey::Produce { 0 } else { *api.versions().start() },
         max_version: *api.versions().end(),
     };
+    let supported = |(name, min_version, max_version): &(&str, i16, i16)| SupportedFeatureKey {
+        name: (*name).to_owned(),
+        min_version: *min_version,
+        max_version: *max_version,
+    };
+    let finalized = |(name, _, level): &(&str, i16, i16)| FinalizedFeatureKey {
+        name: (*name).to_owned(),
+        max_version_level: *level,
+        min_version_level: *level,
+    };
     ApiVersionsResponse {
         error_code: error.code(),
         api_keys: ApiKey::ALL.iter().map(entry).collect(),
+        supported_features: FEATURES.iter().map(supported).collect(),
+        finalized_features_epoch: 0,
+        finalized_features: FEATURES.iter().map(finalized).collect(),
         ..ApiVersionsResponse::default()
     }
 }

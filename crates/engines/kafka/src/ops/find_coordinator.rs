@@ -1,5 +1,5 @@
-//! FindCoordinator (10), versions 0–6: which broker coordinates a group. The topic of offsets is made on first use.
-//! Transactions have no coordinator here.
+//! FindCoordinator (10), versions 0–6: which broker coordinates a group or a transactional id. The topic that keeps
+//! them is made on first use.
 //!
 //! <https://kafka.apache.org/protocol.html#The_Messages_FindCoordinator>
 
@@ -8,12 +8,13 @@ use atoll_kernel::{Context, NodeId};
 use super::address;
 use crate::cluster::{Caller, Cluster, Outcome};
 use crate::error::ErrorCode;
-use crate::state::image::OFFSETS_TOPIC;
+use crate::state::image::{OFFSETS_TOPIC, TRANSACTIONS_TOPIC};
 use crate::wire::Response;
 use crate::wire::generated::find_coordinator_response::Coordinator;
 use crate::wire::generated::{FindCoordinatorRequest, FindCoordinatorResponse};
 
 const GROUP: i8 = 0;
+const TRANSACTION: i8 = 1;
 
 pub(super) fn apply(
     cluster: &mut Cluster,
@@ -58,15 +59,24 @@ fn locate(
     key_type: i8,
     key: &str,
 ) -> Result<NodeId, (ErrorCode, &'static str)> {
-    if key_type != GROUP {
-        return Err((ErrorCode::InvalidRequest, "Only groups have coordinators here."));
+    if !matches!(key_type, GROUP | TRANSACTION) {
+        return Err((ErrorCode::InvalidRequest, "Only groups and transactions have coordinators here."));
     }
+    let of_group = key_type == GROUP;
+    let kept_in = if of_group { OFFSETS_TOPIC } else { TRANSACTIONS_TOPIC };
     let not_available = (ErrorCode::CoordinatorNotAvailable, "The coordinator is not available.");
-    let known = cluster.brokers.get(&caller.node).is_some_and(|broker| broker.image.topics.contains_key(OFFSETS_TOPIC));
-    if !known && cluster.controller_near(ctx, caller.node) && cluster.ensure_offsets_topic(ctx) {
-        cluster.settle(ctx);
+    let known = cluster.brokers.get(&caller.node).is_some_and(|broker| broker.image.topics.contains_key(kept_in));
+    if !known && cluster.controller_near(ctx, caller.node) {
+        let made = if of_group { cluster.ensure_offsets_topic(ctx) } else { cluster.ensure_transactions_topic(ctx) };
+        if made {
+            cluster.settle(ctx);
+        }
     }
-    let (_, leader) = cluster.group_partition(caller.node, key).map_err(|_| not_available)?;
+    let found = match of_group {
+        true => cluster.group_partition(caller.node, key),
+        false => cluster.transaction_partition(caller.node, key),
+    };
+    let (_, leader) = found.map_err(|_| not_available)?;
     let image = cluster.brokers.get(&caller.node).map(|broker| &broker.image);
     let leader = leader.map(NodeId).filter(|leader| image.is_some_and(|image| image.is_active(*leader)));
     leader.ok_or(not_available)

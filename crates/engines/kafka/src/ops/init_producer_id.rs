@@ -1,9 +1,10 @@
 //! InitProducerId (22), versions 0–5: an id for an idempotent producer. Every broker gives ids from blocks of a thousand that
-//! the controller hands out. Transactional ids are not served.
+//! the controller hands out. With a transactional id, whose coordinator is asked, the producer gets an epoch that fences those
+//! before it, and a transaction that one of them left open is aborted.
 //!
 //! <https://kafka.apache.org/protocol.html#The_Messages_InitProducerId>
 
-use atoll_kernel::Context;
+use atoll_kernel::{Context, NodeId};
 
 use crate::cluster::{Caller, Cluster, Outcome};
 use crate::error::ErrorCode;
@@ -21,25 +22,61 @@ pub(super) fn apply(
     caller: &Caller,
     request: InitProducerIdRequest,
 ) -> Outcome {
-    if request.transactional_id.is_some() {
-        return refused(ErrorCode::InvalidRequest).into();
+    if let Some(id) = &request.transactional_id {
+        return with_id(cluster, ctx, caller, id, &request);
     }
-    let block = cluster.brokers.get(&caller.node).map_or((0, 0), |broker| broker.producer_ids);
-    if block.0 == block.1 {
-        let next = cluster.authority.next_producer_id + BLOCK_SIZE;
-        let near = cluster.controller_near(ctx, caller.node);
-        if !near || cluster.commit(ctx, vec![MetadataRecord::ProducerIds { next }]).is_err() {
-            return cluster.park_for_controller(ctx, caller, Request::InitProducerId(request), TIMEOUT_MS);
+    match cluster.next_producer_id(ctx, caller.node) {
+        None => cluster.park_for_controller(ctx, caller, Request::InitProducerId(request), TIMEOUT_MS),
+        Some(producer_id) => {
+            let answer = InitProducerIdResponse { producer_id, producer_epoch: 0, ..Default::default() };
+            Response::InitProducerId(answer).into()
         }
     }
-    let last = cluster.authority.next_producer_id;
-    let Some(broker) = cluster.brokers.get_mut(&caller.node) else { return Outcome::Close };
-    if block.0 == block.1 {
-        broker.producer_ids = (last - BLOCK_SIZE, last);
+}
+
+fn with_id(
+    cluster: &mut Cluster,
+    ctx: &Context<'_>,
+    caller: &Caller,
+    id: &str,
+    request: &InitProducerIdRequest,
+) -> Outcome {
+    let expected = match (request.producer_id, request.producer_epoch) {
+        (-1, -1) => None,
+        (producer_id, epoch) if producer_id >= 0 && epoch >= 0 => Some((producer_id, epoch)),
+        _ => return refused(ErrorCode::InvalidRequest).into(),
+    };
+    if id.is_empty() {
+        return refused(ErrorCode::InvalidRequest).into();
     }
-    let producer_id = broker.producer_ids.0;
-    broker.producer_ids.0 += 1;
-    Response::InitProducerId(InitProducerIdResponse { producer_id, producer_epoch: 0, ..Default::default() }).into()
+    let waits = (caller.node, caller.ticket);
+    match cluster.init_transaction(ctx, waits, id, request.transaction_timeout_ms, expected) {
+        Ok(()) => Outcome::Parked,
+        // Clients before version 4 do not know of PRODUCER_FENCED.
+        Err(ErrorCode::ProducerFenced) if caller.version < 4 => refused(ErrorCode::InvalidProducerEpoch).into(),
+        Err(error) => refused(error).into(),
+    }
+}
+
+impl Cluster {
+    /// A producer id that was given to nobody; None if the controller has to give a new block and cannot be reached.
+    pub(crate) fn next_producer_id(&mut self, ctx: &Context<'_>, node: NodeId) -> Option<i64> {
+        let block = self.brokers.get(&node)?.producer_ids;
+        if block.0 == block.1 {
+            let next = self.authority.next_producer_id + BLOCK_SIZE;
+            let near = self.controller_near(ctx, node);
+            if !near || self.commit(ctx, vec![MetadataRecord::ProducerIds { next }]).is_err() {
+                return None;
+            }
+        }
+        let last = self.authority.next_producer_id;
+        let broker = self.brokers.get_mut(&node)?;
+        if block.0 == block.1 {
+            broker.producer_ids = (last - BLOCK_SIZE, last);
+        }
+        broker.producer_ids.0 += 1;
+        Some(broker.producer_ids.0 - 1)
+    }
 }
 
 fn refused(error: ErrorCode) -> Response {

@@ -15,7 +15,10 @@ use crate::wire::generated::offset_fetch_response::{
 use crate::wire::generated::{OffsetFetchRequest, OffsetFetchResponse};
 
 /// Partitions by topic, each with what is committed.
-type Found = Vec<(String, Vec<(i32, Option<Committed>)>)>;
+type Found = Vec<(String, Vec<(i32, Held)>)>;
+
+/// What is committed of a partition; an error where a transaction that is not over may change it.
+type Held = Result<Option<Committed>, ErrorCode>;
 
 pub(super) fn apply(cluster: &Cluster, caller: &Caller, request: OffsetFetchRequest) -> Outcome {
     let mut response = OffsetFetchResponse::default();
@@ -23,7 +26,7 @@ pub(super) fn apply(cluster: &Cluster, caller: &Caller, request: OffsetFetchRequ
         let wanted = request
             .topics
             .map(|topics| topics.into_iter().map(|topic| (topic.name, topic.partition_indexes)).collect());
-        let (found, error) = find(cluster, caller, &request.group_id, wanted);
+        let (found, error) = find(cluster, caller, &request.group_id, wanted, request.require_stable);
         response.error_code = error.code();
         response.topics = found.into_iter().map(|(name, partitions)| old_topic(name, partitions, error)).collect();
         return Response::OffsetFetch(response).into();
@@ -31,7 +34,7 @@ pub(super) fn apply(cluster: &Cluster, caller: &Caller, request: OffsetFetchRequ
     for group in request.groups {
         let wanted =
             group.topics.map(|topics| topics.into_iter().map(|topic| (topic.name, topic.partition_indexes)).collect());
-        let (found, error) = find(cluster, caller, &group.group_id, wanted);
+        let (found, error) = find(cluster, caller, &group.group_id, wanted, request.require_stable);
         response.groups.push(OffsetFetchResponseGroup {
             group_id: group.group_id,
             topics: found.into_iter().map(|(name, partitions)| new_topic(name, partitions, error)).collect(),
@@ -46,8 +49,9 @@ fn find(
     caller: &Caller,
     group: &str,
     wanted: Option<Vec<(String, Vec<i32>)>>,
+    stable: bool,
 ) -> (Found, ErrorCode) {
-    let wanted_found = |lookup: &dyn Fn(&str, i32) -> Option<Committed>, wanted: Vec<(String, Vec<i32>)>| -> Found {
+    let wanted_found = |lookup: &dyn Fn(&str, i32) -> Held, wanted: Vec<(String, Vec<i32>)>| -> Found {
         let one = |(topic, indexes): (String, Vec<i32>)| {
             let partitions = indexes.into_iter().map(|index| (index, lookup(&topic, index))).collect();
             (topic, partitions)
@@ -55,25 +59,34 @@ fn find(
         wanted.into_iter().map(one).collect()
     };
     match (cluster.group(caller.node, group), wanted) {
-        (Err(error), wanted) => (wanted_found(&|_, _| None, wanted.unwrap_or_default()), error),
-        (Ok(None), wanted) => (wanted_found(&|_, _| None, wanted.unwrap_or_default()), ErrorCode::None),
+        (Err(error), wanted) => (wanted_found(&|_, _| Ok(None), wanted.unwrap_or_default()), error),
+        (Ok(None), wanted) => (wanted_found(&|_, _| Ok(None), wanted.unwrap_or_default()), ErrorCode::None),
         (Ok(Some(group)), Some(wanted)) => {
-            let lookup = |topic: &str, index: i32| group.offsets.get(&(topic.to_owned(), index)).cloned();
+            let lookup = |topic: &str, index: i32| match stable && group.is_unstable(topic, index) {
+                true => Err(ErrorCode::UnstableOffsetCommit),
+                false => Ok(group.offsets.get(&(topic.to_owned(), index)).cloned()),
+            };
             (wanted_found(&lookup, wanted), ErrorCode::None)
         }
         (Ok(Some(group)), None) => {
-            let mut by_topic: BTreeMap<String, Vec<(i32, Option<Committed>)>> = BTreeMap::new();
+            let mut by_topic: BTreeMap<String, Vec<(i32, Held)>> = BTreeMap::new();
+            let held = |committed: &Committed, topic: &str, index: i32| match stable && group.is_unstable(topic, index)
+            {
+                true => Err(ErrorCode::UnstableOffsetCommit),
+                false => Ok(Some(committed.clone())),
+            };
             for ((topic, index), committed) in &group.offsets {
-                by_topic.entry(topic.clone()).or_default().push((*index, Some(committed.clone())));
+                by_topic.entry(topic.clone()).or_default().push((*index, held(committed, topic, *index)));
             }
             (by_topic.into_iter().collect(), ErrorCode::None)
         }
     }
 }
 
-fn old_topic(name: String, partitions: Vec<(i32, Option<Committed>)>, error: ErrorCode) -> OffsetFetchResponseTopic {
-    let one = |(partition_index, committed): (i32, Option<Committed>)| {
-        let committed = committed.unwrap_or(NOTHING);
+fn old_topic(name: String, partitions: Vec<(i32, Held)>, error: ErrorCode) -> OffsetFetchResponseTopic {
+    let one = |(partition_index, held): (i32, Held)| {
+        let error = held.as_ref().err().copied().unwrap_or(error);
+        let committed = held.ok().flatten().unwrap_or(NOTHING);
         OffsetFetchResponsePartition {
             partition_index,
             committed_offset: committed.offset,
@@ -85,9 +98,10 @@ fn old_topic(name: String, partitions: Vec<(i32, Option<Committed>)>, error: Err
     OffsetFetchResponseTopic { name, partitions: partitions.into_iter().map(one).collect() }
 }
 
-fn new_topic(name: String, partitions: Vec<(i32, Option<Committed>)>, error: ErrorCode) -> OffsetFetchResponseTopics {
-    let one = |(partition_index, committed): (i32, Option<Committed>)| {
-        let committed = committed.unwrap_or(NOTHING);
+fn new_topic(name: String, partitions: Vec<(i32, Held)>, error: ErrorCode) -> OffsetFetchResponseTopics {
+    let one = |(partition_index, held): (i32, Held)| {
+        let error = held.as_ref().err().copied().unwrap_or(error);
+        let committed = held.ok().flatten().unwrap_or(NOTHING);
         OffsetFetchResponsePartitions {
             partition_index,
             committed_offset: committed.offset,

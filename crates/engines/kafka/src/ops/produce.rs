@@ -1,5 +1,6 @@
 //! Produce (0), versions 3–12: batches are checked, appended by the leader and, with `acks=all`, answered when the in-sync
-//! set has them. Idempotent producers' batches are taken once and in order. Not transactional.
+//! set has them. Idempotent producers' batches are taken once and in order, transactional ones
+//! as part of a transaction that the partition has joined.
 //!
 //! <https://kafka.apache.org/protocol.html#The_Messages_Produce>
 
@@ -14,13 +15,19 @@ use crate::error::ErrorCode;
 use crate::state::image::PartitionKey;
 use crate::state::producers::Fit;
 use crate::state::tree::Acknowledged;
-use crate::wire::Response;
+use crate::transactions::{BUMPING, Joined, Speaker};
 use crate::wire::batch::{self, BatchError, BatchHeader};
 use crate::wire::generated::produce_response::{
     BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, TopicProduceResponse,
 };
 use crate::wire::generated::{ProduceRequest, ProduceResponse};
 use crate::wire::validation::{self, Refused, Rules};
+use crate::wire::{Request, Response};
+
+/// The first version whose clients know TRANSACTION_ABORTABLE.
+const ABORTABLE: i16 = 11;
+/// The first version in which a producer need not announce partitions (KIP-890).
+const JOINS: i16 = 12;
 
 /// Why a batch is not appended.
 struct Refusal {
@@ -51,9 +58,19 @@ struct Sent<'r> {
     topic: &'r str,
     index: i32,
     acks: i16,
+    transactional_id: Option<&'r str>,
 }
 
 pub(super) fn apply(cluster: &mut Cluster, ctx: &Context<'_>, caller: &Caller, request: ProduceRequest) -> Outcome {
+    match join_transaction(cluster, ctx, caller, &request) {
+        Ok(Joined::Already) => {}
+        Ok(Joined::Soon) => {
+            let timeout_ms = request.timeout_ms;
+            return cluster.park(ctx, caller, Waiting::Transaction(Request::Produce(request)), &[], timeout_ms);
+        }
+        Err(_) if request.acks == 0 => return Outcome::Close,
+        Err(error) => return not_joined(&request, error).into(),
+    }
     let acks = request.acks;
     let mut needs: Vec<Need> = Vec::new();
     let mut response = ProduceResponse::default();
@@ -61,7 +78,8 @@ pub(super) fn apply(cluster: &mut Cluster, ctx: &Context<'_>, caller: &Caller, r
         let mut answered = TopicProduceResponse { name: topic.name, partition_responses: Vec::new() };
         for (place, data) in topic.partition_data.into_iter().enumerate() {
             let mut answer = PartitionProduceResponse { index: data.index, ..PartitionProduceResponse::default() };
-            let sent = Sent { topic: &answered.name, index: data.index, acks };
+            let transactional_id = request.transactional_id.as_deref();
+            let sent = Sent { topic: &answered.name, index: data.index, acks, transactional_id };
             match append(cluster, ctx, caller, &sent, data.records) {
                 Ok((mut need, append_time_ms)) => {
                     need.place = (topic_place, place);
@@ -178,10 +196,7 @@ fn append(
     if let Err(error) = header.check_sum(&bytes) {
         return Err(refused(&error, start));
     }
-    if header.is_transactional() {
-        let message = Some("Transactions are not supported.".to_owned());
-        return Err(Refusal { message, ..ErrorCode::InvalidRequest.into() });
-    }
+    verify_transaction(cluster, ctx, caller, sent, key, &header)?;
     header.check_fields().map_err(|error| refused(&error, start))?;
     let wall_ms = ctx.wall(node).as_millis();
     let (header, bytes) = inspected(sent, &config, wall_ms, start, header, bytes)?;
@@ -254,6 +269,101 @@ fn rejected(errors: &[(i32, String)]) -> String {
         errors.len(),
         shown.collect::<Vec<_>>().join(", ")
     )
+}
+
+/// Since version 12 partitions become part of a transaction by being written to.
+fn join_transaction(
+    cluster: &mut Cluster,
+    ctx: &Context<'_>,
+    caller: &Caller,
+    request: &ProduceRequest,
+) -> Result<Joined, ErrorCode> {
+    let Some(id) = request.transactional_id.as_deref().filter(|_| caller.version >= JOINS) else {
+        return Ok(Joined::Already);
+    };
+    let (mut partitions, mut producer) = (BTreeSet::new(), None);
+    for topic in &request.topic_data {
+        for data in &topic.partition_data {
+            let header = data.records.as_ref().and_then(|records| BatchHeader::read(records).ok());
+            let Some(header) = header.filter(BatchHeader::is_transactional) else { continue };
+            let image = cluster.brokers.get(&caller.node).map(|broker| &broker.image);
+            let Some((key, ..)) = image.and_then(|image| image.partition(&topic.name, data.index)) else { continue };
+            // Who leads checks, and only of what it leads.
+            let leads = cluster.partitions.get(&key).is_some_and(|found| found.leadership(caller.node).is_some());
+            let (producer_id, epoch) = (header.producer_id, header.producer_epoch);
+            if leads && !cluster.has_open_transaction(caller.node, key, producer_id, epoch) {
+                partitions.insert((topic.name.clone(), data.index));
+                producer = Some((producer_id, epoch));
+            }
+        }
+    }
+    let Some((producer_id, epoch)) = producer else { return Ok(Joined::Already) };
+    let coordinator = cluster.reachable_coordinator(ctx, caller.node, id)?;
+    let speaker = Speaker { id, producer_id, epoch };
+    cluster.join_transaction(ctx, (coordinator, caller.ticket), &speaker, partitions, (BUMPING, None))
+}
+
+/// The answer where the transaction could not be joined.
+pub(crate) fn not_joined(request: &ProduceRequest, error: ErrorCode) -> Response {
+    let mut response = ProduceResponse::default();
+    for topic in &request.topic_data {
+        let refused = |index: i32| {
+            let refusal = unverified(error, JOINS);
+            PartitionProduceResponse {
+                index,
+                error_code: refusal.error.code(),
+                error_message: refusal.message,
+                base_offset: -1,
+                ..PartitionProduceResponse::default()
+            }
+        };
+        let partition_responses = topic.partition_data.iter().map(|data| refused(data.index)).collect();
+        response.responses.push(TopicProduceResponse { name: topic.name.clone(), partition_responses });
+    }
+    Response::Produce(response)
+}
+
+/// A transactional batch belongs to an ongoing transaction that this partition is part of, as its coordinator says.
+fn verify_transaction(
+    cluster: &Cluster,
+    ctx: &Context<'_>,
+    caller: &Caller,
+    sent: &Sent<'_>,
+    key: PartitionKey,
+    header: &BatchHeader,
+) -> Result<(), Refusal> {
+    let Some(id) = sent.transactional_id.filter(|_| header.is_transactional()) else { return Ok(()) };
+    let (producer_id, epoch) = (header.producer_id, header.producer_epoch);
+    if cluster.has_open_transaction(caller.node, key, producer_id, epoch) {
+        return Ok(());
+    }
+    let speaker = Speaker { id, producer_id, epoch };
+    let verified = cluster
+        .reachable_coordinator(ctx, caller.node, id)
+        .and_then(|node| cluster.verify_joined(node, &speaker, &(sent.topic.to_owned(), sent.index)));
+    verified.map_err(|error| unverified(error, caller.version))
+}
+
+/// What the coordinator answered, as a client of this version understands it.
+fn unverified(error: ErrorCode, version: i16) -> Refusal {
+    let retried = |error: &str| Refusal {
+        message: Some(format!(
+            "Unable to verify the partition has been added to the transaction. Underlying error: {error}"
+        )),
+        ..ErrorCode::NotEnoughReplicas.into()
+    };
+    match error {
+        ErrorCode::NetworkException => retried("NETWORK_EXCEPTION"),
+        ErrorCode::CoordinatorNotAvailable => retried("COORDINATOR_NOT_AVAILABLE"),
+        ErrorCode::NotCoordinator => retried("NOT_COORDINATOR"),
+        ErrorCode::ConcurrentTransactions if version < JOINS => retried("CONCURRENT_TRANSACTIONS"),
+        ErrorCode::ProducerFenced => ErrorCode::InvalidProducerEpoch.into(),
+        ErrorCode::TransactionAbortable if version < ABORTABLE => Refusal {
+            message: Some("Partition was not added to the transaction".to_owned()),
+            ..ErrorCode::InvalidTxnState.into()
+        },
+        other => other.into(),
+    }
 }
 
 /// The one batch that a produce request carries for a partition.

@@ -26,6 +26,14 @@ fn coverage_names_exactly_the_served_apis_with_their_versions() {
 #[test]
 fn every_operation_is_headed_by_its_api_and_versions() {
     let files = [
+        (ApiKey::AddOffsetsToTxn, include_str!("add_offsets_to_txn.rs")),
+        (ApiKey::AddPartitionsToTxn, include_str!("add_partitions_to_txn.rs")),
+        (ApiKey::DescribeProducers, include_str!("describe_producers.rs")),
+        (ApiKey::DescribeTransactions, include_str!("describe_transactions.rs")),
+        (ApiKey::EndTxn, include_str!("end_txn.rs")),
+        (ApiKey::ListTransactions, include_str!("list_transactions.rs")),
+        (ApiKey::TxnOffsetCommit, include_str!("txn_offset_commit.rs")),
+        (ApiKey::WriteTxnMarkers, include_str!("write_txn_markers.rs")),
         (ApiKey::ApiVersions, include_str!("api_versions.rs")),
         (ApiKey::CreatePartitions, include_str!("create_partitions.rs")),
         (ApiKey::CreateTopics, include_str!("create_topics.rs")),

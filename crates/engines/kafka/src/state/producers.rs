@@ -78,6 +78,13 @@ impl ProducerState {
     }
 }
 
+impl ProducerState {
+    /// The sequence number of its last record, or −1.
+    pub fn last_sequence(&self) -> i32 {
+        self.recent.back().map_or(-1, |(_, last, ..)| *last)
+    }
+}
+
 impl Producers {
     /// Remembers a stored batch.
     pub fn note(&mut self, batch: &Batch) {
@@ -131,6 +138,16 @@ impl Producers {
         }
         let expected = state.recent.back().map_or(0, |(_, last, ..)| add_sequence(*last, 1));
         if header.base_sequence == expected { Fit::Next } else { Fit::OutOfOrder }
+    }
+
+    /// What is known of a producer.
+    pub fn get(&self, id: i64) -> Option<&ProducerState> {
+        self.by_id.get(&id)
+    }
+
+    /// All producers by their ids.
+    pub fn iter(&self) -> impl Iterator<Item = (i64, &ProducerState)> {
+        self.by_id.iter().map(|(id, state)| (*id, state))
     }
 
     /// The offset below which every transaction has ended with a committed marker, given what is committed.

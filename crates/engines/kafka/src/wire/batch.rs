@@ -209,6 +209,16 @@ pub fn place_with_append_time(batch: &[u8], base_offset: i64, leader_epoch: i32,
     placed.freeze()
 }
 
+/// The batch as part of its producer's transaction.
+pub fn as_transactional(batch: &Bytes) -> Bytes {
+    let mut changed = BytesMut::from(&batch[..]);
+    if changed.len() >= HEADER_SIZE {
+        changed[22] |= 0x10;
+        seal(&mut changed);
+    }
+    changed.freeze()
+}
+
 /// The batch with another greatest timestamp.
 pub fn with_max_timestamp(header: &BatchHeader, batch: &Bytes, max_timestamp: i64) -> (BatchHeader, Bytes) {
     let mut changed = BytesMut::from(&batch[..header.size]);

@@ -48,6 +48,16 @@ pub enum ApiKey {
     InitProducerId = 22,
     /// `OffsetForLeaderEpoch`
     OffsetForLeaderEpoch = 23,
+    /// `AddPartitionsToTxn`
+    AddPartitionsToTxn = 24,
+    /// `AddOffsetsToTxn`
+    AddOffsetsToTxn = 25,
+    /// `EndTxn`
+    EndTxn = 26,
+    /// `WriteTxnMarkers`
+    WriteTxnMarkers = 27,
+    /// `TxnOffsetCommit`
+    TxnOffsetCommit = 28,
     /// `DescribeConfigs`
     DescribeConfigs = 32,
     /// `CreatePartitions`
@@ -58,6 +68,12 @@ pub enum ApiKey {
     IncrementalAlterConfigs = 44,
     /// `DescribeCluster`
     DescribeCluster = 60,
+    /// `DescribeProducers`
+    DescribeProducers = 61,
+    /// `DescribeTransactions`
+    DescribeTransactions = 65,
+    /// `ListTransactions`
+    ListTransactions = 66,
     /// `DescribeTopicPartitions`
     DescribeTopicPartitions = 75,
 }
@@ -84,11 +100,19 @@ impl ApiKey {
         ApiKey::DeleteRecords,
         ApiKey::InitProducerId,
         ApiKey::OffsetForLeaderEpoch,
+        ApiKey::AddPartitionsToTxn,
+        ApiKey::AddOffsetsToTxn,
+        ApiKey::EndTxn,
+        ApiKey::WriteTxnMarkers,
+        ApiKey::TxnOffsetCommit,
         ApiKey::DescribeConfigs,
         ApiKey::CreatePartitions,
         ApiKey::DeleteGroups,
         ApiKey::IncrementalAlterConfigs,
         ApiKey::DescribeCluster,
+        ApiKey::DescribeProducers,
+        ApiKey::DescribeTransactions,
+        ApiKey::ListTransactions,
         ApiKey::DescribeTopicPartitions,
     ];
 
@@ -119,11 +143,19 @@ impl ApiKey {
             Self::DeleteRecords => 0..=2,
             Self::InitProducerId => 0..=5,
             Self::OffsetForLeaderEpoch => 2..=4,
+            Self::AddPartitionsToTxn => 0..=5,
+            Self::AddOffsetsToTxn => 0..=4,
+            Self::EndTxn => 0..=5,
+            Self::WriteTxnMarkers => 1..=1,
+            Self::TxnOffsetCommit => 0..=5,
             Self::DescribeConfigs => 1..=4,
             Self::CreatePartitions => 0..=3,
             Self::DeleteGroups => 0..=2,
             Self::IncrementalAlterConfigs => 0..=1,
             Self::DescribeCluster => 0..=2,
+            Self::DescribeProducers => 0..=0,
+            Self::DescribeTransactions => 0..=0,
+            Self::ListTransactions => 0..=1,
             Self::DescribeTopicPartitions => 0..=0,
         }
     }
@@ -150,11 +182,19 @@ impl ApiKey {
             Self::DeleteRecords => 2,
             Self::InitProducerId => 2,
             Self::OffsetForLeaderEpoch => 4,
+            Self::AddPartitionsToTxn => 3,
+            Self::AddOffsetsToTxn => 3,
+            Self::EndTxn => 3,
+            Self::WriteTxnMarkers => 1,
+            Self::TxnOffsetCommit => 3,
             Self::DescribeConfigs => 4,
             Self::CreatePartitions => 2,
             Self::DeleteGroups => 2,
             Self::IncrementalAlterConfigs => 1,
             Self::DescribeCluster => 0,
+            Self::DescribeProducers => 0,
+            Self::DescribeTransactions => 0,
+            Self::ListTransactions => 0,
             Self::DescribeTopicPartitions => 0,
         }
     }
@@ -201,6 +241,16 @@ pub enum Request {
     InitProducerId(InitProducerIdRequest),
     /// `OffsetForLeaderEpochRequest`
     OffsetForLeaderEpoch(OffsetForLeaderEpochRequest),
+    /// `AddPartitionsToTxnRequest`
+    AddPartitionsToTxn(AddPartitionsToTxnRequest),
+    /// `AddOffsetsToTxnRequest`
+    AddOffsetsToTxn(AddOffsetsToTxnRequest),
+    /// `EndTxnRequest`
+    EndTxn(EndTxnRequest),
+    /// `WriteTxnMarkersRequest`
+    WriteTxnMarkers(WriteTxnMarkersRequest),
+    /// `TxnOffsetCommitRequest`
+    TxnOffsetCommit(TxnOffsetCommitRequest),
     /// `DescribeConfigsRequest`
     DescribeConfigs(DescribeConfigsRequest),
     /// `CreatePartitionsRequest`
@@ -211,6 +261,12 @@ pub enum Request {
     IncrementalAlterConfigs(IncrementalAlterConfigsRequest),
     /// `DescribeClusterRequest`
     DescribeCluster(DescribeClusterRequest),
+    /// `DescribeProducersRequest`
+    DescribeProducers(DescribeProducersRequest),
+    /// `DescribeTransactionsRequest`
+    DescribeTransactions(DescribeTransactionsRequest),
+    /// `ListTransactionsRequest`
+    ListTransactions(ListTransactionsRequest),
     /// `DescribeTopicPartitionsRequest`
     DescribeTopicPartitions(DescribeTopicPartitionsRequest),
 }
@@ -238,11 +294,19 @@ impl Request {
             Self::DeleteRecords(_) => ApiKey::DeleteRecords,
             Self::InitProducerId(_) => ApiKey::InitProducerId,
             Self::OffsetForLeaderEpoch(_) => ApiKey::OffsetForLeaderEpoch,
+            Self::AddPartitionsToTxn(_) => ApiKey::AddPartitionsToTxn,
+            Self::AddOffsetsToTxn(_) => ApiKey::AddOffsetsToTxn,
+            Self::EndTxn(_) => ApiKey::EndTxn,
+            Self::WriteTxnMarkers(_) => ApiKey::WriteTxnMarkers,
+            Self::TxnOffsetCommit(_) => ApiKey::TxnOffsetCommit,
             Self::DescribeConfigs(_) => ApiKey::DescribeConfigs,
             Self::CreatePartitions(_) => ApiKey::CreatePartitions,
             Self::DeleteGroups(_) => ApiKey::DeleteGroups,
             Self::IncrementalAlterConfigs(_) => ApiKey::IncrementalAlterConfigs,
             Self::DescribeCluster(_) => ApiKey::DescribeCluster,
+            Self::DescribeProducers(_) => ApiKey::DescribeProducers,
+            Self::DescribeTransactions(_) => ApiKey::DescribeTransactions,
+            Self::ListTransactions(_) => ApiKey::ListTransactions,
             Self::DescribeTopicPartitions(_) => ApiKey::DescribeTopicPartitions,
         }
     }
@@ -271,6 +335,11 @@ impl Request {
             ApiKey::OffsetForLeaderEpoch => {
                 Self::OffsetForLeaderEpoch(OffsetForLeaderEpochRequest::decode(reader, version)?)
             }
+            ApiKey::AddPartitionsToTxn => Self::AddPartitionsToTxn(AddPartitionsToTxnRequest::decode(reader, version)?),
+            ApiKey::AddOffsetsToTxn => Self::AddOffsetsToTxn(AddOffsetsToTxnRequest::decode(reader, version)?),
+            ApiKey::EndTxn => Self::EndTxn(EndTxnRequest::decode(reader, version)?),
+            ApiKey::WriteTxnMarkers => Self::WriteTxnMarkers(WriteTxnMarkersRequest::decode(reader, version)?),
+            ApiKey::TxnOffsetCommit => Self::TxnOffsetCommit(TxnOffsetCommitRequest::decode(reader, version)?),
             ApiKey::DescribeConfigs => Self::DescribeConfigs(DescribeConfigsRequest::decode(reader, version)?),
             ApiKey::CreatePartitions => Self::CreatePartitions(CreatePartitionsRequest::decode(reader, version)?),
             ApiKey::DeleteGroups => Self::DeleteGroups(DeleteGroupsRequest::decode(reader, version)?),
@@ -278,6 +347,11 @@ impl Request {
                 Self::IncrementalAlterConfigs(IncrementalAlterConfigsRequest::decode(reader, version)?)
             }
             ApiKey::DescribeCluster => Self::DescribeCluster(DescribeClusterRequest::decode(reader, version)?),
+            ApiKey::DescribeProducers => Self::DescribeProducers(DescribeProducersRequest::decode(reader, version)?),
+            ApiKey::DescribeTransactions => {
+                Self::DescribeTransactions(DescribeTransactionsRequest::decode(reader, version)?)
+            }
+            ApiKey::ListTransactions => Self::ListTransactions(ListTransactionsRequest::decode(reader, version)?),
             ApiKey::DescribeTopicPartitions => {
                 Self::DescribeTopicPartitions(DescribeTopicPartitionsRequest::decode(reader, version)?)
             }
@@ -306,11 +380,19 @@ impl Request {
             Self::DeleteRecords(body) => body.encode(writer, version),
             Self::InitProducerId(body) => body.encode(writer, version),
             Self::OffsetForLeaderEpoch(body) => body.encode(writer, version),
+            Self::AddPartitionsToTxn(body) => body.encode(writer, version),
+            Self::AddOffsetsToTxn(body) => body.encode(writer, version),
+            Self::EndTxn(body) => body.encode(writer, version),
+            Self::WriteTxnMarkers(body) => body.encode(writer, version),
+            Self::TxnOffsetCommit(body) => body.encode(writer, version),
             Self::DescribeConfigs(body) => body.encode(writer, version),
             Self::CreatePartitions(body) => body.encode(writer, version),
             Self::DeleteGroups(body) => body.encode(writer, version),
             Self::IncrementalAlterConfigs(body) => body.encode(writer, version),
             Self::DescribeCluster(body) => body.encode(writer, version),
+            Self::DescribeProducers(body) => body.encode(writer, version),
+            Self::DescribeTransactions(body) => body.encode(writer, version),
+            Self::ListTransactions(body) => body.encode(writer, version),
             Self::DescribeTopicPartitions(body) => body.encode(writer, version),
         }
     }
@@ -357,6 +439,16 @@ pub enum Response {
     InitProducerId(InitProducerIdResponse),
     /// `OffsetForLeaderEpochResponse`
     OffsetForLeaderEpoch(OffsetForLeaderEpochResponse),
+    /// `AddPartitionsToTxnResponse`
+    AddPartitionsToTxn(AddPartitionsToTxnResponse),
+    /// `AddOffsetsToTxnResponse`
+    AddOffsetsToTxn(AddOffsetsToTxnResponse),
+    /// `EndTxnResponse`
+    EndTxn(EndTxnResponse),
+    /// `WriteTxnMarkersResponse`
+    WriteTxnMarkers(WriteTxnMarkersResponse),
+    /// `TxnOffsetCommitResponse`
+    TxnOffsetCommit(TxnOffsetCommitResponse),
     /// `DescribeConfigsResponse`
     DescribeConfigs(DescribeConfigsResponse),
     /// `CreatePartitionsResponse`
@@ -367,6 +459,12 @@ pub enum Response {
     IncrementalAlterConfigs(IncrementalAlterConfigsResponse),
     /// `DescribeClusterResponse`
     DescribeCluster(DescribeClusterResponse),
+    /// `DescribeProducersResponse`
+    DescribeProducers(DescribeProducersResponse),
+    /// `DescribeTransactionsResponse`
+    DescribeTransactions(DescribeTransactionsResponse),
+    /// `ListTransactionsResponse`
+    ListTransactions(ListTransactionsResponse),
     /// `DescribeTopicPartitionsResponse`
     DescribeTopicPartitions(DescribeTopicPartitionsResponse),
 }
@@ -394,11 +492,19 @@ impl Response {
             Self::DeleteRecords(_) => ApiKey::DeleteRecords,
             Self::InitProducerId(_) => ApiKey::InitProducerId,
             Self::OffsetForLeaderEpoch(_) => ApiKey::OffsetForLeaderEpoch,
+            Self::AddPartitionsToTxn(_) => ApiKey::AddPartitionsToTxn,
+            Self::AddOffsetsToTxn(_) => ApiKey::AddOffsetsToTxn,
+            Self::EndTxn(_) => ApiKey::EndTxn,
+            Self::WriteTxnMarkers(_) => ApiKey::WriteTxnMarkers,
+            Self::TxnOffsetCommit(_) => ApiKey::TxnOffsetCommit,
             Self::DescribeConfigs(_) => ApiKey::DescribeConfigs,
             Self::CreatePartitions(_) => ApiKey::CreatePartitions,
             Self::DeleteGroups(_) => ApiKey::DeleteGroups,
             Self::IncrementalAlterConfigs(_) => ApiKey::IncrementalAlterConfigs,
             Self::DescribeCluster(_) => ApiKey::DescribeCluster,
+            Self::DescribeProducers(_) => ApiKey::DescribeProducers,
+            Self::DescribeTransactions(_) => ApiKey::DescribeTransactions,
+            Self::ListTransactions(_) => ApiKey::ListTransactions,
             Self::DescribeTopicPartitions(_) => ApiKey::DescribeTopicPartitions,
         }
     }
@@ -427,6 +533,13 @@ impl Response {
             ApiKey::OffsetForLeaderEpoch => {
                 Self::OffsetForLeaderEpoch(OffsetForLeaderEpochResponse::decode(reader, version)?)
             }
+            ApiKey::AddPartitionsToTxn => {
+                Self::AddPartitionsToTxn(AddPartitionsToTxnResponse::decode(reader, version)?)
+            }
+            ApiKey::AddOffsetsToTxn => Self::AddOffsetsToTxn(AddOffsetsToTxnResponse::decode(reader, version)?),
+            ApiKey::EndTxn => Self::EndTxn(EndTxnResponse::decode(reader, version)?),
+            ApiKey::WriteTxnMarkers => Self::WriteTxnMarkers(WriteTxnMarkersResponse::decode(reader, version)?),
+            ApiKey::TxnOffsetCommit => Self::TxnOffsetCommit(TxnOffsetCommitResponse::decode(reader, version)?),
             ApiKey::DescribeConfigs => Self::DescribeConfigs(DescribeConfigsResponse::decode(reader, version)?),
             ApiKey::CreatePartitions => Self::CreatePartitions(CreatePartitionsResponse::decode(reader, version)?),
             ApiKey::DeleteGroups => Self::DeleteGroups(DeleteGroupsResponse::decode(reader, version)?),
@@ -434,6 +547,11 @@ impl Response {
                 Self::IncrementalAlterConfigs(IncrementalAlterConfigsResponse::decode(reader, version)?)
             }
             ApiKey::DescribeCluster => Self::DescribeCluster(DescribeClusterResponse::decode(reader, version)?),
+            ApiKey::DescribeProducers => Self::DescribeProducers(DescribeProducersResponse::decode(reader, version)?),
+            ApiKey::DescribeTransactions => {
+                Self::DescribeTransactions(DescribeTransactionsResponse::decode(reader, version)?)
+            }
+            ApiKey::ListTransactions => Self::ListTransactions(ListTransactionsResponse::decode(reader, version)?),
             ApiKey::DescribeTopicPartitions => {
                 Self::DescribeTopicPartitions(DescribeTopicPartitionsResponse::decode(reader, version)?)
             }
@@ -462,11 +580,19 @@ impl Response {
             Self::DeleteRecords(body) => body.encode(writer, version),
             Self::InitProducerId(body) => body.encode(writer, version),
             Self::OffsetForLeaderEpoch(body) => body.encode(writer, version),
+            Self::AddPartitionsToTxn(body) => body.encode(writer, version),
+            Self::AddOffsetsToTxn(body) => body.encode(writer, version),
+            Self::EndTxn(body) => body.encode(writer, version),
+            Self::WriteTxnMarkers(body) => body.encode(writer, version),
+            Self::TxnOffsetCommit(body) => body.encode(writer, version),
             Self::DescribeConfigs(body) => body.encode(writer, version),
             Self::CreatePartitions(body) => body.encode(writer, version),
             Self::DeleteGroups(body) => body.encode(writer, version),
             Self::IncrementalAlterConfigs(body) => body.encode(writer, version),
             Self::DescribeCluster(body) => body.encode(writer, version),
+            Self::DescribeProducers(body) => body.encode(writer, version),
+            Self::DescribeTransactions(body) => body.encode(writer, version),
+            Self::ListTransactions(body) => body.encode(writer, version),
             Self::DescribeTopicPartitions(body) => body.encode(writer, version),
         }
     }

@@ -5,6 +5,126 @@
 use super::*;
 use crate::wire::tests::Sampler;
 
+impl add_offsets_to_txn_request::AddOffsetsToTxnRequest {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            transactional_id: sampler.string(),
+            producer_id: sampler.number(),
+            producer_epoch: sampler.number() as i16,
+            group_id: sampler.string(),
+        }
+    }
+}
+
+impl add_offsets_to_txn_response::AddOffsetsToTxnResponse {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self { throttle_time_ms: sampler.number() as i32, error_code: sampler.number() as i16 }
+    }
+}
+
+impl add_partitions_to_txn_request::AddPartitionsToTxnRequest {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            transactions: if version >= 4 {
+                (0..sampler.count())
+                    .map(|_| add_partitions_to_txn_request::AddPartitionsToTxnTransaction::sample(sampler, version))
+                    .collect()
+            } else {
+                Vec::new()
+            },
+            v3and_below_transactional_id: if version <= 3 { sampler.string() } else { String::new() },
+            v3and_below_producer_id: if version <= 3 { sampler.number() } else { 0 },
+            v3and_below_producer_epoch: if version <= 3 { sampler.number() as i16 } else { 0 },
+            v3and_below_topics: if version <= 3 {
+                (0..sampler.count())
+                    .map(|_| add_partitions_to_txn_request::AddPartitionsToTxnTopic::sample(sampler, version))
+                    .collect()
+            } else {
+                Vec::new()
+            },
+        }
+    }
+}
+
+impl add_partitions_to_txn_request::AddPartitionsToTxnTransaction {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            transactional_id: if version >= 4 { sampler.string() } else { String::new() },
+            producer_id: if version >= 4 { sampler.number() } else { 0 },
+            producer_epoch: if version >= 4 { sampler.number() as i16 } else { 0 },
+            verify_only: if version >= 4 { sampler.number() & 1 == 1 } else { false },
+            topics: if version >= 4 {
+                (0..sampler.count())
+                    .map(|_| add_partitions_to_txn_request::AddPartitionsToTxnTopic::sample(sampler, version))
+                    .collect()
+            } else {
+                Vec::new()
+            },
+        }
+    }
+}
+
+impl add_partitions_to_txn_request::AddPartitionsToTxnTopic {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self { name: sampler.string(), partitions: (0..sampler.count()).map(|_| sampler.number() as i32).collect() }
+    }
+}
+
+impl add_partitions_to_txn_response::AddPartitionsToTxnResponse {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            throttle_time_ms: sampler.number() as i32,
+            error_code: if version >= 4 { sampler.number() as i16 } else { 0 },
+            results_by_transaction: if version >= 4 {
+                (0..sampler.count())
+                    .map(|_| add_partitions_to_txn_response::AddPartitionsToTxnResult::sample(sampler, version))
+                    .collect()
+            } else {
+                Vec::new()
+            },
+            results_by_topic_v3and_below: if version <= 3 {
+                (0..sampler.count())
+                    .map(|_| add_partitions_to_txn_response::AddPartitionsToTxnTopicResult::sample(sampler, version))
+                    .collect()
+            } else {
+                Vec::new()
+            },
+        }
+    }
+}
+
+impl add_partitions_to_txn_response::AddPartitionsToTxnResult {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            transactional_id: if version >= 4 { sampler.string() } else { String::new() },
+            topic_results: if version >= 4 {
+                (0..sampler.count())
+                    .map(|_| add_partitions_to_txn_response::AddPartitionsToTxnTopicResult::sample(sampler, version))
+                    .collect()
+            } else {
+                Vec::new()
+            },
+        }
+    }
+}
+
+impl add_partitions_to_txn_response::AddPartitionsToTxnTopicResult {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            name: sampler.string(),
+            results_by_partition: (0..sampler.count())
+                .map(|_| add_partitions_to_txn_response::AddPartitionsToTxnPartitionResult::sample(sampler, version))
+                .collect(),
+        }
+    }
+}
+
+impl add_partitions_to_txn_response::AddPartitionsToTxnPartitionResult {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self { partition_index: sampler.number() as i32, partition_error_code: sampler.number() as i16 }
+    }
+}
+
 impl api_versions_request::ApiVersionsRequest {
     pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
         Self {
@@ -547,6 +667,73 @@ impl describe_groups_response::DescribedGroupMember {
     }
 }
 
+impl describe_producers_request::DescribeProducersRequest {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            topics: (0..sampler.count())
+                .map(|_| describe_producers_request::TopicRequest::sample(sampler, version))
+                .collect(),
+        }
+    }
+}
+
+impl describe_producers_request::TopicRequest {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            name: sampler.string(),
+            partition_indexes: (0..sampler.count()).map(|_| sampler.number() as i32).collect(),
+        }
+    }
+}
+
+impl describe_producers_response::DescribeProducersResponse {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            throttle_time_ms: sampler.number() as i32,
+            topics: (0..sampler.count())
+                .map(|_| describe_producers_response::TopicResponse::sample(sampler, version))
+                .collect(),
+        }
+    }
+}
+
+impl describe_producers_response::TopicResponse {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            name: sampler.string(),
+            partitions: (0..sampler.count())
+                .map(|_| describe_producers_response::PartitionResponse::sample(sampler, version))
+                .collect(),
+        }
+    }
+}
+
+impl describe_producers_response::PartitionResponse {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            partition_index: sampler.number() as i32,
+            error_code: sampler.number() as i16,
+            error_message: if sampler.is_null() { None } else { Some(sampler.string()) },
+            active_producers: (0..sampler.count())
+                .map(|_| describe_producers_response::ProducerState::sample(sampler, version))
+                .collect(),
+        }
+    }
+}
+
+impl describe_producers_response::ProducerState {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            producer_id: sampler.number(),
+            producer_epoch: sampler.number() as i32,
+            last_sequence: sampler.number() as i32,
+            last_timestamp: sampler.number(),
+            coordinator_epoch: sampler.number() as i32,
+            current_txn_start_offset: sampler.number(),
+        }
+    }
+}
+
 impl describe_topic_partitions_request::DescribeTopicPartitionsRequest {
     pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
         Self {
@@ -639,6 +826,68 @@ impl describe_topic_partitions_response::DescribeTopicPartitionsResponsePartitio
 impl describe_topic_partitions_response::Cursor {
     pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
         Self { topic_name: sampler.string(), partition_index: sampler.number() as i32 }
+    }
+}
+
+impl describe_transactions_request::DescribeTransactionsRequest {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self { transactional_ids: (0..sampler.count()).map(|_| sampler.string()).collect() }
+    }
+}
+
+impl describe_transactions_response::DescribeTransactionsResponse {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            throttle_time_ms: sampler.number() as i32,
+            transaction_states: (0..sampler.count())
+                .map(|_| describe_transactions_response::TransactionState::sample(sampler, version))
+                .collect(),
+        }
+    }
+}
+
+impl describe_transactions_response::TransactionState {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            error_code: sampler.number() as i16,
+            transactional_id: sampler.string(),
+            transaction_state: sampler.string(),
+            transaction_timeout_ms: sampler.number() as i32,
+            transaction_start_time_ms: sampler.number(),
+            producer_id: sampler.number(),
+            producer_epoch: sampler.number() as i16,
+            topics: (0..sampler.count())
+                .map(|_| describe_transactions_response::TopicData::sample(sampler, version))
+                .collect(),
+        }
+    }
+}
+
+impl describe_transactions_response::TopicData {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self { topic: sampler.string(), partitions: (0..sampler.count()).map(|_| sampler.number() as i32).collect() }
+    }
+}
+
+impl end_txn_request::EndTxnRequest {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            transactional_id: sampler.string(),
+            producer_id: sampler.number(),
+            producer_epoch: sampler.number() as i16,
+            committed: sampler.number() & 1 == 1,
+        }
+    }
+}
+
+impl end_txn_response::EndTxnResponse {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            throttle_time_ms: sampler.number() as i32,
+            error_code: sampler.number() as i16,
+            producer_id: if version >= 5 { sampler.number() } else { -1 },
+            producer_epoch: if version >= 5 { sampler.number() as i16 } else { -1 },
+        }
     }
 }
 
@@ -1215,6 +1464,35 @@ impl list_offsets_response::ListOffsetsPartitionResponse {
             offset: sampler.number(),
             leader_epoch: if version >= 4 { sampler.number() as i32 } else { -1 },
         }
+    }
+}
+
+impl list_transactions_request::ListTransactionsRequest {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            state_filters: (0..sampler.count()).map(|_| sampler.string()).collect(),
+            producer_id_filters: (0..sampler.count()).map(|_| sampler.number()).collect(),
+            duration_filter: if version >= 1 { sampler.number() } else { -1 },
+        }
+    }
+}
+
+impl list_transactions_response::ListTransactionsResponse {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            throttle_time_ms: sampler.number() as i32,
+            error_code: sampler.number() as i16,
+            unknown_state_filters: (0..sampler.count()).map(|_| sampler.string()).collect(),
+            transaction_states: (0..sampler.count())
+                .map(|_| list_transactions_response::TransactionState::sample(sampler, version))
+                .collect(),
+        }
+    }
+}
+
+impl list_transactions_response::TransactionState {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self { transactional_id: sampler.string(), producer_id: sampler.number(), transaction_state: sampler.string() }
     }
 }
 
@@ -1818,9 +2096,155 @@ impl sync_group_response::SyncGroupResponse {
     }
 }
 
+impl txn_offset_commit_request::TxnOffsetCommitRequest {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            transactional_id: sampler.string(),
+            group_id: sampler.string(),
+            producer_id: sampler.number(),
+            producer_epoch: sampler.number() as i16,
+            generation_id: if version >= 3 { sampler.number() as i32 } else { -1 },
+            member_id: if version >= 3 { sampler.string() } else { String::new() },
+            group_instance_id: if version >= 3 {
+                if version >= 3 && sampler.is_null() { None } else { Some(sampler.string()) }
+            } else {
+                None
+            },
+            topics: (0..sampler.count())
+                .map(|_| txn_offset_commit_request::TxnOffsetCommitRequestTopic::sample(sampler, version))
+                .collect(),
+        }
+    }
+}
+
+impl txn_offset_commit_request::TxnOffsetCommitRequestTopic {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            name: sampler.string(),
+            partitions: (0..sampler.count())
+                .map(|_| txn_offset_commit_request::TxnOffsetCommitRequestPartition::sample(sampler, version))
+                .collect(),
+        }
+    }
+}
+
+impl txn_offset_commit_request::TxnOffsetCommitRequestPartition {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            partition_index: sampler.number() as i32,
+            committed_offset: sampler.number(),
+            committed_leader_epoch: if version >= 2 { sampler.number() as i32 } else { -1 },
+            committed_metadata: if sampler.is_null() { None } else { Some(sampler.string()) },
+        }
+    }
+}
+
+impl txn_offset_commit_response::TxnOffsetCommitResponse {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            throttle_time_ms: sampler.number() as i32,
+            topics: (0..sampler.count())
+                .map(|_| txn_offset_commit_response::TxnOffsetCommitResponseTopic::sample(sampler, version))
+                .collect(),
+        }
+    }
+}
+
+impl txn_offset_commit_response::TxnOffsetCommitResponseTopic {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            name: sampler.string(),
+            partitions: (0..sampler.count())
+                .map(|_| txn_offset_commit_response::TxnOffsetCommitResponsePartition::sample(sampler, version))
+                .collect(),
+        }
+    }
+}
+
+impl txn_offset_commit_response::TxnOffsetCommitResponsePartition {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self { partition_index: sampler.number() as i32, error_code: sampler.number() as i16 }
+    }
+}
+
+impl write_txn_markers_request::WriteTxnMarkersRequest {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            markers: (0..sampler.count())
+                .map(|_| write_txn_markers_request::WritableTxnMarker::sample(sampler, version))
+                .collect(),
+        }
+    }
+}
+
+impl write_txn_markers_request::WritableTxnMarker {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            producer_id: sampler.number(),
+            producer_epoch: sampler.number() as i16,
+            transaction_result: sampler.number() & 1 == 1,
+            topics: (0..sampler.count())
+                .map(|_| write_txn_markers_request::WritableTxnMarkerTopic::sample(sampler, version))
+                .collect(),
+            coordinator_epoch: sampler.number() as i32,
+        }
+    }
+}
+
+impl write_txn_markers_request::WritableTxnMarkerTopic {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            name: sampler.string(),
+            partition_indexes: (0..sampler.count()).map(|_| sampler.number() as i32).collect(),
+        }
+    }
+}
+
+impl write_txn_markers_response::WriteTxnMarkersResponse {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            markers: (0..sampler.count())
+                .map(|_| write_txn_markers_response::WritableTxnMarkerResult::sample(sampler, version))
+                .collect(),
+        }
+    }
+}
+
+impl write_txn_markers_response::WritableTxnMarkerResult {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            producer_id: sampler.number(),
+            topics: (0..sampler.count())
+                .map(|_| write_txn_markers_response::WritableTxnMarkerTopicResult::sample(sampler, version))
+                .collect(),
+        }
+    }
+}
+
+impl write_txn_markers_response::WritableTxnMarkerTopicResult {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            name: sampler.string(),
+            partitions: (0..sampler.count())
+                .map(|_| write_txn_markers_response::WritableTxnMarkerPartitionResult::sample(sampler, version))
+                .collect(),
+        }
+    }
+}
+
+impl write_txn_markers_response::WritableTxnMarkerPartitionResult {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self { partition_index: sampler.number() as i32, error_code: sampler.number() as i16 }
+    }
+}
+
 /// Calls a macro with every message and its versions.
 macro_rules! for_each_message {
     ($check:ident) => {
+        $check!(AddOffsetsToTxnRequest, 0, 4);
+        $check!(AddOffsetsToTxnResponse, 0, 4);
+        $check!(AddPartitionsToTxnRequest, 0, 5);
+        $check!(AddPartitionsToTxnResponse, 0, 5);
         $check!(ApiVersionsRequest, 0, 4);
         $check!(ApiVersionsResponse, 0, 4);
         $check!(CreatePartitionsRequest, 0, 3);
@@ -1839,8 +2263,14 @@ macro_rules! for_each_message {
         $check!(DescribeConfigsResponse, 1, 4);
         $check!(DescribeGroupsRequest, 0, 6);
         $check!(DescribeGroupsResponse, 0, 6);
+        $check!(DescribeProducersRequest, 0, 0);
+        $check!(DescribeProducersResponse, 0, 0);
         $check!(DescribeTopicPartitionsRequest, 0, 0);
         $check!(DescribeTopicPartitionsResponse, 0, 0);
+        $check!(DescribeTransactionsRequest, 0, 0);
+        $check!(DescribeTransactionsResponse, 0, 0);
+        $check!(EndTxnRequest, 0, 5);
+        $check!(EndTxnResponse, 0, 5);
         $check!(FetchRequest, 4, 17);
         $check!(FetchResponse, 4, 17);
         $check!(FindCoordinatorRequest, 0, 6);
@@ -1859,6 +2289,8 @@ macro_rules! for_each_message {
         $check!(ListGroupsResponse, 0, 5);
         $check!(ListOffsetsRequest, 1, 10);
         $check!(ListOffsetsResponse, 1, 10);
+        $check!(ListTransactionsRequest, 0, 1);
+        $check!(ListTransactionsResponse, 0, 1);
         $check!(MetadataRequest, 0, 13);
         $check!(MetadataResponse, 0, 13);
         $check!(OffsetCommitRequest, 2, 9);
@@ -1871,6 +2303,10 @@ macro_rules! for_each_message {
         $check!(ProduceResponse, 3, 12);
         $check!(SyncGroupRequest, 0, 5);
         $check!(SyncGroupResponse, 0, 5);
+        $check!(TxnOffsetCommitRequest, 0, 5);
+        $check!(TxnOffsetCommitResponse, 0, 5);
+        $check!(WriteTxnMarkersRequest, 1, 1);
+        $check!(WriteTxnMarkersResponse, 1, 1);
     };
 }
 pub(crate) use for_each_message;

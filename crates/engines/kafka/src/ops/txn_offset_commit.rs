@@ -1,0 +1,131 @@
+//! TxnOffsetCommit (28), versions 0–5: offsets of a group are written into a transaction and count when it is committed. Since
+//! version 5 the group's partition becomes part of the transaction by that (KIP-890).
+//!
+//! <https://kafka.apache.org/protocol.html#The_Messages_TxnOffsetCommit>
+
+use std::collections::BTreeSet;
+
+use atoll_kernel::Context;
+
+use crate::cluster::{Caller, Cluster, Outcome, Waiting};
+use crate::error::ErrorCode;
+use crate::groups::{Committed, NewOffset, storing_error};
+use crate::transactions::{BUMPING, Joined, Speaker};
+use crate::wire::generated::txn_offset_commit_response::{
+    TxnOffsetCommitResponsePartition, TxnOffsetCommitResponseTopic,
+};
+use crate::wire::generated::{TxnOffsetCommitRequest, TxnOffsetCommitResponse};
+use crate::wire::{Request, Response};
+
+/// The first version in which a producer need not announce partitions.
+const JOINS: i16 = 5;
+/// How long the coordinator of the transaction is waited for.
+const TIMEOUT_MS: i32 = 30_000;
+
+pub(super) fn apply(
+    cluster: &mut Cluster,
+    ctx: &Context<'_>,
+    caller: &Caller,
+    request: TxnOffsetCommitRequest,
+) -> Outcome {
+    let checked = check(cluster, ctx, caller, &request);
+    match checked {
+        Ok(Joined::Already) => {}
+        Ok(Joined::Soon) => {
+            let request = Request::TxnOffsetCommit(request);
+            return cluster.park(ctx, caller, Waiting::Transaction(request), &[], TIMEOUT_MS);
+        }
+        Err(error) => return failed(&request, told(error)).into(),
+    }
+    let image = cluster.brokers.get(&caller.node).map(|broker| &broker.image);
+    let metadata_max = cluster.config.offset_metadata_max_bytes;
+    let (mut offsets, mut response) = (Vec::new(), TxnOffsetCommitResponse::default());
+    for topic in &request.topics {
+        let mut answered = TxnOffsetCommitResponseTopic { name: topic.name.clone(), partitions: Vec::new() };
+        for asked in &topic.partitions {
+            let index = asked.partition_index;
+            let metadata = asked.committed_metadata.clone().unwrap_or_default();
+            let error = match image.is_some_and(|image| image.partition(&topic.name, index).is_some()) {
+                false => ErrorCode::UnknownTopicOrPartition,
+                true if metadata.len() > metadata_max => ErrorCode::OffsetMetadataTooLarge,
+                true => ErrorCode::None,
+            };
+            if error == ErrorCode::None {
+                let (offset, leader_epoch) = (asked.committed_offset, asked.committed_leader_epoch);
+                let committed = Committed { offset, leader_epoch, metadata };
+                offsets.push(NewOffset { topic: topic.name.clone(), partition: index, committed });
+            }
+            let error_code = error.code();
+            answered.partitions.push(TxnOffsetCommitResponsePartition { partition_index: index, error_code });
+        }
+        response.topics.push(answered);
+    }
+    if offsets.is_empty() {
+        return Response::TxnOffsetCommit(response).into();
+    }
+    let producer = (request.producer_id, request.producer_epoch);
+    match cluster.commit_offsets_in_transaction(ctx, caller, &request.group_id, producer, &offsets, response) {
+        Ok(()) => Outcome::Parked,
+        Err(error) => failed(&request, storing_error(error)).into(),
+    }
+}
+
+/// Whether the group takes the offsets, and whether its partition is part of the transaction.
+fn check(
+    cluster: &mut Cluster,
+    ctx: &Context<'_>,
+    caller: &Caller,
+    request: &TxnOffsetCommitRequest,
+) -> Result<Joined, ErrorCode> {
+    let node = caller.node;
+    let member = (request.member_id.as_str(), request.group_instance_id.as_deref(), request.generation_id);
+    cluster.check_transactional_commit(ctx, node, &request.group_id, member)?;
+    let (key, _) = cluster.group_partition(node, &request.group_id)?;
+    let (producer_id, epoch) = (request.producer_id, request.producer_epoch);
+    if cluster.has_open_transaction(node, key, producer_id, epoch) {
+        return Ok(Joined::Already);
+    }
+    let coordinator = cluster.reachable_coordinator(ctx, node, &request.transactional_id)?;
+    let speaker = Speaker { id: &request.transactional_id, producer_id, epoch };
+    let partition = cluster.offsets_partition(node, &request.group_id)?;
+    match caller.version >= JOINS {
+        true => {
+            let waits = (coordinator, caller.ticket);
+            cluster.join_transaction(ctx, waits, &speaker, BTreeSet::from([partition]), (BUMPING, None))
+        }
+        false => match cluster.verify_joined(coordinator, &speaker, &partition) {
+            Ok(()) => Ok(Joined::Already),
+            Err(ErrorCode::TransactionAbortable) if caller.version < 4 => Err(ErrorCode::InvalidTxnState),
+            Err(error) => Err(error),
+        },
+    }
+}
+
+/// What the transaction's coordinator answered, as the group's coordinator passes it on.
+fn told(error: ErrorCode) -> ErrorCode {
+    match error {
+        ErrorCode::NetworkException => ErrorCode::CoordinatorNotAvailable,
+        ErrorCode::ProducerFenced => ErrorCode::InvalidProducerEpoch,
+        other => other,
+    }
+}
+
+/// The answer where the transaction could not be joined.
+pub(crate) fn failed(request: &TxnOffsetCommitRequest, error: ErrorCode) -> Response {
+    let mut response = TxnOffsetCommitResponse::default();
+    for topic in &request.topics {
+        let partition = |index| TxnOffsetCommitResponsePartition { partition_index: index, error_code: error.code() };
+        let partitions = topic.partitions.iter().map(|asked| partition(asked.partition_index)).collect();
+        response.topics.push(TxnOffsetCommitResponseTopic { name: topic.name.clone(), partitions });
+    }
+    Response::TxnOffsetCommit(response)
+}
+
+/// The answer once the records are committed, or are not.
+pub(crate) fn conclude(mut response: TxnOffsetCommitResponse, error: Option<ErrorCode>) -> Response {
+    if let Some(error) = error.map(storing_error) {
+        let partitions = response.topics.iter_mut().flat_map(|topic| &mut topic.partitions);
+        partitions.filter(|part| part.error_code == 0).for_each(|part| part.error_code = error.code());
+    }
+    Response::TxnOffsetCommit(response)
+}
