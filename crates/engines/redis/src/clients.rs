@@ -83,6 +83,8 @@ pub(crate) struct Blocked {
 pub(crate) enum BlockedOn {
     /// One of these keys; then the request is executed again.
     Keys { keys: Vec<(usize, Blob)>, request: OwnedRequest },
+    /// The end of a manual failover; then the request is executed.
+    Postponed { request: OwnedRequest },
     /// So many replicas at this position.
     Replicas { wanted: usize, position: u64 },
 }

@@ -7,7 +7,11 @@
 //! - `replication.rs`: offsets between masters and replicas, synchronisation, and what is lost on the way.
 //! - `disks.rs`: what the disk of each instance holds, what a power failure takes, and what a bad disk does.
 //! - `faults.rs`: what a kill, a pause or a restart of a node does to its instances.
+//! - `membership.rs`: who knows whom: MEET, FORGET, RESET, REPLICATE.
+//! - `migration.rs`: slots on the move from one master to another, and their keys.
+//! - `manual.rs`: failover on request.
 //! - `route.rs`: whether a request is served here, redirected or refused.
+//! - `saved.rs`: what of all this is kept when the stack starts again.
 //! - `settle.rs`: when all is well the bus rests, because its messages would change nothing.
 //!
 //! While anything is wrong the bus is simulated message by message, ten times a second per instance as in Redis, over the
@@ -18,14 +22,19 @@ mod disks;
 mod election;
 mod faults;
 mod instance;
+mod manual;
+mod membership;
+mod migration;
 mod replication;
 mod route;
+mod saved;
 mod settle;
 pub(crate) mod slots;
 mod topology;
 
 pub(crate) use bus::{Bus, Message};
 pub(crate) use instance::{Instance, InstanceId, Peer, Run, Stats, View};
+pub(crate) use migration::{MoveError, MoveOptions, Question};
 pub(crate) use replication::Attached;
 pub use replication::{REPLICATE, WRITE_ACKNOWLEDGED};
 pub(crate) use route::{Route, decide};

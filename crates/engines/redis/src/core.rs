@@ -17,7 +17,7 @@ use atoll_kernel::{Context, Core, FaultEvent, Moment, NodeId, Stream};
 use atoll_net::Peer;
 use slab::Slab;
 
-use crate::clients::{Client, Clients, ConnId, Replies};
+use crate::clients::{BlockedOn, Client, Clients, ConnId, Replies};
 use crate::cluster::{self, Bus, Instance, InstanceId, Run};
 use crate::config::Config;
 use crate::ops::Then;
@@ -80,6 +80,10 @@ pub struct Cluster {
     pub(crate) log_failure: Option<String>,
     /// When append-only files are synced next, as far as virtual disks go.
     pub(crate) disk_sync_at: Option<Moment>,
+    /// The configuration of the cluster may differ from what was last saved.
+    pub(crate) wants_saving: bool,
+    /// How many names CLUSTER RESET HARD has given.
+    pub(crate) names_given: u64,
     /// BGREWRITEAOF was asked for.
     pub(crate) rewrite_wanted: bool,
     /// False after DEBUG SET-ACTIVE-EXPIRE 0.
@@ -109,6 +113,8 @@ impl Cluster {
             owed: Vec::new(),
             log_failure: None,
             disk_sync_at: None,
+            wants_saving: true,
+            names_given: 0,
             rewrite_wanted: false,
             expires_actively: true,
         };
@@ -213,18 +219,34 @@ impl Cluster {
             return Outcome::Done;
         }
         client.used_at = ctx.now();
+        self.run_request(ctx, conn.place, *request, out)
+    }
+
+    /// Executes a request of a client, or parks it.
+    #[inline]
+    pub(crate) fn run_request(
+        &mut self,
+        ctx: &Context<'_>,
+        place: usize,
+        request: Request<'_>,
+        out: &mut Vec<u8>,
+    ) -> Outcome {
         let start = out.len();
-        let (instance, is_resp3) = (client.instance, client.is_resp3);
-        let answer = self.admit_and_execute(ctx, conn.place, *request, out);
+        let (instance, is_resp3) = (self.clients.list[place].instance, self.clients.list[place].is_resp3);
+        let answer = self.admit_and_execute(ctx, place, request, out);
         let outcome = match answer {
             Ok(Then::Done) => Outcome::Done,
             Ok(Then::Close) => Outcome::Close,
             Ok(Then::Block { keys, timeout_ms }) => {
-                self.park_on_keys(ctx, conn.place, *request, &keys, timeout_ms);
+                self.park_on_keys(ctx, place, request, &keys, timeout_ms);
                 Outcome::Parked
             }
             Ok(Then::Wait { replicas, position, timeout_ms }) => {
-                self.park_on_replicas(ctx, conn.place, replicas, position, timeout_ms);
+                self.park_on_replicas(ctx, place, replicas, position, timeout_ms);
+                Outcome::Parked
+            }
+            Ok(Then::Postpone) => {
+                self.clients.block(place, BlockedOn::Postponed { request: request.to_owned() }, None);
                 Outcome::Parked
             }
             Err(refusal) => {
@@ -237,7 +259,7 @@ impl Cluster {
         if !self.instances[instance].interest.ready.is_empty() {
             self.serve_ready(ctx, instance);
         }
-        self.filter_replies(conn.place, start, out);
+        self.filter_replies(place, start, out);
         outcome
     }
 
@@ -290,10 +312,19 @@ impl Cluster {
             .filter_map(|(shard, dataset)| dataset.log.as_mut().filter(|log| !log.is_empty()).map(|log| (shard, log)))
     }
 
+    /// Shards that have begun with nothing since the last call: what their files hold is of another life.
+    pub(crate) fn take_new_shards(&mut self) -> Vec<usize> {
+        let new = |(index, dataset): (usize, &mut Dataset)| std::mem::take(&mut dataset.is_new).then_some(index);
+        self.datasets.iter_mut().filter_map(new).collect()
+    }
+
     /// True if a shard has commands for its append-only file.
     pub fn has_log_bytes(&self) -> bool {
         self.config.settings.has_log
-            && self.datasets.iter().any(|(_, dataset)| dataset.log.as_ref().is_some_and(|log| !log.is_empty()))
+            && self
+                .datasets
+                .iter()
+                .any(|(_, dataset)| dataset.is_new || dataset.log.as_ref().is_some_and(|log| !log.is_empty()))
     }
 
     pub(crate) fn deliver_to(&mut self, place: usize, bytes: Vec<u8>, resumes: bool, closes: bool) {

@@ -1,8 +1,10 @@
 //! The append-only files of all shards: written before replies go out, synced as `appendfsync` says.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
+use atoll_kernel::disk::Disk;
 use atoll_kernel::{Context, Moment};
 use atoll_net::Host;
 use atoll_storage::log::{SyncJob, SyncOutcome};
@@ -20,8 +22,9 @@ const REWRITE_RECORD: usize = 1 << 20;
 
 /// The append-only files. Empty with `appendonly no`.
 pub(crate) struct Journal {
-    shards: Vec<Shard>,
+    shards: BTreeMap<usize, Shard>,
     syncer: Option<Syncer>,
+    disk: Arc<dyn Disk>,
     outcomes: mpsc::UnboundedSender<(usize, SyncOutcome)>,
     policy: AppendFsync,
     changed: Arc<Notify>,
@@ -45,6 +48,16 @@ impl Stored {
     }
 }
 
+fn directory(shard: usize) -> String {
+    format!("redis/appendonly-{shard}")
+}
+
+fn open(disk: &Arc<dyn Disk>, directory: &str) -> Result<Log, LogError> {
+    // A record is one turn of the loop: as large as the largest pipeline of the largest values.
+    let config = LogConfig { record_bytes_max: u32::MAX >> 1, ..LogConfig::default() };
+    Log::open(Arc::clone(disk), directory, config)
+}
+
 fn policy(setting: AppendFsync) -> SyncPolicy {
     match setting {
         AppendFsync::Always => SyncPolicy::ALWAYS,
@@ -61,17 +74,22 @@ impl Journal {
         outcomes: mpsc::UnboundedSender<(usize, SyncOutcome)>,
     ) -> io::Result<Journal> {
         let setting = cluster.config.settings.append_fsync;
-        let mut journal =
-            Journal { shards: Vec::new(), syncer: None, outcomes, policy: setting, changed: Arc::new(Notify::new()) };
+        let mut journal = Journal {
+            shards: BTreeMap::new(),
+            syncer: None,
+            disk: Arc::clone(&host.disk),
+            outcomes,
+            policy: setting,
+            changed: Arc::new(Notify::new()),
+        };
         if !cluster.config.settings.has_log {
             return Ok(journal);
         }
         let ctx = Context::new(&host.kernel);
-        // A record is one turn of the loop: as large as the largest pipeline of the largest values.
-        let config = LogConfig { record_bytes_max: u32::MAX >> 1, ..LogConfig::default() };
-        for shard in 0..cluster.datasets.len() {
-            let directory = format!("redis/appendonly-{shard}");
-            let log = Log::open(Arc::clone(&host.disk), &directory, config.clone()).map_err(io::Error::other)?;
+        let shards: Vec<usize> = cluster.datasets.iter().map(|(shard, _)| shard).collect();
+        for shard in shards {
+            let directory = directory(shard);
+            let log = open(&host.disk, &directory).map_err(io::Error::other)?;
             for record in log.records(log.start()) {
                 let record = record.map_err(io::Error::other)?;
                 if !cluster.restore(&ctx, shard, &record.payload) {
@@ -83,10 +101,11 @@ impl Journal {
             }
             let schedule = SyncSchedule::new(policy(setting));
             let size_after_rewrite = log.end() - log.start();
-            journal.shards.push(Shard { log, schedule, size_after_rewrite });
+            journal.shards.insert(shard, Shard { log, schedule, size_after_rewrite });
         }
         // What restoring would log again is there already.
         cluster.log_bytes().for_each(|(_, bytes)| bytes.clear());
+        cluster.take_new_shards();
         journal.syncer = Some(Syncer::start("redis-sync")?);
         Ok(journal)
     }
@@ -96,9 +115,9 @@ impl Journal {
         self.follow_policy(cluster.config.settings.append_fsync);
         let wall_ms = ctx.kernel().wall().as_millis();
         let mut stored = Stored::default();
-        let mut failure = None;
+        let mut failure = self.begin_shards(cluster, wall_ms).err();
         for (shard, bytes) in cluster.log_bytes() {
-            let Some(Shard { log, schedule, .. }) = self.shards.get_mut(shard) else { continue };
+            let Some(Shard { log, schedule, .. }) = self.shards.get_mut(&shard) else { continue };
             if let Err(error) = log.append(wall_ms, &[bytes.as_slice()]) {
                 failure = Some(error);
                 continue;
@@ -120,10 +139,29 @@ impl Journal {
         stored
     }
 
+    /// Files of shards that have begun since the last call: whatever they held goes.
+    fn begin_shards(&mut self, cluster: &mut Cluster, wall_ms: i64) -> Result<(), LogError> {
+        for index in cluster.take_new_shards() {
+            if !self.shards.contains_key(&index) {
+                let log = open(&self.disk, &directory(index))?;
+                let schedule = SyncSchedule::new(policy(self.policy));
+                self.shards.insert(index, Shard { log, schedule, size_after_rewrite: 0 });
+            }
+            if let Some(shard) = self.shards.get_mut(&index) {
+                shard.rewrite(cluster, index, wall_ms)?;
+                let bytes = cluster.log_bytes().find(|(shard, _)| *shard == index);
+                if let Some((_, bytes)) = bytes {
+                    bytes.clear();
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn follow_policy(&mut self, setting: AppendFsync) {
         if setting != self.policy {
             self.policy = setting;
-            for shard in &mut self.shards {
+            for shard in self.shards.values_mut() {
                 shard.schedule.set_policy(policy(setting));
             }
         }
@@ -131,7 +169,7 @@ impl Journal {
 
     /// Replaces files that have grown by the commands that make what is there now.
     fn rewrite_large(&mut self, cluster: &Cluster, wall_ms: i64, all: bool) {
-        for (index, shard) in self.shards.iter_mut().enumerate() {
+        for (&index, shard) in &mut self.shards {
             let size = shard.log.end() - shard.log.start();
             let is_large = size > REWRITE_SIZE_MIN && size > shard.size_after_rewrite * 2;
             if (all || is_large) && shard.rewrite(cluster, index, wall_ms).is_err() {
@@ -144,7 +182,7 @@ impl Journal {
     /// Begins the syncs that are due.
     pub(crate) fn sync_due(&mut self, now: Moment) {
         let Some(syncer) = &self.syncer else { return };
-        for (index, shard) in self.shards.iter_mut().enumerate() {
+        for (&index, shard) in &mut self.shards {
             if !shard.schedule.is_due(now) {
                 continue;
             }
@@ -157,7 +195,7 @@ impl Journal {
 
     /// A sync has ended. What was appended meanwhile begins the next.
     pub(crate) fn finished(&mut self, index: usize, outcome: SyncOutcome) {
-        let Some(shard) = self.shards.get_mut(index) else { return };
+        let Some(shard) = self.shards.get_mut(&index) else { return };
         // After a failure nothing counts as durable, and the next job writes it again.
         let is_all = shard.log.finish_sync(outcome).is_ok_and(|synced| synced >= shard.log.end());
         if !is_all
@@ -170,12 +208,12 @@ impl Journal {
     }
 
     pub(crate) fn is_durable(&self, stored: &Stored) -> bool {
-        stored.positions.iter().all(|(shard, end)| self.shards[*shard].log.synced() >= *end)
+        stored.positions.iter().all(|(shard, end)| self.shards[shard].log.synced() >= *end)
     }
 
     /// When the next sync is due by age.
     pub(crate) fn next_wake(&self) -> Option<Moment> {
-        self.shards.iter().filter_map(|shard| shard.schedule.next_wake()).min()
+        self.shards.values().filter_map(|shard| shard.schedule.next_wake()).min()
     }
 
     /// Tells when something was appended.
@@ -186,7 +224,7 @@ impl Journal {
     /// Makes everything durable.
     pub(crate) fn close(&mut self) {
         self.syncer = None;
-        for shard in &mut self.shards {
+        for shard in self.shards.values_mut() {
             // There is nobody left to be told; the records have reached the operating system.
             let _ = shard.log.sync();
         }

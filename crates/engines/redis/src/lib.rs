@@ -17,6 +17,7 @@ mod config;
 mod core;
 mod error;
 mod journal;
+mod nodes_file;
 mod ops;
 mod persistence;
 mod pubsub;

@@ -6,6 +6,7 @@
 mod blocking;
 mod client;
 mod cluster;
+mod cluster_admin;
 mod command;
 mod config;
 mod connection;
@@ -16,6 +17,7 @@ mod info;
 mod introspection;
 mod keys;
 mod lists;
+mod migrate;
 mod pubsub;
 mod scan;
 mod server;
@@ -54,6 +56,8 @@ pub(crate) enum Then {
     Block { keys: Vec<Vec<u8>>, timeout_ms: u64 },
     /// It waits for replicas.
     Wait { replicas: usize, position: u64, timeout_ms: u64 },
+    /// It waits until writes are let through again.
+    Postpone,
     /// The connection is to be closed once the reply is out.
     Close,
 }

@@ -23,6 +23,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use crate::config::Config;
 use crate::core::{Cluster, Outcome};
 use crate::journal::{Journal, Stored};
+use crate::nodes_file::NodesFile;
 use crate::wire::Parser;
 use crate::{ConnId, InstanceAddress};
 
@@ -115,6 +116,7 @@ struct Shared {
     live: Rc<Live<Cluster>>,
     host: Host,
     journal: RefCell<Journal>,
+    nodes_file: RefCell<NodesFile>,
     /// Wakes connections that wait for the append-only file.
     synced: Notify,
     outboxes: RefCell<BTreeMap<ConnId, Rc<Outbox>>>,
@@ -161,6 +163,7 @@ async fn run(
         cluster.set_port(instance, listener.port());
     }
     let (outcomes, mut finished) = mpsc::unbounded_channel();
+    let nodes_file = NodesFile::open(Arc::clone(&host.disk), &mut cluster, &Context::new(&host.kernel));
     let journal = match Journal::open(&host, &mut cluster, outcomes) {
         Ok(journal) => journal,
         Err(error) => return drop(ready.send(Err(error))),
@@ -169,6 +172,7 @@ async fn run(
         live: Live::new(&host.kernel, cluster),
         host,
         journal: RefCell::new(journal),
+        nodes_file: RefCell::new(nodes_file),
         synced: Notify::new(),
         outboxes: RefCell::default(),
     });
@@ -260,6 +264,9 @@ impl Shared {
 
     /// Writes what was executed into the append-only files. What it returns is to be awaited before replies go out.
     fn store(&self, cluster: &mut Cluster, ctx: &Context<'_>) -> Stored {
+        if cluster.wants_saving {
+            self.nodes_file.borrow_mut().save(cluster);
+        }
         if cluster.has_log_bytes() { self.journal.borrow_mut().store(cluster, ctx) } else { Stored::default() }
     }
 

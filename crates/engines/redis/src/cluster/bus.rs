@@ -60,11 +60,18 @@ pub(crate) struct Letter {
 #[derive(Clone, Debug)]
 pub(crate) enum Message {
     Ping(Box<Status>),
+    /// A ping to one that does not know the sender yet.
+    Meet(Box<Status>),
     Pong(Box<Status>),
     /// An instance has failed.
     Fail(InstanceId),
-    /// Asks for a vote.
-    AuthRequest(Box<Status>),
+    /// Asks for a vote. `is_manual`: though the master has not failed.
+    AuthRequest {
+        status: Box<Status>,
+        is_manual: bool,
+    },
+    /// Asks the master to stand still, for a manual failover.
+    ManualStart,
     /// Gives a vote in this epoch.
     AuthAck(u64),
     /// A newer claim on slots than the receiver made.
@@ -106,6 +113,10 @@ pub(crate) struct Status {
     offset: u64,
     ranges: Ranges,
     gossip: Vec<Gossip>,
+    /// Whom the receiver is to forget as well.
+    forgotten: Vec<InstanceId>,
+    /// It has paused its clients for a manual failover: its offset does not move.
+    stands_still: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -123,21 +134,27 @@ impl Cluster {
     }
 
     pub(crate) fn broadcast(&mut self, ctx: &Context<'_>, from: InstanceId, message: &Message) {
-        for to in (0..self.instances.len()).filter(|to| *to != from) {
+        for to in self.others_known_to(from) {
             self.send(ctx, from, to, message.clone());
         }
     }
 
     pub(crate) fn broadcast_pong(&mut self, ctx: &Context<'_>, from: InstanceId) {
-        let status = self.status_of(from);
+        let status = self.status_of(ctx, from);
         self.broadcast(ctx, from, &Message::Pong(Box::new(status)));
     }
 
-    pub(crate) fn status_of(&self, id: InstanceId) -> Status {
+    /// The others that an instance knows.
+    pub(crate) fn others_known_to(&self, id: InstanceId) -> Vec<InstanceId> {
+        self.instances[id].view.known().filter(|other| *other != id).collect()
+    }
+
+    pub(crate) fn status_of(&self, ctx: &Context<'_>, id: InstanceId) -> Status {
         let view = &self.instances[id].view;
         let own = &view.peers[id];
         let master = own.master.unwrap_or(id);
-        let gossip = view.peers.iter().enumerate().filter(|(about, _)| *about != id).map(|(about, peer)| Gossip {
+        let others = view.peers.iter().enumerate().filter(|(about, peer)| *about != id && peer.is_known);
+        let gossip = others.map(|(about, peer)| Gossip {
             about,
             is_suspected: peer.is_suspected || peer.has_failed(),
             pong_received: peer.pong_received,
@@ -149,11 +166,13 @@ impl Cluster {
             offset: self.position_of(id),
             ranges: Rc::clone(view.ranges(master)),
             gossip: gossip.collect(),
+            forgotten: self.forgotten_by(ctx, id),
+            stands_still: view.manual.replica.is_some(),
         }
     }
 
-    fn ping(&mut self, ctx: &Context<'_>, from: InstanceId, to: InstanceId) {
-        let status = self.status_of(from);
+    pub(super) fn ping(&mut self, ctx: &Context<'_>, from: InstanceId, to: InstanceId) {
+        let status = self.status_of(ctx, from);
         let now = self.clock(ctx, from);
         let peer = &mut self.instances[from].view.peers[to];
         peer.ping_sent.get_or_insert(now);
@@ -167,9 +186,11 @@ impl Cluster {
         if self.instances[id].view.ticks.is_multiple_of(10) {
             self.ping_random(ctx, id);
         }
+        self.tick_handshakes(ctx, id);
+        self.tick_manual(ctx, id);
         let timeout = self.config.settings.node_timeout;
         let now = self.clock(ctx, id);
-        for to in (0..self.instances.len()).filter(|to| *to != id) {
+        for to in self.others_known_to(id) {
             let peer = &self.instances[id].view.peers[to];
             let Some(sent) = peer.ping_sent else {
                 if now.since(peer.pong_received) > timeout / 2 {
@@ -198,11 +219,11 @@ impl Cluster {
     fn ping_random(&mut self, ctx: &Context<'_>, id: InstanceId) {
         let ordinal = (id as u64) << 40 | self.instances[id].view.ticks;
         let mut stream = ctx.random("redis.ping", self.bus.wakes << 48 ^ ordinal);
-        let others = self.instances.len().saturating_sub(1) as u64;
+        let known = self.others_known_to(id);
+        let others = known.len() as u64;
         let mut oldest: Option<(Moment, InstanceId)> = None;
         for _ in 0..RANDOM_PEERS.min(others as usize) {
-            let draw = stream.below(others) as usize;
-            let to = draw + usize::from(draw >= id);
+            let Some(to) = known.get(stream.below(others) as usize).copied() else { break };
             let peer = &self.instances[id].view.peers[to];
             if peer.ping_sent.is_none() && oldest.is_none_or(|(pong, _)| peer.pong_received < pong) {
                 oldest = Some((peer.pong_received, to));
@@ -221,25 +242,34 @@ impl Cluster {
         }
         self.instances[to].stats.messages_received += 1;
         self.instances[to].view.peers[from].data_received = self.clock(ctx, to);
+        let is_known = self.instances[to].view.peers[from].is_known;
         match message {
             Message::Ping(status) => {
-                let reply = Message::Pong(Box::new(self.status_of(to)));
-                self.send(ctx, to, from, reply);
+                self.answer_ping(ctx, to, from);
+                self.learn(ctx, to, from, &status);
+            }
+            Message::Meet(status) => {
+                self.answer_ping(ctx, to, from);
+                self.shake_hands(ctx, to, from, false);
                 self.learn(ctx, to, from, &status);
             }
             Message::Pong(status) => {
+                self.greeted_by(ctx, to, from);
                 self.heard_from(ctx, to, from);
                 self.learn(ctx, to, from, &status);
             }
+            Message::Fail(_) | Message::AuthAck(_) | Message::Update { .. } if !is_known => {}
             Message::Fail(about) => self.mark_failed(ctx, to, about),
-            Message::AuthRequest(status) => {
+            Message::AuthRequest { status, is_manual } => {
                 self.learn(ctx, to, from, &status);
-                self.vote(ctx, to, from, &status);
+                self.vote(ctx, to, from, (&status, is_manual));
             }
+            Message::ManualStart => self.manual_start(ctx, to, from),
             Message::AuthAck(epoch) => self.count_vote(to, from, epoch),
             Message::Update { owner, config_epoch, ranges } => {
                 let view = &mut self.instances[to].view;
-                if view.peers[owner].config_epoch < config_epoch && owner != to {
+                let is_news = view.peers[owner].config_epoch < config_epoch;
+                if is_news && owner != to && view.peers[owner].is_known {
                     view.peers[owner].master = None;
                     view.peers[owner].config_epoch = config_epoch;
                     self.claim(ctx, to, owner, config_epoch, &ranges);
@@ -254,6 +284,11 @@ impl Cluster {
             Message::SyncRequest => self.sync_requested(ctx, to, from),
             Message::SyncDone { dataset, is_full } => self.sync_done(ctx, to, from, dataset, is_full),
         }
+    }
+
+    fn answer_ping(&mut self, ctx: &Context<'_>, id: InstanceId, from: InstanceId) {
+        let reply = Message::Pong(Box::new(self.status_of(ctx, id)));
+        self.send(ctx, id, from, reply);
     }
 
     /// A pong: the peer is alive.
@@ -274,6 +309,9 @@ impl Cluster {
     /// What a ping, a pong or a request for votes says about its sender and others.
     fn learn(&mut self, ctx: &Context<'_>, id: InstanceId, from: InstanceId, status: &Status) {
         let view = &mut self.instances[id].view;
+        if !view.peers[from].is_known {
+            return;
+        }
         view.current_epoch = view.current_epoch.max(status.current_epoch);
         view.peers[from].offset = status.offset;
         let sender_master = status.master.unwrap_or(from);
@@ -295,6 +333,7 @@ impl Cluster {
             }
             self.correct(ctx, id, from, sender_master, status);
         }
+        self.note_standstill(id, from, status);
         self.resolve_collision(id, from, status);
         self.read_gossip(ctx, id, from, status);
         self.update_state(ctx, id);
@@ -310,11 +349,16 @@ impl Cluster {
         let epochs: Vec<u64> = view.peers.iter().map(|peer| peer.config_epoch).collect();
         let mut took_from_own_master = false;
         let mut changed = false;
+        let mut lost = Vec::new();
         for slot in ranges.iter().flat_map(|(first, last)| *first..=*last) {
             let place = &mut view.owners[usize::from(slot)];
             let present = usize::from(*place);
-            if present == owner || epochs.get(present).is_some_and(|present| *present >= epoch) {
+            let is_older = epochs.get(present).is_some_and(|present| *present >= epoch);
+            if present == owner || is_older || view.importing.contains_key(&slot) {
                 continue;
+            }
+            if present == id {
+                lost.push(slot);
             }
             took_from_own_master |= present == own_master;
             *place = owner as u16;
@@ -327,7 +371,11 @@ impl Cluster {
         ctx.trace(|| format!("redis {id} accepts the claim of {owner} in epoch {epoch}"));
         if took_from_own_master && self.instances[id].view.peers[own_master].slots == 0 {
             self.become_replica(ctx, id, owner);
+        } else if !lost.is_empty() {
+            self.instances[id].view.migrating.retain(|slot, _| !lost.contains(slot));
+            self.delete_keys_in(ctx, id, &lost);
         }
+        self.redirect_waiters(ctx, id);
         self.update_state(ctx, id);
     }
 
@@ -357,9 +405,24 @@ impl Cluster {
     }
 
     fn read_gossip(&mut self, ctx: &Context<'_>, id: InstanceId, from: InstanceId, status: &Status) {
+        for other in &status.forgotten {
+            let view = &self.instances[id].view;
+            let is_dear = *other == id || view.peers[id].master == Some(*other);
+            if !is_dear && view.peers[*other].is_known {
+                self.forget(ctx, id, *other);
+            }
+        }
         let is_from_master = self.is_master_in_view(id, from);
         let now = self.clock(ctx, id);
         for gossip in status.gossip.iter().filter(|gossip| gossip.about != id && gossip.about != from) {
+            let view = &self.instances[id].view;
+            if !view.peers[gossip.about].is_known {
+                let is_forgotten = view.forgotten.get(&gossip.about).is_some_and(|until| *until > now);
+                if !is_forgotten && !gossip.is_suspected {
+                    self.shake_hands(ctx, id, gossip.about, false);
+                }
+                continue;
+            }
             let peer = &mut self.instances[id].view.peers[gossip.about];
             if is_from_master && gossip.is_suspected {
                 peer.reports.insert(from, now);
@@ -396,7 +459,7 @@ impl Cluster {
     fn mark_failed(&mut self, ctx: &Context<'_>, id: InstanceId, about: InstanceId) {
         let now = self.clock(ctx, id);
         let peer = &mut self.instances[id].view.peers[about];
-        if about == id || peer.has_failed() {
+        if about == id || peer.has_failed() || !peer.is_known {
             return;
         }
         peer.is_suspected = false;
@@ -463,6 +526,14 @@ impl Status {
 
     pub(super) fn config_epoch(&self) -> u64 {
         self.config_epoch
+    }
+
+    pub(super) fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    pub(super) fn stands_still(&self) -> bool {
+        self.stands_still
     }
 
     pub(super) fn ranges(&self) -> &Ranges {

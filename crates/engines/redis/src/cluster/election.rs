@@ -23,12 +23,15 @@ impl Cluster {
         let (now, timeout) = (self.clock(ctx, id), settings.node_timeout);
         let Some(master) = self.instances[id].view.peers[id].master else { return };
         let failed = self.instances[id].view.peers[master].has_failed();
-        if !failed || settings.no_failover || self.instances[id].view.peers[master].slots == 0 {
+        let is_manual = self.instances[id].view.manual.can_start;
+        let is_called_for = is_manual || failed && !settings.no_failover;
+        if !is_called_for || self.instances[id].view.peers[master].slots == 0 {
             return;
         }
         let data_age = self.instances[id].link.silence(now).saturating_sub(timeout);
         let data_age_max = settings.repl_ping_period + timeout * settings.validity_factor;
-        if settings.validity_factor > 0 && data_age > data_age_max || self.instances[id].dataset.is_none() {
+        let is_too_old = settings.validity_factor > 0 && data_age > data_age_max && !is_manual;
+        if is_too_old || self.instances[id].dataset.is_none() {
             return;
         }
         let auth_timeout = (timeout * 2).max(AUTH_TIMEOUT_MIN);
@@ -37,7 +40,7 @@ impl Cluster {
             self.schedule_election(ctx, id, master);
             return;
         };
-        let rank = self.rank(id, master);
+        let rank = if is_manual { 0 } else { self.rank(id, master) };
         let candidacy = &mut self.instances[id].view.candidacy;
         if !candidacy.is_sent && rank > candidacy.rank {
             candidacy.at = Some(at + ELECTION_RANK_DELAY * u32::try_from(rank - candidacy.rank).unwrap_or(1));
@@ -53,8 +56,8 @@ impl Cluster {
             view.candidacy.epoch = view.current_epoch;
             view.candidacy.is_sent = true;
             ctx.trace(|| format!("redis {id} asks for votes in epoch {}", view.current_epoch));
-            let status = self.status_of(id);
-            self.broadcast(ctx, id, &Message::AuthRequest(Box::new(status)));
+            let status = Box::new(self.status_of(ctx, id));
+            self.broadcast(ctx, id, &Message::AuthRequest { status, is_manual });
             return;
         }
         let view = &self.instances[id].view;
@@ -64,20 +67,24 @@ impl Cluster {
     }
 
     fn schedule_election(&mut self, ctx: &Context<'_>, id: InstanceId, master: InstanceId) {
-        let (now, rank) = (self.clock(ctx, id), self.rank(id, master));
+        let is_manual = self.instances[id].view.manual.can_start;
+        let rank = if is_manual { 0 } else { self.rank(id, master) };
+        let now = self.clock(ctx, id);
         let candidacy = &mut self.instances[id].view.candidacy;
         candidacy.attempts += 1;
         let mut stream = ctx.random("redis.election", (id as u64) << 32 | candidacy.attempts);
         let jitter = Duration::from_millis(stream.below(ELECTION_JITTER_MS));
         let rank_delay = ELECTION_RANK_DELAY * u32::try_from(rank).unwrap_or(1);
-        candidacy.at = Some(now + ELECTION_DELAY + jitter + rank_delay);
+        // What was asked for need not wait until all know of a failure.
+        let delay = if is_manual { Duration::ZERO } else { ELECTION_DELAY + jitter + rank_delay };
+        candidacy.at = Some(now + delay);
         candidacy.rank = rank;
         candidacy.is_sent = false;
         candidacy.votes = 0;
         // The other replicas of the master learn this one's offset, for their ranks.
         let siblings: Vec<InstanceId> = self.instances[id].view.replicas(master).filter(|other| *other != id).collect();
         for other in siblings {
-            let status = self.status_of(id);
+            let status = self.status_of(ctx, id);
             self.send(ctx, id, other, Message::Pong(Box::new(status)));
         }
     }
@@ -90,7 +97,13 @@ impl Cluster {
     }
 
     /// A replica asks for this instance's vote.
-    pub(super) fn vote(&mut self, ctx: &Context<'_>, id: InstanceId, from: InstanceId, request: &Status) {
+    pub(super) fn vote(
+        &mut self,
+        ctx: &Context<'_>,
+        id: InstanceId,
+        from: InstanceId,
+        (request, is_manual): (&Status, bool),
+    ) {
         let (now, timeout) = (self.clock(ctx, id), self.config.settings.node_timeout);
         let view = &mut self.instances[id].view;
         if !view.peers[id].is_master() || view.peers[id].slots == 0 {
@@ -99,7 +112,10 @@ impl Cluster {
         if request.current_epoch() < view.current_epoch || view.last_vote_epoch == view.current_epoch {
             return;
         }
-        let Some(master) = view.peers[from].master.filter(|master| view.peers[*master].has_failed()) else { return };
+        let Some(master) = view.peers[from].master.filter(|master| is_manual || view.peers[*master].has_failed())
+        else {
+            return;
+        };
         let voted_at = view.peers[master].voted_at;
         if voted_at.is_some_and(|at: Moment| now.since(at) < timeout * 2) {
             return;
@@ -127,12 +143,13 @@ impl Cluster {
     }
 
     /// Elected: this instance takes its master's slots in the epoch of the election.
-    fn win(&mut self, ctx: &Context<'_>, id: InstanceId, master: InstanceId) {
+    pub(super) fn win(&mut self, ctx: &Context<'_>, id: InstanceId, master: InstanceId) {
         ctx.trace(|| format!("redis {id} takes over from {master}"));
         let view = &mut self.instances[id].view;
         view.peers[id].config_epoch = view.peers[id].config_epoch.max(view.candidacy.epoch);
         view.peers[id].master = None;
         view.candidacy = super::instance::Candidacy { attempts: view.candidacy.attempts, ..Default::default() };
+        view.manual = super::manual::Manual::default();
         let ranges = std::rc::Rc::clone(view.ranges(master));
         view.assign(&ranges, id);
         self.become_master(ctx, id, master);

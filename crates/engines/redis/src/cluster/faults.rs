@@ -8,7 +8,6 @@ use super::bus::TICK;
 use super::instance::{Candidacy, InstanceId, Run};
 use super::replication::{Cause, MasterLink};
 use crate::core::Cluster;
-use crate::state::Dataset;
 
 /// A process that wakes up first reads what its clients sent meanwhile; what its peers sent it reads so much later.
 const WAKE_UP: Duration = Duration::from_millis(20);
@@ -108,6 +107,8 @@ impl Cluster {
         instance.busy_until = None;
         instance.loading_until = None;
         instance.log_refuses = false;
+        instance.writes_wait_until = None;
+        instance.view.manual = super::manual::Manual::default();
         self.drop_clients(id);
         if !self.config.settings.has_log {
             self.leave_dataset(ctx, id, &Cause::Died { id });
@@ -155,9 +156,7 @@ impl Cluster {
         }
         self.read_disk(id);
         if self.instances[id].dataset.is_none() {
-            let dataset = self.datasets.insert(Dataset::new(id, settings.databases, settings.has_log));
-            self.instances[id].dataset = Some(dataset);
-            self.datasets[dataset].is_lockstep = !settings.is_cluster;
+            self.begin_dataset(id);
         }
     }
 }

@@ -7,6 +7,8 @@ use std::time::Duration;
 use atoll_kernel::{Envelope, Moment, NodeId};
 
 use super::bus::Letter;
+use super::manual::Manual;
+use super::membership::Handshake;
 use super::replication::{Attached, MasterLink};
 use super::slots::SLOTS;
 use crate::pubsub::Subscriptions;
@@ -36,6 +38,10 @@ pub(crate) struct Instance {
     pub(crate) port: u16,
     /// Forty hexadecimal digits.
     pub(crate) name: String,
+    /// The name of its shard, likewise.
+    pub(crate) shard: String,
+    /// Writes of its clients wait until then: it stands still for a manual failover.
+    pub(crate) writes_wait_until: Option<Moment>,
     pub(crate) run: Run,
     /// Which dataset it owns or follows; None while it is dead and left nothing on disk.
     pub(crate) dataset: Option<usize>,
@@ -93,6 +99,14 @@ pub(crate) struct View {
     /// How many masters own slots.
     pub(crate) size: usize,
     pub(crate) candidacy: Candidacy,
+    pub(crate) manual: Manual,
+    /// Slots that are on their way to another, and those that come from another.
+    pub(crate) migrating: BTreeMap<u16, InstanceId>,
+    pub(crate) importing: BTreeMap<u16, InstanceId>,
+    /// Handshakes under way.
+    pub(crate) handshakes: BTreeMap<InstanceId, Handshake>,
+    /// Who was forgotten, and until when gossip about it is not listened to.
+    pub(crate) forgotten: BTreeMap<InstanceId, Moment>,
     pub(crate) ticks: u64,
 }
 
@@ -111,6 +125,8 @@ pub(crate) struct Candidacy {
 /// What one instance believes of another.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Peer {
+    /// False of an instance that this one has not met, or has forgotten.
+    pub(crate) is_known: bool,
     /// Whose replica it is; None: it is a master.
     pub(crate) master: Option<InstanceId>,
     pub(crate) config_epoch: u64,
@@ -161,6 +177,11 @@ impl View {
             in_minority_at: None,
             size: 0,
             candidacy: Candidacy::default(),
+            manual: Manual::default(),
+            migrating: BTreeMap::new(),
+            importing: BTreeMap::new(),
+            handshakes: BTreeMap::new(),
+            forgotten: BTreeMap::new(),
             ticks: 0,
         }
     }
@@ -183,6 +204,14 @@ impl View {
     pub(crate) fn assign(&mut self, ranges: &[(u16, u16)], owner: InstanceId) {
         for (first, last) in ranges {
             self.owners[usize::from(*first)..=usize::from(*last)].fill(owner as u16);
+        }
+        self.derive();
+    }
+
+    /// Leaves every slot of `ranges` to nobody.
+    pub(crate) fn release(&mut self, ranges: &[(u16, u16)]) {
+        for (first, last) in ranges {
+            self.owners[usize::from(*first)..=usize::from(*last)].fill(NOBODY);
         }
         self.derive();
     }

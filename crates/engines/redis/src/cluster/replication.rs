@@ -360,9 +360,11 @@ impl Cluster {
         let since = if was_master { Some(now) } else { self.instances[id].link.last_up(now) };
         self.instances[id].link = MasterLink::down(master, since, now).trying_at(ctx.now());
         self.instances[id].attached.clear();
+        self.instances[id].shard = self.instances[master].shard.clone();
         if was_master {
             self.send_blocked_away(id);
         }
+        self.end_manual_failover(ctx, id);
     }
 
     /// Takes an instance out of its dataset, and names what is lost with it.

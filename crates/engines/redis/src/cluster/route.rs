@@ -22,6 +22,10 @@ pub(crate) enum Route {
     Down,
     /// The cluster is down, and only reads are allowed meanwhile.
     DownReadOnly,
+    /// The slot is on its way to another, which may have the key.
+    Ask { slot: u16, to: InstanceId },
+    /// Some of the keys are here and some are not.
+    TryAgain,
     /// The slot is another's.
     Moved { slot: u16, to: InstanceId },
 }
@@ -35,6 +39,11 @@ impl Route {
             Route::Unserved => "CLUSTERDOWN Hash slot not served".into(),
             Route::Down => "CLUSTERDOWN The cluster is down".into(),
             Route::DownReadOnly => "CLUSTERDOWN The cluster is down and only accepts read commands".into(),
+            Route::TryAgain => "TRYAGAIN Multiple keys request during rehashing of slot".into(),
+            Route::Ask { slot, to } => {
+                let (ip, port) = address(*to);
+                format!("ASK {slot} {ip}:{port}").into()
+            }
             Route::Moved { slot, to } => {
                 let (ip, port) = address(*to);
                 format!("MOVED {slot} {ip}:{port}").into()

@@ -24,6 +24,7 @@ impl Cluster {
                     self.read_letters(ctx);
                 }
             }
+            self.wants_saving = true;
             self.rest_if_settled(ctx);
         }
         self.flush_streams(ctx);
@@ -76,13 +77,23 @@ impl Cluster {
         ctx.trace(|| "redis settled".to_owned());
     }
 
-    /// True if an instance believes what the first one believes, and nothing is pending for it.
+    /// True if an instance believes what the first one that it knows believes, and nothing is pending for it.
     fn is_settled(&self, id: InstanceId) -> bool {
         let instance = &self.instances[id];
-        let (view, first) = (&instance.view, &self.instances[0].view);
+        let view = &instance.view;
+        let Some(first) = view.known().next().map(|first| &self.instances[first].view) else { return false };
+        let (manual, needs_all) = (&view.manual, self.config.settings.require_full_coverage);
+        if manual.until.is_some() || instance.writes_wait_until.is_some() || !view.handshakes.is_empty() {
+            return false;
+        }
+        let covered: usize = view.peers.iter().map(|peer| peer.slots).sum();
+        let should_be_ok = view.size > 0 && (covered == super::slots::SLOTS || !needs_all);
         let is_quiet = |(other, peer): (InstanceId, &super::Peer)| {
             let same = &first.peers[other];
-            !peer.is_suspected
+            let knows_back = !peer.is_known || self.instances[other].view.peers[id].is_known;
+            knows_back
+                && peer.is_known == same.is_known
+                && !peer.is_suspected
                 && !peer.has_failed()
                 && (peer.ping_sent.is_none() || other == id)
                 && peer.reports.is_empty()
@@ -93,7 +104,8 @@ impl Cluster {
             None => view.peers[id].is_master(),
             Some(master) => instance.link.is_up && view.peers[id].master == Some(master) && is_attached(master),
         };
-        view.is_ok
+        view.is_ok == should_be_ok
+            && view.forgotten.is_empty()
             && is_following
             && instance.busy_until.is_none()
             && instance.loading_until.is_none()

@@ -40,6 +40,7 @@ pub(crate) fn build(ctx: &Context<'_>, settings: &Settings, nodes: &[NodeId]) ->
         let node = nodes[(index % shards + usize::from(is_replica)) % nodes.len()];
         let mut instance = instance(ctx, node, port_on(node, is_replica), index, count);
         instance.dataset = Some(index % shards);
+        instance.shard = hex_name(ctx, "redis.name", (index % shards) as u64).chars().rev().collect();
         instances.push(instance);
     }
     let view = first_view(shards, count);
@@ -66,6 +67,7 @@ fn first_view(shards: usize, count: usize) -> View {
         .map(|index| Peer {
             master: index.checked_sub(shards),
             config_epoch: (index % shards) as u64 + 1,
+            is_known: true,
             ..Peer::default()
         })
         .collect();
@@ -85,6 +87,8 @@ fn instance(ctx: &Context<'_>, node: NodeId, port: u16, index: usize, count: usi
         node,
         port,
         name: hex_name(ctx, "redis.name", index as u64),
+        shard: String::new(),
+        writes_wait_until: None,
         run: Run::Up,
         dataset: None,
         view: View::new(vec![Peer::default(); count]),

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use atoll_kernel::{Context, DiskHealth};
 
 use super::Cluster;
-use crate::cluster::{Route, decide};
+use crate::cluster::{InstanceId, Question, Route, decide};
 use crate::error::Refusal;
 use crate::ops::{Answer, Command, Flags, Then, lookup, lookup_subcommand};
 use crate::wire::{Reply, Request};
@@ -29,6 +29,9 @@ impl Cluster {
                 return Err(refusal);
             }
         };
+        if self.must_wait(place, command) {
+            return Ok(Then::Postpone);
+        }
         if !ctx.is_healthy() && self.meets_bad_disk(ctx, place, command) {
             return Ok(Then::Close);
         }
@@ -71,10 +74,10 @@ impl Cluster {
         }
         let is_write = command.flags.has(Flags::WRITE);
         if (self.log_failure.is_some() || !ctx.is_healthy()) && (is_write || command.name == "ping") {
-            self.check_disk(ctx, place)?;
+            self.check_disk(ctx, self.clients.list[place].instance)?;
         }
         if is_write {
-            self.check_replication(ctx, place)?;
+            self.check_replication(ctx, self.clients.list[place].instance)?;
         }
         let client = &self.clients.list[place];
         if client.subscriptions() > 0 && !client.is_resp3 && !is_allowed_when_subscribed(command.name) {
@@ -101,14 +104,18 @@ impl Cluster {
 
     #[inline]
     fn check_route(
-        &self,
+        &mut self,
         ctx: &Context<'_>,
         place: usize,
         command: &'static Command,
         request: Request<'_>,
     ) -> Result<(), Refusal> {
         let client = &self.clients.list[place];
-        let id = client.instance;
+        let (id, side) = (client.instance, client.peer);
+        if self.has_open_slots(id) || command.name == "migrate" {
+            let route = self.route_by_keys(ctx, place, command, request);
+            return route.refusal(|to| self.advertised(ctx, to, side)).map_or(Ok(()), |line| Err(Refusal::Text(line)));
+        }
         let view = &self.instances[id].view;
         let route = match &client.transaction {
             Some(transaction) if command.name == "exec" => {
@@ -122,11 +129,58 @@ impl Cluster {
             _ if command.name == "exec" => Route::Here,
             _ => decide(view, id, &self.config.settings, command, request, client.reads_replica),
         };
-        let address = |to| self.advertised(ctx, to, client.peer);
+        let address = |to| self.advertised(ctx, to, side);
         match route.refusal(address) {
             None => Ok(()),
             Some(line) => Err(Refusal::Text(line)),
         }
+    }
+
+    /// While slots are open it depends on the keys where a request goes; EXEC counts all that are queued.
+    fn route_by_keys(
+        &mut self,
+        ctx: &Context<'_>,
+        place: usize,
+        command: &'static Command,
+        request: Request<'_>,
+    ) -> Route {
+        let client = &self.clients.list[place];
+        let (id, reads_replica) = (client.instance, client.reads_replica);
+        let is_asking = client.is_asking || command.name == "restore-asking";
+        let queue = match &client.transaction {
+            Some(transaction) if command.name == "exec" => transaction.queue.clone(),
+            _ => Vec::new(),
+        };
+        let mut flags = command.flags;
+        let mut keys = keys_of(command, request);
+        for queued in &queue {
+            if let Ok(queued_command) = find(queued.as_request()) {
+                flags = flags.or(queued_command.flags);
+                keys.extend(keys_of(queued_command, queued.as_request()));
+            }
+        }
+        let is_migrate = command.name == "migrate";
+        self.decide_open(ctx, id, &Question { keys, flags, is_migrate, is_asking, reads_replica })
+    }
+
+    /// Whether an instance accepts writes, as far as its disk and its replicas go.
+    pub(crate) fn check_write(&self, ctx: &Context<'_>, id: InstanceId) -> Result<(), Refusal> {
+        self.check_disk(ctx, id)?;
+        self.check_replication(ctx, id)
+    }
+
+    /// A write of a master that stands still for a manual failover waits.
+    #[inline]
+    fn must_wait(&self, place: usize, command: &Command) -> bool {
+        let client = &self.clients.list[place];
+        if self.instances[client.instance].writes_wait_until.is_none() {
+            return false;
+        }
+        let queued = client.transaction.iter().flat_map(|transaction| &transaction.queue);
+        let writes = |queued: &crate::wire::OwnedRequest| {
+            find(queued.as_request()).is_ok_and(|command| command.flags.has(Flags::WRITE))
+        };
+        command.flags.has(Flags::WRITE) || command.name == "exec" && queued.into_iter().any(writes)
     }
 
     /// A write is about to go to a disk that cannot take it. With `appendfsync always` that ends the process: true. Otherwise
@@ -158,8 +212,7 @@ impl Cluster {
     }
 
     /// A master whose append-only file cannot be written accepts no writes.
-    fn check_disk(&self, ctx: &Context<'_>, place: usize) -> Result<(), Refusal> {
-        let id = self.clients.list[place].instance;
+    fn check_disk(&self, ctx: &Context<'_>, id: InstanceId) -> Result<(), Refusal> {
         if !self.config.settings.has_log || !self.is_master(id) {
             return Ok(());
         }
@@ -177,9 +230,8 @@ impl Cluster {
         Err(Refusal::text(format!("MISCONF Errors writing to the AOF file: {reason}")))
     }
 
-    fn check_replication(&self, ctx: &Context<'_>, place: usize) -> Result<(), Refusal> {
+    fn check_replication(&self, ctx: &Context<'_>, id: InstanceId) -> Result<(), Refusal> {
         let settings = &self.config.settings;
-        let id = self.clients.list[place].instance;
         let is_master = !settings.is_cluster || self.is_master(id);
         if is_master && settings.min_replicas > 0 && self.good_replicas(ctx, id) < settings.min_replicas {
             return Err(Refusal::text("NOREPLICAS Not enough good replicas to write."));
@@ -216,6 +268,15 @@ pub(crate) fn find(request: Request<'_>) -> Result<&'static Command, Refusal> {
         let name = String::from_utf8_lossy(&request.arg(1)[..request.arg(1).len().min(128)]).into_owned();
         Refusal::UnknownSubcommand(name, command.name.to_ascii_uppercase())
     })
+}
+
+/// A request's keys. MIGRATE's stand behind KEYS if there are several.
+fn keys_of<'r>(command: &Command, request: Request<'r>) -> Vec<&'r [u8]> {
+    if command.name == "migrate" && request.arg(3).is_empty() {
+        let keyword = (6..request.len()).find(|index| request.arg(*index).eq_ignore_ascii_case(b"keys"));
+        return keyword.map_or_else(Vec::new, |index| request.tail(index + 1).collect());
+    }
+    command.key_positions(request).map(|position| request.arg(position)).collect()
 }
 
 /// Redis quotes up to 128 bytes of the name and of the arguments.

@@ -106,6 +106,33 @@ impl Cluster {
         Some((db, &mut self.random))
     }
 
+    /// What an instance sees of one of its databases.
+    pub(crate) fn db_at(&mut self, ctx: &Context<'_>, id: InstanceId, database: usize) -> Option<Db<'_>> {
+        let (mut db, _) = self.db(ctx, id, None)?;
+        db.index = database.min(db.dataset.databases.len() - 1);
+        Some(db)
+    }
+
+    /// Commands in RESP that an instance has executed though no client sent them go to its replicas and to its
+    /// append-only file.
+    pub(crate) fn pass_on(&mut self, ctx: &Context<'_>, id: InstanceId, database: usize, commands: &[u8]) {
+        for touched in std::mem::take(&mut self.instances[id].interest.touched) {
+            if let Some(client) = self.clients.list.get_mut(touched) {
+                client.is_dirty = true;
+            }
+        }
+        let Some(index) = self.instances[id].dataset else { return };
+        let Some(dataset) = self.datasets.get_mut(index) else { return };
+        match dataset.follower(id).filter(|_| dataset.owner != id) {
+            None => dataset.feed_bytes(database, commands),
+            Some(follower) => dataset.followers[follower].position += commands.len() as u64,
+        }
+        if !dataset.is_lockstep {
+            self.owed.push(id);
+        }
+        self.schedule_disk_sync(ctx, index);
+    }
+
     /// Replication, the append-only file, watchers, and the ledger.
     #[inline]
     fn after_keys(

@@ -146,6 +146,11 @@ impl Cluster {
         let mut reply = Reply::new(&mut out, is_resp3);
         match self.leave_keys(place) {
             Some(BlockedOn::Replicas { position, .. }) => reply.count(self.replicas_at(id, position)),
+            // Writes that are held back have no deadline; CLIENT UNBLOCK leaves them alone.
+            Some(on @ BlockedOn::Postponed { .. }) => {
+                self.clients.block(place, on, None);
+                return;
+            }
             Some(BlockedOn::Keys { request, .. }) => {
                 let name = request.as_request().arg(0).to_ascii_lowercase();
                 if matches!(name.as_slice(), b"blmove" | b"brpoplpush") { reply.null() } else { reply.null_array() }
@@ -182,13 +187,36 @@ impl Cluster {
             return;
         }
         for place in self.clients.of(id) {
-            if self.clients.list[place].blocked.is_none() {
+            let blocked = self.clients.list[place].blocked.as_ref().map(|blocked| &blocked.on);
+            if !matches!(blocked, None | Some(BlockedOn::Postponed { .. })) {
+                self.end_wait_with(place, line, closes);
+            }
+        }
+    }
+
+    /// Ends a client's wait with an error.
+    pub(crate) fn end_wait_with(&mut self, place: usize, line: &str, closes: bool) {
+        self.leave_keys(place);
+        let mut out = Vec::new();
+        Reply::new(&mut out, false).error(line);
+        self.deliver_to(place, out, true, closes);
+    }
+
+    /// Requests that were held back are executed, in the order of their clients.
+    pub(crate) fn release_postponed(&mut self, ctx: &Context<'_>, id: InstanceId) {
+        for place in self.clients.of(id) {
+            let blocked = self.clients.list.get(place).and_then(|client| client.blocked.as_ref());
+            if !matches!(blocked.map(|blocked| &blocked.on), Some(BlockedOn::Postponed { .. })) {
                 continue;
             }
-            self.leave_keys(place);
+            let Some(BlockedOn::Postponed { request }) = self.clients.unblock(place) else { continue };
             let mut out = Vec::new();
-            Reply::new(&mut out, false).error(line);
-            self.deliver_to(place, out, true, closes);
+            match self.run_request(ctx, place, request.as_request(), &mut out) {
+                crate::Outcome::Done => self.deliver_to(place, out, true, false),
+                crate::Outcome::Close => self.deliver_to(place, out, true, true),
+                crate::Outcome::Parked if out.is_empty() => {}
+                crate::Outcome::Parked => self.deliver_to(place, out, false, false),
+            }
         }
     }
 

@@ -12,7 +12,7 @@ use crate::wire::Reply;
 /// How far the port of the cluster bus is from that for clients.
 const BUS_PORT_STEP: u32 = 10_000;
 
-fn view<'s>(session: &'s Session<'_>) -> Result<&'s View, Refusal> {
+pub(super) fn view<'s>(session: &'s Session<'_>) -> Result<&'s View, Refusal> {
     if !session.cluster.config.settings.is_cluster {
         return Err(Refusal::text("ERR This instance has cluster support disabled"));
     }
@@ -47,7 +47,7 @@ pub(super) fn info(session: &mut Session<'_>) -> Answer {
          total_cluster_links_buffer_limit_exceeded:0\r\n",
         if view.is_ok { "ok" } else { "fail" },
         assigned - failed - suspected,
-        view.peers.len(),
+        view.known().count(),
         view.size,
         view.current_epoch,
         stats.messages_sent,
@@ -64,15 +64,9 @@ pub(super) fn myid(session: &mut Session<'_>) -> Answer {
     Ok(Then::Done)
 }
 
-/// The name of a shard: that of the instance that was its first master.
-fn shard_name(session: &Session<'_>, id: InstanceId) -> String {
-    let shards = session.cluster.instances.len() / 2;
-    name(session, id % shards.max(1)).chars().rev().collect()
-}
-
 pub(super) fn myshardid(session: &mut Session<'_>) -> Answer {
     view(session)?;
-    let shard = shard_name(session, session.id);
+    let shard = session.cluster.instances[session.id].shard.clone();
     session.out.bulk(shard.as_bytes());
     Ok(Then::Done)
 }
@@ -117,18 +111,28 @@ fn node_line(session: &Session<'_>, view: &View, id: InstanceId) -> String {
         // Writing into a string cannot fail.
         let _ = if first == last { write!(line, " {first}") } else { write!(line, " {first}-{last}") };
     }
+    if id == session.id {
+        for (slot, to) in &view.migrating {
+            let _ = write!(line, " [{slot}->-{}]", name(session, *to));
+        }
+        for (slot, from) in &view.importing {
+            let _ = write!(line, " [{slot}-<-{}]", name(session, *from));
+        }
+    }
     line
 }
 
 pub(super) fn nodes(session: &mut Session<'_>) -> Answer {
     let view = view(session)?;
-    let lines: String = (0..view.peers.len()).map(|id| node_line(session, view, id) + "\n").collect();
+    let lines: String = view.known().map(|id| node_line(session, view, id) + "\n").collect();
     session.out.verbatim(&lines);
     Ok(Then::Done)
 }
 
-fn find(session: &Session<'_>, name: &[u8]) -> Result<InstanceId, Refusal> {
-    let found = session.cluster.instances.iter().position(|instance| instance.name.as_bytes() == name);
+/// The instance of this name, if it is known here.
+pub(super) fn find(session: &Session<'_>, name: &[u8]) -> Result<InstanceId, Refusal> {
+    let is_it = |id: &InstanceId| session.cluster.instances[*id].name.as_bytes() == name;
+    let found = view(session)?.known().find(is_it);
     found.ok_or_else(|| Refusal::text(format!("ERR Unknown node {}", String::from_utf8_lossy(name))))
 }
 
@@ -191,7 +195,7 @@ pub(super) fn slots(session: &mut Session<'_>) -> Answer {
 
 pub(super) fn shards(session: &mut Session<'_>) -> Answer {
     let view = view(session)?;
-    let masters: Vec<InstanceId> = (0..view.peers.len()).filter(|id| view.peers[*id].is_master()).collect();
+    let masters: Vec<InstanceId> = view.known().filter(|id| view.peers[*id].is_master()).collect();
     let mut bytes = Vec::new();
     let mut out = Reply::new(&mut bytes, session.out.is_resp3());
     out.array(masters.len());
@@ -241,7 +245,7 @@ fn shard_member(session: &Session<'_>, view: &View, out: &mut Reply<'_>, id: Ins
 pub(super) fn links(session: &mut Session<'_>) -> Answer {
     let view = view(session)?;
     let others: Vec<InstanceId> =
-        (0..view.peers.len()).filter(|id| *id != session.id && !view.peers[*id].has_failed()).collect();
+        view.known().filter(|id| *id != session.id && !view.peers[*id].has_failed()).collect();
     let created = session.ctx.wall(session.cluster.instances[session.id].node).as_millis()
         - i64::try_from(session.ctx.now().since(session.cluster.instances[session.id].stats.started).as_millis())
             .unwrap_or(0);
@@ -283,11 +287,7 @@ fn slot_argument(session: &Session<'_>) -> Result<u16, Refusal> {
 }
 
 fn keys_in_slot(session: &mut Session<'_>, slot: u16) -> Vec<Blob> {
-    let (id, client) = (session.id, session.client);
-    let Some((db, _)) = session.cluster.db(session.ctx, id, Some(client)) else { return Vec::new() };
-    let mut keys = db.keys();
-    keys.retain(|key| slot_of(key) == slot);
-    keys
+    session.cluster.keys_in_slot(session.ctx, session.id, slot)
 }
 
 pub(super) fn countkeysinslot(session: &mut Session<'_>) -> Answer {
@@ -299,7 +299,8 @@ pub(super) fn countkeysinslot(session: &mut Session<'_>) -> Answer {
 
 pub(super) fn getkeysinslot(session: &mut Session<'_>) -> Answer {
     let slot = slot_argument(session)?;
-    let limit = usize::try_from(session.integer(3)?).map_err(|_| Refusal::text("ERR Invalid number of keys"))?;
+    let limit =
+        usize::try_from(session.integer(3)?).map_err(|_| Refusal::text("ERR Invalid slot or number of keys"))?;
     let keys = keys_in_slot(session, slot);
     let shown = keys.len().min(limit);
     session.out.array(shown);
@@ -312,18 +313,34 @@ pub(super) fn getkeysinslot(session: &mut Session<'_>) -> Answer {
 pub(super) fn help(session: &mut Session<'_>) -> Answer {
     session.out.strings(&[
         "CLUSTER <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+        "ADDSLOTS <slot> [<slot> ...]",
+        "    Assign slots to current node.",
+        "ADDSLOTSRANGE <start slot> <end slot> [<start slot> <end slot> ...]",
+        "    Assign slots which are between <start-slot> and <end-slot> to current node.",
+        "BUMPEPOCH",
+        "    Advance the cluster config epoch.",
         "COUNT-FAILURE-REPORTS <node-id>",
         "    Return number of failure reports for <node-id>.",
         "COUNTKEYSINSLOT <slot>",
         "    Return the number of keys in <slot>.",
+        "DELSLOTS <slot> [<slot> ...]",
+        "    Delete slots information from current node.",
+        "DELSLOTSRANGE <start slot> <end slot> [<start slot> <end slot> ...]",
+        "    Delete slots information which are between <start-slot> and <end-slot> from current node.",
+        "FAILOVER [FORCE|TAKEOVER]",
+        "    Promote current replica node to being a master.",
+        "FORGET <node-id>",
+        "    Remove a node from the cluster.",
         "GETKEYSINSLOT <slot> <count>",
         "    Return key names stored by current node in a slot.",
+        "FLUSHSLOTS",
+        "    Delete current node own slots information.",
         "INFO",
         "    Return information about the cluster.",
         "KEYSLOT <key>",
         "    Return the hash slot for <key>.",
-        "LINKS",
-        "    Return information about all network links between this node and its peers.",
+        "MEET <ip> <port> [<bus-port>]",
+        "    Connect nodes into a working cluster.",
         "MYID",
         "    Return the node id.",
         "MYSHARDID",
@@ -331,13 +348,26 @@ pub(super) fn help(session: &mut Session<'_>) -> Answer {
         "NODES",
         "    Return cluster configuration seen by node. Output format:",
         "    <id> <ip:port@bus-port[,hostname]> <flags> <master> <pings> <pongs> <epoch> <link> <slot> ...",
+        "REPLICATE <node-id>",
+        "    Configure current node as replica to <node-id>.",
+        "RESET [HARD|SOFT]",
+        "    Reset current node (default: soft).",
+        "SET-CONFIG-EPOCH <epoch>",
+        "    Set config epoch of current node.",
+        "SETSLOT <slot> (IMPORTING <node-id>|MIGRATING <node-id>|STABLE|NODE <node-id>)",
+        "    Set slot state.",
         "REPLICAS <node-id>",
         "    Return <node-id> replicas.",
+        "SAVECONFIG",
+        "    Force saving cluster configuration on disk.",
         "SLOTS",
         "    Return information about slots range mappings. Each range is made of:",
         "    start, end, master and replicas IP addresses, ports and ids",
         "SHARDS",
         "    Return information about slot range mappings and the nodes associated with them.",
+        "LINKS",
+        "    Return information about all network links between this node and its peers.",
+        "    Output format is an array where each array element is a map containing attributes of a link",
         "HELP",
         "    Print this help.",
     ]);

@@ -7,8 +7,8 @@ use super::command::{
     OW, RM, RO, RO_ONLY, RW, RW_DELETE, RW_INSERT, RW_POP, RW_UPDATE, RW_VARIABLE, at, counted, one, up_to,
 };
 use super::{
-    blocking, client, cluster, config, connection, dump, hashes, info, introspection, keys, lists, pubsub, scan,
-    server, sets, sorted_sets, strings, transactions, zrange,
+    blocking, client, cluster, cluster_admin, config, connection, dump, hashes, info, introspection, keys, lists,
+    migrate, pubsub, scan, server, sets, sorted_sets, strings, transactions, zrange,
 };
 use Group::{
     Cluster, Connection, Generic, Hash, List, Pubsub, Server as ServerGroup, Set, SortedSet, String, Transactions,
@@ -134,6 +134,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     line("lset", 4, of(&[WRITE, DENYOOM]), &[one(RW_UPDATE)], List, "1.0.0", Keys(lists::lset)),
     line("ltrim", 4, of(&[WRITE]), &[one(RW_DELETE)], List, "1.0.0", Keys(lists::ltrim)),
     line("mget", -2, of(&[READONLY, FAST]), &[up_to(1, -1, 1, RO)], String, "1.0.0", Keys(strings::mget)),
+    line("migrate", -6, of(&[WRITE, MOVABLE_KEYS]), &[at(3, RW_DELETE)], Generic, "2.6.0", Server(migrate::migrate)),
     line("move", 3, of(&[WRITE, FAST]), &[one(RW_POP)], Generic, "1.0.0", Keys(keys::move_)),
     line("mset", -3, of(&[WRITE, DENYOOM]), &[up_to(1, -1, 2, OW)], String, "1.0.1", Keys(strings::mset)),
     line("msetnx", -3, of(&[WRITE, DENYOOM]), &[up_to(1, -1, 2, OW)], String, "1.0.1", Keys(strings::msetnx)),
@@ -158,6 +159,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     line("renamenx", 3, of(&[WRITE, FAST]), &[at(1, RW_POP), at(2, RW_INSERT)], Generic, "1.0.0", Keys(keys::renamenx)),
     line("reset", 1, of(&[NOSCRIPT, LOADING, STALE, FAST, NO_AUTH, CONTROLS_MULTI, ALLOW_BUSY]), &[], Connection, "6.2.0", Server(connection::reset)),
     line("restore", -4, of(&[WRITE, DENYOOM]), &[one(OW)], Generic, "2.6.0", Keys(dump::restore)),
+    line("restore-asking", -4, of(&[WRITE, DENYOOM]), &[one(OW)], ServerGroup, "3.0.0", Keys(dump::restore)),
     line("role", 1, of(&[NOSCRIPT, LOADING, STALE, FAST]), &[], ServerGroup, "2.8.12", Server(server::role)),
     line("rpop", -2, of(&[WRITE, FAST]), &[one(RW_POP)], List, "1.0.0", Keys(lists::rpop)),
     line("rpoplpush", 3, of(&[WRITE, DENYOOM]), &[at(1, RW_POP), at(2, RW_INSERT)], List, "1.2.0", Keys(lists::rpoplpush)),
@@ -284,17 +286,32 @@ const CONFIG: &[Command] = &[
 
 #[rustfmt::skip]
 const CLUSTER: &[Command] = &[
+    line("cluster|addslots", -3, of(&[ADMIN, NOSCRIPT, STALE]), &[], Cluster, "3.0.0", Server(cluster_admin::addslots)),
+    line("cluster|addslotsrange", -4, of(&[ADMIN, NOSCRIPT, STALE]), &[], Cluster, "7.0.0", Server(cluster_admin::addslotsrange)),
+    line("cluster|bumpepoch", 2, of(&[ADMIN, NOSCRIPT, STALE]), &[], Cluster, "3.0.0", Server(cluster_admin::bumpepoch)),
     line("cluster|count-failure-reports", 3, of(&[LOADING, STALE]), &[], Cluster, "3.0.0", Server(cluster::count_failure_reports)),
     line("cluster|countkeysinslot", 3, of(&[LOADING, STALE]), &[], Cluster, "3.0.0", Server(cluster::countkeysinslot)),
+    line("cluster|delslots", -3, of(&[ADMIN, NOSCRIPT, STALE]), &[], Cluster, "3.0.0", Server(cluster_admin::delslots)),
+    line("cluster|delslotsrange", -4, of(&[ADMIN, NOSCRIPT, STALE]), &[], Cluster, "7.0.0", Server(cluster_admin::delslotsrange)),
+    line("cluster|failover", -2, of(&[ADMIN, NOSCRIPT, STALE]), &[], Cluster, "3.0.0", Server(cluster_admin::failover)),
+    line("cluster|flushslots", 2, of(&[ADMIN, NOSCRIPT, STALE]), &[], Cluster, "3.0.0", Server(cluster_admin::flushslots)),
+    line("cluster|forget", 3, of(&[ADMIN, NOSCRIPT, STALE]), &[], Cluster, "3.0.0", Server(cluster_admin::forget)),
     line("cluster|getkeysinslot", 4, of(&[LOADING, STALE]), &[], Cluster, "3.0.0", Server(cluster::getkeysinslot)),
     line("cluster|help", 2, of(&[LOADING, STALE]), &[], Cluster, "5.0.0", Server(cluster::help)),
     line("cluster|info", 2, of(&[LOADING, STALE]), &[], Cluster, "3.0.0", Server(cluster::info)),
     line("cluster|keyslot", 3, of(&[LOADING, STALE]), &[], Cluster, "3.0.0", Server(cluster::keyslot)),
     line("cluster|links", 2, of(&[LOADING, STALE]), &[], Cluster, "7.0.0", Server(cluster::links)),
+    line("cluster|meet", -4, of(&[ADMIN, NOSCRIPT, STALE]), &[], Cluster, "3.0.0", Server(cluster_admin::meet)),
     line("cluster|myid", 2, of(&[LOADING, STALE]), &[], Cluster, "3.0.0", Server(cluster::myid)),
     line("cluster|myshardid", 2, of(&[LOADING, STALE]), &[], Cluster, "7.2.0", Server(cluster::myshardid)),
     line("cluster|nodes", 2, of(&[LOADING, STALE]), &[], Cluster, "3.0.0", Server(cluster::nodes)),
     line("cluster|replicas", 3, of(&[LOADING, STALE]), &[], Cluster, "5.0.0", Server(cluster::replicas)),
+    line("cluster|replicate", 3, of(&[ADMIN, NOSCRIPT, STALE]), &[], Cluster, "3.0.0", Server(cluster_admin::replicate)),
+    line("cluster|reset", -2, of(&[ADMIN, NOSCRIPT, STALE]), &[], Cluster, "3.0.0", Server(cluster_admin::reset)),
+    line("cluster|saveconfig", 2, of(&[ADMIN, NOSCRIPT, STALE]), &[], Cluster, "3.0.0", Server(cluster_admin::saveconfig)),
+    line("cluster|set-config-epoch", 3, of(&[ADMIN, NOSCRIPT, STALE]), &[], Cluster, "3.0.0", Server(cluster_admin::set_config_epoch)),
+    line("cluster|setslot", -4, of(&[ADMIN, NOSCRIPT, STALE]), &[], Cluster, "3.0.0", Server(cluster_admin::setslot)),
     line("cluster|shards", 2, of(&[LOADING, STALE]), &[], Cluster, "7.0.0", Server(cluster::shards)),
+    line("cluster|slaves", 3, of(&[ADMIN, NOSCRIPT, STALE]), &[], Cluster, "3.0.0", Server(cluster::replicas)),
     line("cluster|slots", 2, of(&[LOADING, STALE]), &[], Cluster, "3.0.0", Server(cluster::slots)),
 ];

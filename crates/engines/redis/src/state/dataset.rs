@@ -39,6 +39,8 @@ pub(crate) struct Dataset {
     pub(crate) is_lockstep: bool,
     /// Where the present owner took over: who stood no further can go on from there.
     pub(crate) forked_at: Position,
+    /// It began at run time, with nothing: whatever its file holds is not its own.
+    pub(crate) is_new: bool,
     /// What the disks of the instances hold; empty if that is what the instances have.
     pub(crate) images: Images,
     /// Commands to be made durable, as RESP; None without an append-only file.
@@ -55,6 +57,7 @@ impl Dataset {
             followers: Vec::new(),
             is_lockstep: true,
             forked_at: 0,
+            is_new: false,
             images: Images::default(),
             log: has_log.then(Vec::new),
         }
@@ -158,6 +161,17 @@ impl Dataset {
     pub(crate) fn feed(&mut self, database: usize, arguments: &[&[u8]]) {
         self.offset += wire::encoded_length(arguments.iter().copied());
         self.log_arguments(database, arguments.iter().copied());
+    }
+
+    /// The same, for commands that are RESP already.
+    pub(crate) fn feed_bytes(&mut self, database: usize, commands: &[u8]) {
+        self.offset += commands.len() as u64;
+        if let Some(log) = &mut self.log {
+            if self.databases.len() > 1 {
+                wire::encode(log, [b"SELECT".as_slice(), database.to_string().as_bytes()].into_iter());
+            }
+            log.extend_from_slice(commands);
+        }
     }
 
     /// Keeps what a key is for those who will not see it change now. To be called before the owner writes it.

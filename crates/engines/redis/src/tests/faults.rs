@@ -29,6 +29,9 @@ struct Model {
     values: u64,
     /// A clock was wrong: it takes longer until all agree again.
     is_skewed: bool,
+    slots_moved: u64,
+    /// Keys to which a write was sent whose outcome is not known.
+    uncertain: BTreeSet<String>,
 }
 
 /// Increments that were acknowledged and are not there, and those that the ledger names, by counter.
@@ -46,6 +49,8 @@ impl Model {
             waiting: Vec::new(),
             values: 0,
             is_skewed: false,
+            slots_moved: 0,
+            uncertain: BTreeSet::new(),
         }
     }
 
@@ -67,7 +72,13 @@ impl Model {
                 return None;
             }
             let conn = self.connection(instance);
-            match self.stage.call(conn, arguments)? {
+            let reply = self.stage.call(conn, arguments);
+            if reply.is_none() && self.stage.is_connected(conn) {
+                // It waits for a manual failover, and may yet be executed: nobody knows.
+                self.connections.remove(&instance);
+                self.uncertain.insert(String::from_utf8_lossy(arguments[1]).into_owned());
+            }
+            match reply? {
                 Reply::Error(line) if line.starts_with("MOVED ") => {
                     let address = line.rsplit(' ').next()?;
                     let (ip, port) = address.rsplit_once(':')?;
@@ -143,6 +154,51 @@ impl Model {
         }
     }
 
+    /// What an operator does: asks a replica to take over, or moves the slot of a key while all is well.
+    fn operate(&mut self, stream: &mut Stream) {
+        let instance = stream.below(INSTANCES as u64) as usize;
+        if stream.one_in(2) {
+            let command: &[&[u8]] =
+                if stream.one_in(4) { &[b"CLUSTER", b"FAILOVER", b"FORCE"] } else { &[b"CLUSTER", b"FAILOVER"] };
+            self.call(instance, command);
+            return;
+        }
+        let key = match stream.below(3) {
+            0 => format!("r{}", stream.below(REGISTERS)),
+            1 => format!("c{}", stream.below(COUNTERS)),
+            _ => format!("l{}", stream.below(LISTS)),
+        };
+        // A move between parties that do not agree loses data in Redis, too.
+        if self.stage.sim.core.bus.next_tick.is_none() {
+            self.move_slot(&key, instance);
+        }
+    }
+
+    fn move_slot(&mut self, key: &str, towards: usize) {
+        let slot = crate::cluster::slots::slot_of(key.as_bytes());
+        let view = &self.stage.sim.core.instances[0].view;
+        let target = view.peers[towards].master.unwrap_or(towards);
+        let Some(source) = view.owner(slot).filter(|source| *source != target) else { return };
+        let name = |id: usize| self.stage.sim.core.instances[id].name.clone().into_bytes();
+        let (source_name, target_name, slot) = (name(source), name(target), slot.to_string().into_bytes());
+        let address = self.stage.sim.call(|core, ctx| core.advertised(ctx, target, atoll_net::Peer::Host));
+        let (ip, port) = (address.0.to_string(), address.1.to_string());
+        let setslot: [&[u8]; 3] = [b"CLUSTER", b"SETSLOT", &slot];
+        let ok = Some(Reply::Simple("OK".to_owned()));
+        assert_eq!(self.call(target, &[&setslot[..], &[b"IMPORTING", &source_name]].concat()), ok);
+        assert_eq!(self.call(source, &[&setslot[..], &[b"MIGRATING", &target_name]].concat()), ok);
+        while let Some(Reply::Array(keys)) = self.call(source, &[b"CLUSTER", b"GETKEYSINSLOT", &slot, b"10"])
+            && let Some(Reply::Bulk(key)) = keys.first().cloned()
+        {
+            let move_it: [&[u8]; 6] = [b"MIGRATE", ip.as_bytes(), port.as_bytes(), &key, b"0", b"1000"];
+            assert_eq!(self.call(source, &move_it), ok);
+        }
+        for id in [target, source] {
+            assert_eq!(self.call(id, &[&setslot[..], &[b"NODE", &target_name]].concat()), ok);
+        }
+        self.slots_moved += 1;
+    }
+
     /// A node's clock jumps, or is set right again.
     fn skew(&mut self, stream: &mut Stream) {
         let node = NodeId(1 + stream.below(3) as u16);
@@ -178,6 +234,9 @@ impl Model {
         let lost = self.lost();
         for (key, value) in self.registers.clone() {
             let name = format!("r{key}");
+            if self.uncertain.contains(&name) {
+                continue;
+            }
             let there = self.call(0, &[b"GET", name.as_bytes()]);
             assert!(
                 there == Some(Reply::Bulk(value.clone().into_bytes())) || lost.contains_key(&name),
@@ -187,6 +246,9 @@ impl Model {
         let mut losses = Losses::new();
         for (key, acknowledged) in self.counters.clone() {
             let name = format!("c{key}");
+            if self.uncertain.contains(&name) {
+                continue;
+            }
             let there = match self.call(0, &[b"GET", name.as_bytes()]) {
                 Some(Reply::Bulk(bytes)) => String::from_utf8_lossy(&bytes).parse::<i64>().expect("a number"),
                 Some(Reply::Null) => 0,
@@ -242,6 +304,9 @@ fn run(seed: u64, config: &Config, menu: &FaultMenu) -> (u64, Losses) {
         }
         if seed.is_multiple_of(6) && stream.one_in(8) {
             model.skew(&mut stream);
+        }
+        if seed % 3 == 1 && stream.one_in(5) {
+            model.operate(&mut stream);
         }
         model.stage.run_for(Duration::from_millis(stream.below(2500)));
         model.receive();

@@ -97,3 +97,25 @@ fn what_was_acknowledged_with_appendfsync_always_is_there_after_a_restart() {
     exchange(&mut one, b"GET a\r\nLRANGE l 0 -1\r\nHGET h f\r\nZSCORE z m\r\nSELECT 3\r\nGET b\r\n", expected);
     redis.shut_down();
 }
+
+#[test]
+fn roles_after_a_failover_and_moved_slots_outlive_a_restart() {
+    let disk = memory();
+    let options = [("appendonly", "yes"), ("appendfsync", "always")];
+    let redis = start(234, &disk, &options);
+    let at = |redis: &Handle, instance: usize| TcpStream::connect(redis.addresses()[instance].1).expect("it listens");
+    exchange(&mut at(&redis, 0), b"SET b 1\r\n", "+OK\r\n");
+    exchange(&mut at(&redis, 3), b"CLUSTER FAILOVER TAKEOVER\r\nSET b 2\r\n", "+OK\r\n+OK\r\n");
+    exchange(&mut at(&redis, 1), b"CLUSTER DELSLOTS 5500\r\n", "+OK\r\n");
+    let names = |redis: &Handle| redis.status().as_array().map(|all| all.iter().map(|one| one["id"].clone()).collect());
+    let before: Option<Vec<serde_json::Value>> = names(&redis);
+    redis.shut_down();
+    let redis = start(234, &disk, &options);
+    assert_eq!(names(&redis), before);
+    exchange(&mut at(&redis, 3), b"ROLE\r\n", "*3\r\n$6\r\nmaster\r\n");
+    exchange(&mut at(&redis, 3), b"CLUSTER COUNTKEYSINSLOT 3300\r\n", ":1\r\n");
+    exchange(&mut at(&redis, 0), b"ROLE\r\n", "*5\r\n$5\r\nslave\r\n");
+    // Slot 5500 is nobody's, as the instance that gave it up remembers.
+    exchange(&mut at(&redis, 1), b"CLUSTER ADDSLOTS 5500\r\nCLUSTER INFO\r\n", "+OK\r\n$");
+    redis.shut_down();
+}

@@ -5,6 +5,7 @@
 //! - `cluster [OPTION VALUE]…`: begins, with three nodes; `alone [OPTION VALUE]…`: a single server.
 //! - `NAME@INSTANCE COMMAND…`: a command on the connection NAME to an instance (0–2 primaries, 3–5 their replicas); later
 //!   just `NAME COMMAND…`. Replies that came meanwhile are shown first.
+//!   `$3` in a command is the name of instance 3.
 //! - `run DURATION`: time passes; shows what the instances decided.
 //! - `poll DURATION NAME COMMAND…`: sends the command every 100 ms, and shows each change of the reply with its time.
 //! - `kill 2`, `power 2`, `start 2`, `pause 2`, `resume 2`, `cut 1`, `cut-clients 1`, `slow 1 200ms`, `skew 1 20000` (in
@@ -199,7 +200,10 @@ impl Player {
     fn command(&mut self, name: &str, command: &str) -> String {
         let conn = self.connection(name);
         let mut text = String::new();
-        let words = quoted(command);
+        let command = (0..self.stage.sim.core.instances.len()).fold(command.to_owned(), |command, id| {
+            command.replace(&format!("${id}"), &self.stage.sim.core.instances[id].name)
+        });
+        let words = quoted(&command);
         let arguments: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
         let reply = self.stage.call(conn, &arguments);
         while let Some(reply) = self.stage.take(conn) {

@@ -89,6 +89,13 @@ impl OwnedRequest {
         Request { bytes: &self.bytes, spans: &self.spans, wire_length: self.wire_length }
     }
 
+    /// As RESP.
+    pub(crate) fn encoded(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        encode(&mut bytes, self.as_request().tail(0));
+        bytes
+    }
+
     /// How many bytes it holds.
     pub fn size(&self) -> usize {
         self.bytes.len() + self.spans.len() * size_of::<Span>()
