@@ -7,11 +7,13 @@
 //! - `brokers.rs`: registration, heartbeats, sessions, views;
 //! - `controller.rs`: what the controller commits: topics, fencing, elections, in-sync sets;
 //! - `replication.rs`: followers, high watermarks, truncation, the ledger;
+//! - `retention.rs`: what is old goes;
 //! - `waiting.rs`: requests whose answers come later.
 
 mod brokers;
 mod controller;
 mod replication;
+mod retention;
 mod waiting;
 
 use std::cmp::Reverse;
@@ -142,6 +144,8 @@ pub(crate) enum Timer {
     Group(NodeId, String),
     /// A transaction's markers are tried again.
     Markers(NodeId, String),
+    /// Leaders look for what is too old or too much.
+    Retention,
     /// Coordinators look for transactions that have lasted too long.
     AbortScan,
 }
@@ -199,6 +203,7 @@ impl Cluster {
         }
         self.settle(ctx);
         self.set_timer(ctx.now() + self.lag_check_interval(), Timer::Lag);
+        self.plan_retention(ctx);
         if self.config.auto_leader_rebalance_enable {
             self.set_timer(ctx.now() + self.rebalance_interval(), Timer::Rebalance);
         }
@@ -306,6 +311,7 @@ impl Cluster {
             Timer::Deadline(id) => self.expire(ctx, id),
             Timer::Group(node, group) => self.group_timer(ctx, node, &group),
             Timer::Markers(node, id) => self.retry_markers(ctx, node, &id),
+            Timer::Retention => self.retain(ctx),
             Timer::AbortScan => self.abort_timed_out(ctx),
         }
     }

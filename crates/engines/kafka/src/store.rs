@@ -23,6 +23,10 @@ use crate::wire::{control, record};
 const CACHE_BYTES_MAX: usize = 8 << 20;
 /// The largest entry: the largest request, and some.
 const ENTRY_BYTES_MAX: u32 = 112 << 20;
+/// Less is not worth a summary.
+const RECLAIMED_MIN: u64 = 64 << 10;
+/// The tag of what producers had written of what is gone.
+const FORGOTTEN: u8 = 5;
 /// Tag and branch in front of a batch.
 const BATCH_PREFIX: usize = 5;
 
@@ -131,6 +135,36 @@ impl Store {
         Ok(position)
     }
 
+    /// Gives back the space before `live`, the first batch that is still needed. What else was remembered there is repeated
+    /// behind it first: the changes that say how the replicas stand, and what producers had written.
+    pub fn reclaim(
+        &mut self,
+        key: PartitionKey,
+        live: Option<u64>,
+        changes: &[Change],
+        forgotten: &[u8],
+    ) -> Result<(), LogError> {
+        let log = self.log(key)?;
+        let live = live.unwrap_or(log.end());
+        // Half of the log is dead, and more than its summary takes.
+        if live.saturating_sub(log.start()) < RECLAIMED_MIN.max(log.end().saturating_sub(live)) {
+            return Ok(());
+        }
+        for change in changes {
+            log.append(0, &[&write_change(change)])?;
+        }
+        log.append(0, &[&[FORGOTTEN], forgotten])?;
+        log.flush()?;
+        log.remove_before(live)?;
+        self.begin_sync(key)
+    }
+
+    /// The first position that is kept of a partition.
+    #[cfg(test)]
+    pub fn begins_at(&self, key: PartitionKey) -> u64 {
+        self.partitions.get(&key).map_or(0, Log::start)
+    }
+
     /// Makes a partition durable, as `flush.messages` asks. Blocks.
     pub fn sync(&mut self, key: PartitionKey) -> Result<(), LogError> {
         self.log(key)?.sync().map(|_| ())
@@ -213,6 +247,7 @@ impl Store {
             let damaged = LogError::Corrupt { path: directory(key), position: entry.position };
             match read_entry(&entry.payload).map_err(|_| damaged.clone())? {
                 Entry::Change(change) => tree.replay(change),
+                Entry::Forgotten(forgotten) => tree.replay_forgotten(&forgotten),
                 Entry::Batch(branch, bytes) => {
                     let header = BatchHeader::read(&bytes).map_err(|_| damaged)?;
                     tree.replay_batch(branch, describe(&header, &bytes, entry.position));
@@ -288,6 +323,7 @@ fn marker_of(bytes: &Bytes) -> Kind {
 enum Entry {
     Batch(BranchId, Bytes),
     Change(Change),
+    Forgotten(Bytes),
 }
 
 fn write_change(change: &Change) -> Bytes {
@@ -328,6 +364,7 @@ fn read_entry(payload: &Bytes) -> Result<Entry, WireError> {
         1 => Entry::Change(Change::Forked { branch: reader.u32()?, parent: reader.u32()?, offset: reader.i64()? }),
         2 => Entry::Change(Change::Moved { node: NodeId(reader.u16()?), branch: reader.u32()? }),
         3 => Entry::Change(Change::Cut { branch: reader.u32()?, offset: reader.i64()? }),
+        FORGOTTEN => Entry::Forgotten(reader.bytes(reader.remaining())?),
         4 => Entry::Change(Change::Started { node: NodeId(reader.u16()?), offset: reader.i64()? }),
         tag => return Err(reader.error(atoll_wire::WireErrorKind::Invalid { what: "an entry", value: i64::from(tag) })),
     })

@@ -170,6 +170,36 @@ impl ForkTree {
         true
     }
 
+    /// What storage must know of the replicas to do without its past; None while replicas differ.
+    pub fn summary(&self) -> Option<Vec<Change>> {
+        if self.branches.len() != 1 {
+            return None;
+        }
+        let moved = self.replicas.iter().map(|(node, position)| Change::Moved { node: *node, branch: position.branch });
+        let started = self.starts.iter().map(|(node, offset)| Change::Started { node: *node, offset: *offset });
+        Some(moved.chain(started).collect())
+    }
+
+    /// Where the first batch is stored that is still there; None if there is none.
+    pub fn first_position(&self) -> Option<u64> {
+        self.branches.values().flat_map(|branch| &branch.batches).map(|batch| batch.position).min()
+    }
+
+    /// What producers had written of what is gone, for storage.
+    pub fn forgotten(&self) -> Vec<u8> {
+        serde_json::to_vec(&self.base).unwrap_or_default()
+    }
+
+    /// Takes over what storage remembers of what is gone.
+    pub fn replay_forgotten(&mut self, forgotten: &[u8]) {
+        let Ok(base) = serde_json::from_slice::<(i64, Producers)>(forgotten) else { return };
+        if base.0 > self.base.0 {
+            self.base = base;
+            let ids: Vec<BranchId> = self.branches.keys().copied().collect();
+            ids.into_iter().for_each(|id| self.rebuild_producers(id));
+        }
+    }
+
     /// Forgets batches that lie before the beginning of every replica's log.
     fn trim(&mut self) {
         let start = self.replicas.keys().map(|node| self.start(*node)).min().unwrap_or(0);
@@ -485,6 +515,12 @@ impl ForkTree {
 
     /// Adds a batch that storage remembers.
     pub fn replay_batch(&mut self, branch: BranchId, batch: Batch) {
+        if !self.branches.contains_key(&branch) && self.branches.values().all(|known| known.batches.is_empty()) {
+            // The log's past is gone, and with it how this branch began: it is the root of what is left.
+            let root = Branch { start: batch.base_offset, end: batch.base_offset, ..Branch::default() };
+            self.branches = BTreeMap::from([(branch, root)]);
+            self.next_branch = self.next_branch.max(branch + 1);
+        }
         if let Some(branch) = self.branches.get_mut(&branch) {
             branch.push(batch);
         }

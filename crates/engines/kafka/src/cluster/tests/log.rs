@@ -150,3 +150,36 @@ fn a_reader_is_sent_to_the_replica_in_its_rack() {
     assert!(!told.responses[0].partitions[0].records.clone().unwrap().is_empty());
     assert_eq!(fetch(&mut world, node, from("no such rack")).responses[0].partitions[0].preferred_read_replica, -1);
 }
+
+#[test]
+fn what_is_old_goes_and_its_space_is_given_back() {
+    let disk = std::sync::Arc::new(atoll_kernel::disk::MemoryDisk::ephemeral());
+    let small = Config { log_segment_bytes: 128 << 10, ..quick_config() };
+    let mut world = World::on_disk(3, 1, small.clone(), disk.clone());
+    world.create_topic("orders", 1, &[("retention.ms", "60000"), ("segment.bytes", "100000")]);
+    let large = vec![b'x'; 10_000];
+    let now = |world: &World| world.simulation.kernel.wall().as_millis();
+    for number in 0..40 {
+        let time = now(&world);
+        assert_eq!(produce(&mut world, "orders", write_batch(&[(Some(b"k"), Some(&large))], time, None)), (0, number));
+    }
+    world.run_for(250_000);
+    for number in 40..43 {
+        let time = now(&world);
+        assert_eq!(produce(&mut world, "orders", write_batch(&[(Some(b"k"), Some(&large))], time, None)), (0, number));
+    }
+    world.run_for(60_000);
+    let node = leader(&mut world, "orders");
+    let (error, first) = world.list_offset(node, "orders", 0, -2).unwrap();
+    assert!(error == 0 && (30..=40).contains(&first), "whole segments have gone: {first}");
+    let cluster = &world.simulation.core;
+    let (key, partition) = cluster.partitions.iter().find(|(_, partition)| partition.topic == "orders").unwrap();
+    assert!(partition.tree.first_position().unwrap() > 300_000);
+    assert!(cluster.store.begins_at(*key) > 300_000, "the space is given back");
+    drop(world);
+    let mut again = World::on_disk(3, 2, small, disk);
+    let node = leader(&mut again, "orders");
+    assert_eq!(again.list_offset(node, "orders", 0, -2), Some((0, first)));
+    assert_eq!(again.list_offset(node, "orders", 0, -1), Some((0, 43)));
+    assert_eq!(produce(&mut again, "orders", write_batch(&[(None, Some(b"more"))], TIME, None)), (0, 43));
+}

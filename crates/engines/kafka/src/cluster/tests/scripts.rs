@@ -236,6 +236,10 @@ impl Stage {
                     Verdict::Delay(delay),
                 ))]
             }
+            ["clock", at, hours] => {
+                let hours: i64 = hours.strip_suffix('h').and_then(|number| number.parse().ok()).expect("2h or -2h");
+                vec![Fault::Skew { node: node(at), offset_ms: hours * 3_600_000, drift_ms_per_s: 0.0 }]
+            }
             ["heal"] => vec![Fault::Heal],
             other => panic!("no such command: {other:?}"),
         };
