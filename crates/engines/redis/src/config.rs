@@ -77,9 +77,11 @@ pub const OPTIONS: &[OptionInfo] = &[
     fixed("enable-debug-command", Choice(&["no", "yes", "local"]), "no"),
     mutable("hash-max-listpack-entries", INT, "128"),
     mutable("hash-max-listpack-value", INT, "64"),
+    mutable("hll-sparse-max-bytes", Memory, "3000"),
     mutable("hz", Integer(1, i32::MAX as i64), "10"),
     mutable("lazyfree-lazy-eviction", YesNo, "no"),
     mutable("lazyfree-lazy-expire", YesNo, "no"),
+    mutable("list-compress-depth", INT, "0"),
     mutable("list-max-listpack-size", Integer(-5, i32::MAX as i64), "-2"),
     mutable("lua-time-limit", INT, "5000"),
     mutable("maxclients", Integer(1, i32::MAX as i64), "10000"),
@@ -105,6 +107,8 @@ pub const OPTIONS: &[OptionInfo] = &[
     mutable("slowlog-log-slower-than", Integer(-1, i64::MAX), "10000"),
     mutable("slowlog-max-len", INT, "128"),
     mutable("stop-writes-on-bgsave-error", YesNo, "yes"),
+    mutable("stream-node-max-bytes", Memory, "4096"),
+    mutable("stream-node-max-entries", INT, "100"),
     mutable("tcp-keepalive", INT, "300"),
     mutable("timeout", INT, "0"),
     mutable("zset-max-listpack-entries", INT, "128"),
@@ -266,6 +270,11 @@ pub fn option(name: &str) -> Option<&'static OptionInfo> {
     OPTIONS.iter().find(|option| option.name == name)
 }
 
+/// Older names of options, each with the present one.
+pub(crate) fn aliases() -> &'static [(&'static str, &'static str)] {
+    ALIASES
+}
+
 /// The value in its canonical form, or what Redis says is wrong with it.
 fn check(option: &'static OptionInfo, value: &str) -> Result<String, ConfigError> {
     let invalid = |reason: String| ConfigError::Invalid { name: option.name, reason };
@@ -353,6 +362,9 @@ fn settings(values: &BTreeMap<&'static str, String>) -> Settings {
             set_value_max: size("set-max-listpack-value"),
             zset_entries_max: size("zset-max-listpack-entries"),
             zset_value_max: size("zset-max-listpack-value"),
+            hll_sparse_bytes_max: size("hll-sparse-max-bytes"),
+            stream_node_bytes_max: size("stream-node-max-bytes"),
+            stream_node_entries_max: size("stream-node-max-entries"),
             list_size_max: number("list-max-listpack-size"),
         },
         dumps_compressed: yes("rdbcompression"),

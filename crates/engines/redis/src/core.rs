@@ -237,8 +237,9 @@ impl Cluster {
         let outcome = match answer {
             Ok(Then::Done) => Outcome::Done,
             Ok(Then::Close) => Outcome::Close,
-            Ok(Then::Block { keys, timeout_ms }) => {
-                self.park_on_keys(ctx, place, request, &keys, timeout_ms);
+            Ok(Then::Block { keys, timeout_ms, again }) => {
+                let again = again.unwrap_or_else(|| request.to_owned());
+                self.park_on_keys(ctx, place, again, &keys, timeout_ms);
                 Outcome::Parked
             }
             Ok(Then::Wait { replicas, position, timeout_ms }) => {

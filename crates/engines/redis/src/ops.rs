@@ -3,6 +3,7 @@
 //! `ops/<family>.rs` has the commands themselves. A command that works on keys sees one [`Db`] and nothing else; a
 //! command of the server sees the whole [`Cluster`].
 
+mod bitmaps;
 mod blocking;
 mod client;
 mod cluster;
@@ -11,30 +12,40 @@ mod command;
 mod config;
 mod connection;
 mod dump;
+mod geo;
 mod glob;
 mod hashes;
+mod hyperloglog;
 mod info;
 mod introspection;
 mod keys;
+mod lcs;
 mod lists;
 mod migrate;
 mod pubsub;
 mod scan;
 mod server;
 mod sets;
+mod sort;
 mod sorted_sets;
+mod stream_claim;
+mod stream_groups;
+mod stream_info;
+mod stream_read;
+mod streams;
 mod strings;
 mod table;
 #[cfg(test)]
 mod tests;
 mod transactions;
 mod zrange;
+mod zset_algebra;
 
 use std::sync::OnceLock;
 
 use atoll_kernel::{Context, Stream};
 
-pub(crate) use command::{Command, Flags, KeySpec, Run};
+pub(crate) use command::{Command, Flags, Group, KeySpec, Run};
 pub(crate) use glob::glob_matches;
 pub(crate) use table::COMMANDS;
 
@@ -53,7 +64,8 @@ pub(crate) enum Then {
     /// Nothing: its reply is written.
     Done,
     /// It waits: for one of these keys, until a deadline given in milliseconds from now (0: for ever).
-    Block { keys: Vec<Vec<u8>>, timeout_ms: u64 },
+    /// `again` is what it executes then, if that is not the request as it was sent.
+    Block { keys: Vec<Vec<u8>>, timeout_ms: u64, again: Option<OwnedRequest> },
     /// It waits for replicas.
     Wait { replicas: usize, position: u64, timeout_ms: u64 },
     /// It waits until writes are let through again.

@@ -5,9 +5,9 @@
 
 use atoll_kernel::Context;
 
-use crate::core::Cluster;
-use crate::ops::{Call, Effect, Run, lookup};
-use crate::state::{Entry, NEVER, Value};
+use crate::core::{Cluster, find_command};
+use crate::ops::{Call, Effect, Run};
+use crate::state::{Entry, NEVER, Stream, StreamId, Value};
 use crate::wire::{Limits, Parser, Reply, encode};
 
 /// How many elements one command of a rewritten file carries.
@@ -28,9 +28,49 @@ pub(crate) fn dump_entry(log: &mut Vec<u8>, key: &[u8], entry: &Entry) {
             let text = |score| crate::wire::format_double(score).into_bytes();
             elements(log, b"ZADD", key, pairs.flat_map(|(member, score)| [text(score), member.to_vec()]));
         }
+        Value::Stream(stream) => dump_stream(log, key, stream),
     }
     if entry.expire_at_ms != NEVER {
         command(log, &[b"PEXPIREAT", key, entry.expire_at_ms.to_string().as_bytes()]);
+    }
+}
+
+/// Entries, counters, groups, consumers, and what is pending for them. An entry that is pending but was deleted is not, as
+/// in Redis.
+fn dump_stream(log: &mut Vec<u8>, key: &[u8], stream: &Stream) {
+    let mut number = itoa::Buffer::new();
+    for entry in stream.range(StreamId::MIN, StreamId::MAX) {
+        let (mut buffer, mut items) = (itoa::Buffer::new(), Vec::with_capacity(entry.fields * 2));
+        for (field, value) in entry.pairs() {
+            items.push(field.bytes(&mut buffer).to_vec());
+            items.push(value.bytes(&mut buffer).to_vec());
+        }
+        let id = entry.id.text();
+        let head = [b"XADD".as_slice(), key, &id].into_iter();
+        let arguments: Vec<&[u8]> = head.chain(items.iter().map(Vec::as_slice)).collect();
+        command(log, &arguments);
+    }
+    if stream.len() == 0 {
+        command(log, &[b"XADD", key, b"MAXLEN", b"0", b"0-1", b"x", b"y"]);
+    }
+    let added = number.format(stream.entries_added).as_bytes();
+    let (last, deleted) = (stream.last_id.text(), stream.max_deleted_id.text());
+    command(log, &[b"XSETID", key, &last, b"ENTRIESADDED", added, b"MAXDELETEDID", &deleted]);
+    for (name, group) in stream.groups() {
+        let read = group.entries_read.map_or(-1, u64::cast_signed);
+        let (last, read) = (group.last_id.text(), number.format(read).as_bytes());
+        command(log, &[b"XGROUP", b"CREATE", key, name, &last, b"ENTRIESREAD", read]);
+        for consumer in group.consumers().keys() {
+            command(log, &[b"XGROUP", b"CREATECONSUMER", key, name, consumer]);
+        }
+        for (id, pending) in group.pending() {
+            let (id, mut time) = (id.text(), itoa::Buffer::new());
+            let time = time.format(pending.delivered_at_ms).as_bytes();
+            let count = number.format(pending.deliveries).as_bytes();
+            let options = [b"TIME".as_slice(), time, b"RETRYCOUNT", count, b"JUSTID", b"FORCE"];
+            let head = [b"XCLAIM".as_slice(), key, name, &pending.consumer, b"0", &id];
+            command(log, &[head.as_slice(), options.as_slice()].concat());
+        }
     }
 }
 
@@ -58,7 +98,7 @@ impl Cluster {
             if request.arg(0) == b"SELECT" {
                 database =
                     crate::state::parse_integer(request.arg(1)).and_then(|n| usize::try_from(n).ok()).unwrap_or(0);
-            } else if let Some(Run::Keys(run)) = lookup(request.arg(0)).map(|command| command.run) {
+            } else if let Ok(Run::Keys(run)) = find_command(request).map(|command| command.run) {
                 let Some((mut db, random)) = self.db(ctx, owner, None) else { return false };
                 db.index = database.min(db.dataset.databases.len() - 1);
                 // A deadline that has passed meanwhile takes effect when the key is next looked at, not in between.

@@ -13,6 +13,7 @@ mod file;
 mod input;
 mod lzf;
 mod packed;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod value;

@@ -8,13 +8,18 @@
 
 mod dataset;
 mod db;
+pub(crate) mod geohash;
 mod hash;
+pub(crate) mod hyperloglog;
 mod images;
 mod keyspace;
 mod list;
+pub(crate) mod listpack;
 mod number;
 mod overlay;
 mod set;
+mod stream;
+mod stream_group;
 #[cfg(test)]
 mod tests;
 mod value;
@@ -23,9 +28,11 @@ mod zset;
 pub(crate) use dataset::{Dataset, Undone};
 pub(crate) use db::{Db, Interest};
 pub(crate) use hash::Hash;
-pub(crate) use keyspace::{Entry, Keyspace, NEVER};
+pub(crate) use keyspace::{Entry, Hasher, Keyspace, NEVER};
 pub(crate) use list::List;
 pub(crate) use number::{add_decimals, format_float, parse_float, parse_integer};
 pub(crate) use set::Set;
+pub(crate) use stream::{Stream, StreamEntry, StreamId, Trim};
+pub(crate) use stream_group::{Group, Name as ConsumerName};
 pub(crate) use value::{Blob, Thresholds, Value};
 pub(crate) use zset::{Score, SortedSet};

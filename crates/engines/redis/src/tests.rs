@@ -4,4 +4,5 @@ mod coverage;
 mod faults;
 mod harness;
 mod live;
+mod restart;
 mod scripts;

@@ -96,6 +96,7 @@ impl Cluster {
             compresses: self.config.settings.dumps_compressed,
             now_ms: ctx.wall(instance.node).as_millis(),
             deletes_expired,
+            is_cluster: self.config.settings.is_cluster,
             touches: client.is_none_or(|client| !client.no_touch),
             dirty: 0,
             hits: 0,

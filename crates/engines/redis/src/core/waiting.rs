@@ -7,9 +7,9 @@ use atoll_kernel::{Context, Moment};
 use super::Cluster;
 use crate::clients::BlockedOn;
 use crate::cluster::InstanceId;
-use crate::ops::Then;
-use crate::state::Blob;
-use crate::wire::{Reply, Request};
+use crate::ops::{Group, Then};
+use crate::state::{Blob, Value};
+use crate::wire::{OwnedRequest, Reply};
 
 const SENT_AWAY: &str = "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)";
 
@@ -22,7 +22,7 @@ impl Cluster {
         &mut self,
         ctx: &Context<'_>,
         place: usize,
-        request: Request<'_>,
+        request: OwnedRequest,
         keys: &[Vec<u8>],
         timeout_ms: u64,
     ) {
@@ -36,7 +36,7 @@ impl Cluster {
                 names.push(name);
             }
         }
-        let on = BlockedOn::Keys { keys: names, request: request.to_owned() };
+        let on = BlockedOn::Keys { keys: names, request };
         self.clients.block(place, on, deadline(ctx, timeout_ms));
     }
 
@@ -75,9 +75,31 @@ impl Cluster {
             let name = self.instances[id].interest.ready.remove(0);
             let waiters = self.instances[id].interest.awaited.get(&name).cloned().unwrap_or_default();
             for place in waiters {
-                self.try_again(ctx, place);
+                if self.may_be_served(ctx, place, &name) {
+                    self.try_again(ctx, place);
+                }
             }
         }
+    }
+
+    /// True if a key has become what a waiting client can take from. XREADGROUP is served in any case: it is an error to
+    /// wait for a group that is gone.
+    fn may_be_served(&mut self, ctx: &Context<'_>, place: usize, (database, key): &(usize, Blob)) -> bool {
+        let Some(client) = self.clients.list.get(place) else { return false };
+        let Some(BlockedOn::Keys { request, .. }) = client.blocked.as_ref().map(|blocked| &blocked.on) else {
+            return false;
+        };
+        let Ok(command) = super::admit::find(request.as_request()) else { return true };
+        let id = client.instance;
+        let Some((mut db, _)) = self.db(ctx, id, None) else { return false };
+        db.index = *database;
+        let group = db.peek(key).and_then(|entry| match entry.value {
+            Value::List(_) => Some(Group::List),
+            Value::SortedSet(_) => Some(Group::SortedSet),
+            Value::Stream(_) => Some(Group::Stream),
+            _ => None,
+        });
+        group == Some(command.group) || command.name == "xreadgroup"
     }
 
     /// Executes a waiting client's request once more. It goes on waiting if there is still nothing for it.

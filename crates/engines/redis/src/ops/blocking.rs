@@ -24,7 +24,7 @@ pub(super) fn wait(call: &mut Call<'_>, keys: &[&[u8]], timeout_ms: u64) -> Answ
         call.out.null_array();
         return Ok(Then::Done);
     }
-    Ok(Then::Block { keys: keys.iter().map(|key| key.to_vec()).collect(), timeout_ms })
+    Ok(Then::Block { keys: keys.iter().map(|key| key.to_vec()).collect(), timeout_ms, again: None })
 }
 
 fn pop(call: &mut Call<'_>, at_left: bool) -> Answer {
@@ -85,7 +85,7 @@ fn zpop(call: &mut Call<'_>, lowest: bool) -> Answer {
     let keys: Vec<&[u8]> = call.request.tail(1).take(last - 1).collect();
     for key in &keys {
         let Some((member, score)) = sorted_sets::take(call, key, lowest, 1)?.pop() else { continue };
-        call.instead([b"ZREM".as_slice(), key, member.as_slice()]);
+        call.instead([if lowest { b"ZPOPMIN".as_slice() } else { b"ZPOPMAX" }, key]);
         call.out.array(3);
         call.out.bulk(key);
         call.out.bulk(&member);
@@ -101,4 +101,11 @@ pub(super) fn bzpopmin(call: &mut Call<'_>) -> Answer {
 
 pub(super) fn bzpopmax(call: &mut Call<'_>) -> Answer {
     zpop(call, false)
+}
+
+/// BZMPOP timeout numkeys key... MIN|MAX [COUNT count], since 7.0.
+pub(super) fn bzmpop(call: &mut Call<'_>) -> Answer {
+    let timeout = timeout_ms(call.arg(1))?;
+    let (keys, lowest, count) = sorted_sets::mpop_arguments(call, 2)?;
+    if sorted_sets::mpop(call, &keys, lowest, count)? { Ok(Then::Done) } else { wait(call, &keys, timeout) }
 }

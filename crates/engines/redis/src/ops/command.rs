@@ -95,6 +95,10 @@ pub(crate) enum Group {
     List,
     Set,
     SortedSet,
+    Bitmap,
+    HyperLogLog,
+    Geo,
+    Stream,
     Generic,
     Transactions,
     Pubsub,
@@ -112,6 +116,10 @@ impl Group {
             Group::List => "list",
             Group::Set => "set",
             Group::SortedSet => "sorted-set",
+            Group::Bitmap => "bitmap",
+            Group::HyperLogLog => "hyperloglog",
+            Group::Geo => "geo",
+            Group::Stream => "stream",
             Group::Generic => "generic",
             Group::Transactions => "transactions",
             Group::Pubsub => "pubsub",
@@ -129,6 +137,10 @@ impl Group {
             Group::List => Some("@list"),
             Group::Set => Some("@set"),
             Group::SortedSet => Some("@sortedset"),
+            Group::Bitmap => Some("@bitmap"),
+            Group::HyperLogLog => Some("@hyperloglog"),
+            Group::Geo => Some("@geo"),
+            Group::Stream => Some("@stream"),
             Group::Generic => Some("@keyspace"),
             Group::Transactions => Some("@transaction"),
             Group::Pubsub => Some("@pubsub"),
@@ -152,6 +164,12 @@ pub(crate) struct KeySpec {
 pub(crate) enum Begin {
     /// At this argument.
     Index(usize),
+    /// After this word, the first from argument `from` on; without it there are none.
+    Keyword { word: &'static str, from: usize },
+    /// Not to be said: keys that patterns make of elements.
+    Nowhere,
+    /// SORT: its grammar has to be known to tell a STORE that is an option from one that is an argument.
+    SortStore,
 }
 
 /// How keys follow one another from there.
@@ -161,14 +179,34 @@ pub(crate) enum Find {
     Range { last: i32, step: usize },
     /// So many as the argument `count` after the beginning says, from `first` after it on.
     Count { count: usize, first: usize, step: usize },
+    /// The first half of the arguments that follow: as many others belong to them.
+    Half,
+    /// As its grammar says.
+    Unknown,
 }
 
 impl KeySpec {
+    /// The argument at which the keys begin; None if the request has none of this kind.
+    #[inline]
+    fn begin(&self, request: Request<'_>) -> Option<usize> {
+        match self.begin {
+            Begin::Index(begin) => Some(begin),
+            Begin::Keyword { word, from } => {
+                let place = (from..request.len()).find(|index| super::is(request.arg(*index), word))?;
+                Some(place + 1)
+            }
+            Begin::SortStore => sort_store(request),
+            Begin::Nowhere => None,
+        }
+    }
+
     /// The positions of the keys in a request: first, one past the last, step.
     #[inline]
     pub(crate) fn positions(&self, request: Request<'_>) -> (usize, usize, usize) {
-        let Begin::Index(begin) = self.begin;
+        let Some(begin) = self.begin(request) else { return (0, 0, 1) };
         match self.find {
+            Find::Unknown => (begin, (begin + 1).min(request.len()), 1),
+            Find::Half => (begin, begin + request.len().saturating_sub(begin) / 2, 1),
             Find::Range { last: 0, .. } => (begin, (begin + 1).min(request.len()), 1),
             Find::Range { last, step } if last < 0 => {
                 let end = request.len().saturating_sub(usize::try_from(-last - 1).unwrap_or(0));
@@ -186,6 +224,23 @@ impl KeySpec {
             }
         }
     }
+}
+
+/// Where SORT's last STORE names its key.
+fn sort_store(request: Request<'_>) -> Option<usize> {
+    let (mut index, mut found) = (2, None);
+    while index < request.len() {
+        let word = request.arg(index);
+        if super::is(word, "STORE") {
+            found = Some(index + 1);
+        }
+        index += match word {
+            _ if super::is(word, "LIMIT") => 3,
+            _ if ["GET", "BY", "STORE"].iter().any(|option| super::is(word, option)) => 2,
+            _ => 1,
+        };
+    }
+    found.filter(|index| *index < request.len())
 }
 
 impl Command {
@@ -217,12 +272,16 @@ impl Command {
     pub(crate) fn categories(&self) -> Vec<&'static str> {
         let flag = |flag, name| self.flags.has(flag).then_some(name);
         let is_dangerous = self.flags.has(Flags::ADMIN)
-            || matches!(self.name, "keys" | "flushdb" | "flushall" | "info" | "role" | "swapdb");
+            || matches!(self.name, "keys" | "sort" | "sort_ro" | "flushdb" | "flushall" | "info" | "role" | "swapdb");
+        let is_sort = matches!(self.name, "sort" | "sort_ro");
         let is_keyspace = matches!(self.name, "flushdb" | "flushall" | "dbsize" | "swapdb");
         let mut categories: Vec<&str> = [
             flag(Flags::WRITE, "@write"),
             (self.flags.has(Flags::READONLY) && self.group != Group::Connection).then_some("@read"),
-            self.group.category().or(is_keyspace.then_some("@keyspace")),
+            self.group
+                .category()
+                .filter(|_| !is_sort && !matches!(self.run, Run::Container(_)))
+                .or(is_keyspace.then_some("@keyspace")),
             flag(Flags::ADMIN, "@admin"),
             is_dangerous.then_some("@dangerous"),
             flag(Flags::BLOCKING, "@blocking"),
@@ -230,6 +289,9 @@ impl Command {
         .into_iter()
         .flatten()
         .collect();
+        if is_sort {
+            categories.extend(["@set", "@sortedset", "@list"]);
+        }
         categories.push(if self.flags.has(Flags::FAST) { "@fast" } else { "@slow" });
         categories
     }
@@ -241,6 +303,8 @@ pub(crate) const RW: &[&str] = &["RW", "access", "update"];
 pub(crate) const RW_VARIABLE: &[&str] = &["RW", "access", "update", "variable_flags"];
 pub(crate) const RW_UPDATE: &[&str] = &["RW", "update"];
 pub(crate) const RW_INSERT: &[&str] = &["RW", "insert"];
+pub(crate) const RW_ACCESS: &[&str] = &["RW", "access"];
+pub(crate) const RW_ALL: &[&str] = &["RW", "access", "insert"];
 pub(crate) const RW_DELETE: &[&str] = &["RW", "delete"];
 pub(crate) const RW_POP: &[&str] = &["RW", "access", "delete"];
 pub(crate) const OW: &[&str] = &["OW", "update"];
@@ -264,4 +328,24 @@ pub(crate) const fn up_to(first: usize, last: i32, step: usize, access: &'static
 /// A number of keys at this argument, then the keys.
 pub(crate) const fn counted(index: usize, access: &'static [&'static str]) -> KeySpec {
     KeySpec { begin: Begin::Index(index), find: Find::Count { count: 0, first: 1, step: 1 }, access }
+}
+
+/// The key after STORE or its like in GEORADIUS.
+pub(crate) const fn after(word: &'static str, from: usize, access: &'static [&'static str]) -> KeySpec {
+    KeySpec { begin: Begin::Keyword { word, from }, find: Find::Range { last: 0, step: 1 }, access }
+}
+
+/// The keys after STREAMS in XREAD and XREADGROUP: as many identifiers follow them.
+pub(crate) const fn streams(from: usize, access: &'static [&'static str]) -> KeySpec {
+    KeySpec { begin: Begin::Keyword { word: "STREAMS", from }, find: Find::Half, access }
+}
+
+/// The keys that SORT's patterns name, which only SORT itself can find.
+pub(crate) const fn patterns(access: &'static [&'static str]) -> KeySpec {
+    KeySpec { begin: Begin::Nowhere, find: Find::Unknown, access }
+}
+
+/// The key after STORE in SORT.
+pub(crate) const fn sort_target(access: &'static [&'static str]) -> KeySpec {
+    KeySpec { begin: Begin::SortStore, find: Find::Unknown, access }
 }

@@ -1,7 +1,7 @@
 //! CONFIG: <https://redis.io/docs/latest/commands/?name=config>. One configuration holds for all instances.
 
 use super::{Answer, Session, Then};
-use crate::config::{ConfigError, option};
+use crate::config::{ConfigError, aliases, option};
 use crate::error::Refusal;
 use crate::ops::glob::glob_matches_any_case;
 
@@ -11,6 +11,12 @@ pub(super) fn get(session: &mut Session<'_>) -> Answer {
     for (name, value) in session.cluster.config.iter() {
         if patterns.iter().any(|pattern| glob_matches_any_case(pattern, name.as_bytes())) {
             found.push((name, value.to_owned()));
+        }
+    }
+    for (alias, present) in aliases() {
+        let is_meant = patterns.iter().any(|pattern| glob_matches_any_case(pattern, alias.as_bytes()));
+        if is_meant && let Some(value) = session.cluster.config.get(present) {
+            found.push((alias, value.to_owned()));
         }
     }
     session.out.map(found.len());

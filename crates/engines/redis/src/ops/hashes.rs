@@ -214,6 +214,11 @@ const RANDOM_COUNT_MAX: i64 = 1 << 24;
 /// The count of SRANDMEMBER, HRANDFIELD and ZRANDMEMBER.
 pub(super) fn random_count(call: &Call<'_>) -> Result<i64, Refusal> {
     let count = call.integer(2)?;
+    if count == i64::MIN {
+        return Err(Refusal::text(
+            "ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807",
+        ));
+    }
     if !(-RANDOM_COUNT_MAX..=i64::MAX).contains(&count) {
         return Err(Refusal::text("ERR value is out of range"));
     }

@@ -1,9 +1,11 @@
 //! INFO: <https://redis.io/docs/latest/commands/info/>.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use super::{Answer, Session, Then};
 use crate::VERSION;
+use crate::clients::BlockedOn;
 use crate::state::Keyspace;
 
 const SECTIONS: [&str; 9] =
@@ -65,7 +67,13 @@ fn server(session: &Session<'_>, text: &mut String) -> std::fmt::Result {
 fn clients(session: &Session<'_>, text: &mut String) -> std::fmt::Result {
     let own = session.cluster.clients.list.iter().filter(|(_, client)| client.instance == session.id);
     let (mut connected, mut blocked, mut subscribed) = (0, 0, 0);
+    let mut awaited_without_key = BTreeSet::new();
     for (_, client) in own {
+        if let Some(BlockedOn::Keys { keys, request }) = client.blocked.as_ref().map(|blocked| &blocked.on)
+            && super::is(request.as_request().arg(0), "XREADGROUP")
+        {
+            awaited_without_key.extend(keys);
+        }
         connected += 1;
         blocked += usize::from(client.blocked.is_some());
         subscribed += usize::from(client.subscriptions() > 0);
@@ -73,9 +81,12 @@ fn clients(session: &Session<'_>, text: &mut String) -> std::fmt::Result {
     write!(
         text,
         "# Clients\r\nconnected_clients:{connected}\r\ncluster_connections:{}\r\nmaxclients:{}\r\n\
-         blocked_clients:{blocked}\r\npubsub_clients:{subscribed}\r\n",
+         blocked_clients:{blocked}\r\npubsub_clients:{subscribed}\r\ntotal_blocking_keys:{}\r\n\
+         total_blocking_keys_on_nokey:{}\r\n",
         (session.cluster.instances.len() - 1) * 2,
         session.cluster.config.settings.clients_max,
+        session.cluster.instances[session.id].interest.awaited.len(),
+        awaited_without_key.len(),
     )
 }
 

@@ -18,24 +18,15 @@ fn by_name(name: &[u8]) -> Option<&'static Command> {
 /// The first key, the last, and the step, as COMMAND INFO gave them before there were key specifications.
 fn old_style_range(command: &Command) -> (i64, i64, i64) {
     let Some(spec) = command.keys.first() else { return (0, 0, 0) };
-    let Begin::Index(begin) = spec.begin;
+    let Begin::Index(begin) = spec.begin else { return (0, 0, 0) };
     let begin = begin as i64;
     match spec.find {
-        Find::Range { last, step } => {
-            let last = command.keys.iter().map(last_of).fold(absolute(begin, last), i64::max);
-            (
-                begin,
-                if let Find::Range { last, .. } = spec.find
-                    && last < 0
-                {
-                    i64::from(last)
-                } else {
-                    last
-                },
-                step as i64,
-            )
+        Find::Range { step, .. } => {
+            // A last key that counts from the end is later than any other.
+            let last = command.keys.iter().map(last_of).max_by_key(|last| last.cast_unsigned()).unwrap_or(0);
+            (begin, last, step as i64)
         }
-        Find::Count { .. } => (0, 0, 0),
+        Find::Count { .. } | Find::Half | Find::Unknown => (0, 0, 0),
     }
 }
 
@@ -44,10 +35,9 @@ fn absolute(begin: i64, last: i32) -> i64 {
 }
 
 fn last_of(spec: &KeySpec) -> i64 {
-    let Begin::Index(begin) = spec.begin;
-    match spec.find {
-        Find::Range { last, .. } => absolute(begin as i64, last),
-        Find::Count { .. } => 0,
+    match (spec.begin, spec.find) {
+        (Begin::Index(begin), Find::Range { last, .. }) => absolute(begin as i64, last),
+        _ => 0,
     }
 }
 
@@ -80,36 +70,50 @@ fn describe(out: &mut Reply<'_>, command: &Command) {
 }
 
 fn describe_keys(out: &mut Reply<'_>, spec: &KeySpec) {
-    let Begin::Index(begin) = spec.begin;
     out.map(3);
     out.bulk(b"flags");
     status_set(out, spec.access);
     out.bulk(b"begin_search");
-    out.map(2);
-    out.bulk(b"type");
-    out.bulk(b"index");
-    out.bulk(b"spec");
-    out.map(1);
-    out.bulk(b"index");
-    out.count(begin);
+    match spec.begin {
+        Begin::Index(begin) => {
+            type_and_fields(out, "index", 1);
+            out.bulk(b"index");
+            out.count(begin);
+        }
+        Begin::Keyword { word, from } => {
+            type_and_fields(out, "keyword", 2);
+            out.bulk(b"keyword");
+            out.bulk(word.as_bytes());
+            out.bulk(b"startfrom");
+            out.count(from);
+        }
+        Begin::SortStore | Begin::Nowhere => type_and_fields(out, "unknown", 0),
+    }
     out.bulk(b"find_keys");
-    out.map(2);
-    out.bulk(b"type");
-    let (kind, fields): (&[u8], [(&[u8], i64); 3]) = match spec.find {
-        Find::Range { last, step } => {
-            (b"range", [(b"lastkey", i64::from(last)), (b"keystep", step as i64), (b"limit", 0)])
-        }
+    let range =
+        |last: i64, step: usize, limit| ("range", [("lastkey", last), ("keystep", step as i64), ("limit", limit)]);
+    let (kind, fields) = match spec.find {
+        Find::Range { last, step } => range(i64::from(last), step, 0),
+        Find::Half => range(-1, 1, 2),
         Find::Count { count, first, step } => {
-            (b"keynum", [(b"keynumidx", count as i64), (b"firstkey", first as i64), (b"keystep", step as i64)])
+            ("keynum", [("keynumidx", count as i64), ("firstkey", first as i64), ("keystep", step as i64)])
         }
+        Find::Unknown => return type_and_fields(out, "unknown", 0),
     };
-    out.bulk(kind);
-    out.bulk(b"spec");
-    out.map(3);
+    type_and_fields(out, kind, fields.len());
     for (field, value) in fields {
-        out.bulk(field);
+        out.bulk(field.as_bytes());
         out.integer(value);
     }
+}
+
+/// The head of one half of a key specification; its fields follow.
+fn type_and_fields(out: &mut Reply<'_>, kind: &str, fields: usize) {
+    out.map(2);
+    out.bulk(b"type");
+    out.bulk(kind.as_bytes());
+    out.bulk(b"spec");
+    out.map(fields);
 }
 
 pub(super) fn command(session: &mut Session<'_>) -> Answer {

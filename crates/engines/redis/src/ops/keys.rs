@@ -304,6 +304,7 @@ pub(super) fn swapdb(call: &mut Call<'_>) -> Answer {
     };
     let (one, other) = (number(1, "first")?, number(2, "second")?);
     call.db.dataset.swap_databases(one, other);
+    call.db.databases_swapped(one, other);
     call.db.dirty += 1;
     call.out.ok();
     Ok(Then::Done)
@@ -352,23 +353,34 @@ pub(super) fn object_freq(call: &mut Call<'_>) -> Answer {
     object(call, |_| Err(Refusal::text(NO_FREQUENCY)))
 }
 
+/// The answer to HELP: status lines.
+pub(super) fn reply_help(call: &mut Call<'_>, lines: &[&str]) {
+    call.out.array(lines.len());
+    for line in lines {
+        call.out.simple(line);
+    }
+}
+
 pub(super) fn object_help(call: &mut Call<'_>) -> Answer {
-    call.out.strings(&[
-        "OBJECT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
-        "ENCODING <key>",
-        "    Return the kind of internal representation used in order to store the value",
-        "    associated with a <key>.",
-        "FREQ <key>",
-        "    Return the access frequency index of the <key>. The returned integer is",
-        "    proportional to the logarithm of the recent access frequency of the key.",
-        "IDLETIME <key>",
-        "    Return the idle time of the <key>, that is the approximated number of",
-        "    seconds elapsed since the last access to the key.",
-        "REFCOUNT <key>",
-        "    Return the number of references of the value associated with the specified",
-        "    <key>.",
-        "HELP",
-        "    Print this help.",
-    ]);
+    reply_help(
+        call,
+        &[
+            "OBJECT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+            "ENCODING <key>",
+            "    Return the kind of internal representation used in order to store the value",
+            "    associated with a <key>.",
+            "FREQ <key>",
+            "    Return the access frequency index of the <key>. The returned integer is",
+            "    proportional to the logarithm of the recent access frequency of the key.",
+            "IDLETIME <key>",
+            "    Return the idle time of the <key>, that is the approximated number of",
+            "    seconds elapsed since the last access to the key.",
+            "REFCOUNT <key>",
+            "    Return the number of references of the value associated with the specified",
+            "    <key>.",
+            "HELP",
+            "    Print this help.",
+        ],
+    );
     Ok(Then::Done)
 }

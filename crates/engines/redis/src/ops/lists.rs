@@ -304,8 +304,17 @@ pub(super) fn transfer(
     }
     read(call, target)?;
     let thresholds = call.db.thresholds;
-    let Some(item) = take(call, source, from_left, 1)?.pop() else { return Ok(None) };
-    write(call, target)?.push(&item, to_left, &thresholds);
+    let item = if source == target {
+        // A list that turns is never empty in between: its deadline stays.
+        let list = write(call, source)?;
+        let Some(item) = list.pop(from_left, &thresholds) else { return Ok(None) };
+        list.push(&item, to_left, &thresholds);
+        item
+    } else {
+        let Some(item) = take(call, source, from_left, 1)?.pop() else { return Ok(None) };
+        write(call, target)?.push(&item, to_left, &thresholds);
+        item
+    };
     call.db.changed(target);
     let side = |is_left: bool| if is_left { b"LEFT".as_slice() } else { b"RIGHT" };
     call.instead([b"LMOVE".as_slice(), source, target, side(from_left), side(to_left)]);
@@ -325,23 +334,33 @@ pub(super) fn rpoplpush(call: &mut Call<'_>) -> Answer {
     Ok(Then::Done)
 }
 
-/// The arguments of LMPOP and BLMPOP from `numkeys` on: keys, side, count.
-pub(super) fn mpop_arguments<'r>(call: &Call<'r>, index: usize) -> Result<(Vec<&'r [u8]>, bool, usize), Refusal> {
-    let (keys, next) = counted_keys(call, index).map_err(|refusal| match refusal {
+/// The keys of LMPOP, ZMPOP and their like from `numkeys` on, and the index of what follows them.
+pub(super) fn mpop_keys<'r>(call: &Call<'r>, index: usize) -> Result<(Vec<&'r [u8]>, usize), Refusal> {
+    counted_keys(call, index).map_err(|refusal| match refusal {
         Refusal::Text(_) => Refusal::Syntax,
         other => other,
-    })?;
+    })
+}
+
+/// What may follow the side: COUNT and a number, once.
+pub(super) fn mpop_count(call: &Call<'_>, index: usize) -> Result<usize, Refusal> {
+    let Some(word) = call.request.get(index) else { return Ok(1) };
+    if !is(word, "COUNT") || call.request.get(index + 1).is_none() {
+        return Err(Refusal::Syntax);
+    }
+    let count = call.integer(index + 1).ok().filter(|count| *count > 0);
+    let count = count.ok_or(Refusal::text("ERR count should be greater than 0"))?;
+    if call.request.len() > index + 2 {
+        return Err(Refusal::Syntax);
+    }
+    Ok(usize::try_from(count).unwrap_or(usize::MAX))
+}
+
+/// The arguments of LMPOP and BLMPOP from `numkeys` on: keys, side, count.
+pub(super) fn mpop_arguments<'r>(call: &Call<'r>, index: usize) -> Result<(Vec<&'r [u8]>, bool, usize), Refusal> {
+    let (keys, next) = mpop_keys(call, index)?;
     let from_left = side(call.arg(next))?;
-    let count = match call.request.get(next + 1) {
-        None => 1,
-        Some(word) if is(word, "COUNT") && call.request.len() == next + 3 => {
-            let count = call.integer(next + 2).ok().filter(|count| *count > 0);
-            let count = count.ok_or(Refusal::text("ERR count should be greater than 0"))?;
-            usize::try_from(count).unwrap_or(usize::MAX)
-        }
-        Some(_) => return Err(Refusal::Syntax),
-    };
-    Ok((keys, from_left, count))
+    Ok((keys, from_left, mpop_count(call, next + 1)?))
 }
 
 /// Pops from the first list that is not empty, and replies. False if all are.

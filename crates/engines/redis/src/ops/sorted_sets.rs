@@ -35,12 +35,12 @@ pub(super) fn remove(call: &mut Call<'_>, key: &[u8], members: &[Blob]) -> Resul
 
 /// The options of ZADD.
 #[derive(Default)]
-struct AddOptions {
-    nx: bool,
-    xx: bool,
+pub(super) struct AddOptions {
+    pub(super) nx: bool,
+    pub(super) xx: bool,
     gt: bool,
     lt: bool,
-    ch: bool,
+    pub(super) ch: bool,
     incr: bool,
 }
 
@@ -82,10 +82,16 @@ pub(super) fn zadd(call: &mut Call<'_>) -> Answer {
     for index in (first..request.len()).step_by(2) {
         scores.push(parse_float(request.arg(index)).ok_or(Refusal::NotFloat)?);
     }
-    add(call, &options, first + 1, &scores)
+    add(call, &options, (first + 1, 2), &scores)
 }
 
-fn add(call: &mut Call<'_>, options: &AddOptions, first_member: usize, scores: &[Score]) -> Answer {
+/// Adds members with their scores. The first member is argument `first`, each further one `step` later.
+pub(super) fn add(
+    call: &mut Call<'_>,
+    options: &AddOptions,
+    (first, step): (usize, usize),
+    scores: &[Score],
+) -> Answer {
     let (key, request, thresholds) = (call.arg(1), call.request, call.db.thresholds);
     if read(call, key)?.is_none() && options.xx {
         if options.incr {
@@ -99,7 +105,7 @@ fn add(call: &mut Call<'_>, options: &AddOptions, first_member: usize, scores: &
     let (mut added, mut updated, mut result) = (0, 0, None);
     let mut refusal = None;
     for (number, score) in scores.iter().enumerate() {
-        let member = request.arg(first_member + number * 2);
+        let member = request.arg(first + number * step);
         let before = set.score(member);
         let score = if options.incr { before.unwrap_or(0.0) + score } else { *score };
         if score.is_nan() {
@@ -138,7 +144,7 @@ fn add(call: &mut Call<'_>, options: &AddOptions, first_member: usize, scores: &
 pub(super) fn zincrby(call: &mut Call<'_>) -> Answer {
     let by = call.float(2)?;
     let options = AddOptions { incr: true, ..AddOptions::default() };
-    add(call, &options, 3, &[by])
+    add(call, &options, (3, 2), &[by])
 }
 
 pub(super) fn zrem(call: &mut Call<'_>) -> Answer {
@@ -254,4 +260,78 @@ pub(super) fn zpopmin(call: &mut Call<'_>) -> Answer {
 
 pub(super) fn zpopmax(call: &mut Call<'_>) -> Answer {
     pop(call, false)
+}
+
+/// The arguments of ZMPOP and BZMPOP from `numkeys` on: keys, end, count.
+pub(super) fn mpop_arguments<'r>(call: &Call<'r>, index: usize) -> Result<(Vec<&'r [u8]>, bool, usize), Refusal> {
+    let (keys, next) = super::lists::mpop_keys(call, index)?;
+    let lowest = match call.request.get(next) {
+        Some(word) if is(word, "MIN") => true,
+        Some(word) if is(word, "MAX") => false,
+        _ => return Err(Refusal::Syntax),
+    };
+    Ok((keys, lowest, super::lists::mpop_count(call, next + 1)?))
+}
+
+/// Pops from the first sorted set that is there, and replies. False if there is none.
+pub(super) fn mpop(call: &mut Call<'_>, keys: &[&[u8]], lowest: bool, count: usize) -> Result<bool, Refusal> {
+    for key in keys {
+        let taken = take(call, key, lowest, count)?;
+        if taken.is_empty() {
+            continue;
+        }
+        let name: &[u8] = if lowest { b"ZPOPMIN" } else { b"ZPOPMAX" };
+        call.instead([name, key, taken.len().to_string().as_bytes()]);
+        call.out.array(2);
+        call.out.bulk(key);
+        call.out.array(taken.len());
+        for (member, score) in &taken {
+            call.out.array(2);
+            call.out.bulk(member);
+            call.out.double(*score);
+        }
+        return Ok(true);
+    }
+    Ok(false)
+}
+
+/// ZMPOP numkeys key... MIN|MAX [COUNT count], since 7.0.
+pub(super) fn zmpop(call: &mut Call<'_>) -> Answer {
+    let (keys, lowest, count) = mpop_arguments(call, 1)?;
+    if !mpop(call, &keys, lowest, count)? {
+        call.out.null_array();
+    }
+    Ok(Then::Done)
+}
+
+/// ZRANDMEMBER key [count [WITHSCORES]], since 6.2.
+pub(super) fn zrandmember(call: &mut Call<'_>) -> Answer {
+    let key = call.arg(1);
+    if call.request.len() == 2 {
+        let length = read(call, key)?.map_or(0, SortedSet::len);
+        let position = call.random.below(length as u64) as usize;
+        let member = read(call, key)?.and_then(|set| set.at(position)).map(|(member, _)| member.clone());
+        call.out.bulk_or_null(member.as_deref());
+        return Ok(Then::Done);
+    }
+    let count = super::hashes::random_count(call)?;
+    let with_scores = match call.request.get(3) {
+        None => false,
+        Some(word) if is(word, "WITHSCORES") && call.request.len() == 4 => true,
+        Some(_) => return Err(Refusal::Syntax),
+    };
+    if with_scores && !(..=i64::MAX / 2).contains(&count) {
+        return Err(Refusal::text("ERR value is out of range"));
+    }
+    let length = read(call, key)?.map_or(0, SortedSet::len);
+    let positions = super::hashes::random_positions(call, count, length);
+    let found: Vec<(Blob, Score)> = match read(call, key)? {
+        None => Vec::new(),
+        Some(set) => {
+            let member = |position: usize| set.at(position).map(|(member, score)| (member.clone(), score));
+            positions.into_iter().filter_map(member).collect()
+        }
+    };
+    super::zrange::reply(call, &found, with_scores);
+    Ok(Then::Done)
 }

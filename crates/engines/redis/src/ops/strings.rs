@@ -5,11 +5,20 @@ use crate::error::Refusal;
 use crate::state::{Blob, Entry, NEVER, Value, add_decimals, format_float, parse_float, parse_integer};
 
 /// The longest string: `proto-max-bulk-len` by default, and what offsets may reach.
-const LENGTH_MAX: usize = 512 * 1024 * 1024;
+pub(super) const LENGTH_MAX: usize = 512 * 1024 * 1024;
 const TOO_LONG: &str = "ERR string exceeds maximum allowed size (proto-max-bulk-len)";
 const OVERFLOW: &str = "ERR increment or decrement would overflow";
 
-/// A string value as bytes.
+/// A string value as bytes, without copying them: an integer is printed into `buffer`.
+pub(super) fn bytes<'v>(value: &'v Value, buffer: &'v mut itoa::Buffer) -> Result<&'v [u8], Refusal> {
+    match value {
+        Value::Int(number) => Ok(buffer.format(*number).as_bytes()),
+        Value::Str { bytes, .. } => Ok(bytes),
+        _ => Err(Refusal::WrongType),
+    }
+}
+
+/// A copy of a string value's bytes.
 pub(super) fn text(value: &Value) -> Result<Blob, Refusal> {
     match value {
         Value::Int(number) => Ok(Blob::from_slice(itoa::Buffer::new().format(*number).as_bytes())),
@@ -329,14 +338,16 @@ pub(super) fn incrbyfloat(call: &mut Call<'_>) -> Answer {
 }
 
 /// The string at a key, as bytes that can grow in place; made if there is none.
-fn bytes_mut<'c>(call: &'c mut Call<'_>, key: &[u8]) -> Result<Option<&'c mut Blob>, Refusal> {
+pub(super) fn bytes_mut<'c>(call: &'c mut Call<'_>, key: &[u8]) -> Result<Option<&'c mut Blob>, Refusal> {
     let Some(value) = call.db.write_or_insert(key, || Value::raw(Blob::new())) else { return Ok(None) };
-    let bytes = text(value)?;
-    if !matches!(value, Value::Str { is_raw: true, .. }) {
-        *value = Value::raw(bytes);
+    if let Value::Int(number) = value {
+        *value = Value::raw(Blob::from_slice(itoa::Buffer::new().format(*number).as_bytes()));
     }
     match value {
-        Value::Str { bytes, .. } => Ok(Some(bytes)),
+        Value::Str { bytes, is_raw } => {
+            *is_raw = true;
+            Ok(Some(bytes))
+        }
         _ => Err(Refusal::WrongType),
     }
 }
@@ -364,7 +375,7 @@ pub(super) fn append(call: &mut Call<'_>) -> Answer {
 pub(super) fn strlen(call: &mut Call<'_>) -> Answer {
     let length = match call.db.read(call.arg(1)) {
         None => 0,
-        Some(value) => text(value)?.len(),
+        Some(value) => bytes(value, &mut itoa::Buffer::new())?.len(),
     };
     call.out.count(length);
     Ok(Then::Done)
@@ -384,9 +395,10 @@ pub(super) fn range(start: i64, end: i64, length: usize) -> Option<(usize, usize
 
 pub(super) fn getrange(call: &mut Call<'_>) -> Answer {
     let (start, end) = (call.integer(2)?, call.integer(3)?);
+    let mut buffer = itoa::Buffer::new();
     let bytes = match call.db.read(call.arg(1)) {
-        None => Blob::new(),
-        Some(value) => text(value)?,
+        None => &[],
+        Some(value) => bytes(value, &mut buffer)?,
     };
     // Unlike lists, a string read up to a place before its beginning gives its first byte: the end is clamped to 0.
     let size = i64::try_from(bytes.len()).unwrap_or(i64::MAX);
@@ -403,7 +415,7 @@ pub(super) fn setrange(call: &mut Call<'_>) -> Answer {
     let (key, part) = (call.arg(1), call.arg(3));
     let length = match call.db.read(key) {
         None => 0,
-        Some(value) => text(value)?.len(),
+        Some(value) => bytes(value, &mut itoa::Buffer::new())?.len(),
     };
     if part.is_empty() {
         call.out.count(length);

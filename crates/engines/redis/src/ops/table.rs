@@ -4,14 +4,17 @@
 
 use super::command::{Command, Flags, Group, KeySpec, Run};
 use super::command::{
-    OW, RM, RO, RO_ONLY, RW, RW_DELETE, RW_INSERT, RW_POP, RW_UPDATE, RW_VARIABLE, at, counted, one, up_to,
+    OW, RM, RO, RO_ONLY, RW, RW_ACCESS, RW_ALL, RW_DELETE, RW_INSERT, RW_POP, RW_UPDATE, RW_VARIABLE, after, at,
+    counted, one, patterns, sort_target, streams as after_streams, up_to,
 };
 use super::{
-    blocking, client, cluster, cluster_admin, config, connection, dump, hashes, info, introspection, keys, lists,
-    migrate, pubsub, scan, server, sets, sorted_sets, strings, transactions, zrange,
+    bitmaps, blocking, client, cluster, cluster_admin, config, connection, dump, geo, hashes, hyperloglog, info,
+    introspection, keys, lcs, lists, migrate, pubsub, scan, server, sets, sort, sorted_sets, stream_claim,
+    stream_groups, stream_info, stream_read, streams, strings, transactions, zrange, zset_algebra,
 };
 use Group::{
-    Cluster, Connection, Generic, Hash, List, Pubsub, Server as ServerGroup, Set, SortedSet, String, Transactions,
+    Bitmap, Cluster, Connection, Generic, Geo, Hash, HyperLogLog, List, Pubsub, Server as ServerGroup, Set, SortedSet,
+    Stream, String, Transactions,
 };
 use Run::{Container, ContainerOr, Keys, Server};
 
@@ -65,11 +68,17 @@ pub(crate) const COMMANDS: &[Command] = &[
     line("asking", 1, of(&[FAST]), &[], Cluster, "3.0.0", Server(connection::asking)),
     line("auth", -2, of(&[NOSCRIPT, LOADING, STALE, FAST, NO_AUTH, ALLOW_BUSY]), &[], Connection, "1.0.0", Server(connection::auth)),
     line("bgrewriteaof", 1, of(&[ADMIN, NOSCRIPT]), &[], ServerGroup, "1.0.0", Server(server::bgrewriteaof)),
+    line("bitcount", -2, of(&[READONLY]), &[one(RO)], Bitmap, "2.6.0", Keys(bitmaps::bitcount)),
+    line("bitfield", -2, of(&[WRITE, DENYOOM]), &[one(RW_VARIABLE)], Bitmap, "3.2.0", Keys(bitmaps::bitfield)),
+    line("bitfield_ro", -2, of(&[READONLY, FAST]), &[one(RO)], Bitmap, "6.0.0", Keys(bitmaps::bitfield_ro)),
+    line("bitop", -4, of(&[WRITE, DENYOOM]), &[at(2, OW), up_to(3, -1, 1, RO)], Bitmap, "2.6.0", Keys(bitmaps::bitop)),
+    line("bitpos", -3, of(&[READONLY]), &[one(RO)], Bitmap, "2.8.7", Keys(bitmaps::bitpos)),
     line("blmove", 6, of(&[WRITE, DENYOOM, NOSCRIPT, BLOCKING]), &[at(1, RW_POP), at(2, RW_INSERT)], List, "6.2.0", Keys(blocking::blmove)),
     line("blmpop", -5, of(&[WRITE, BLOCKING, MOVABLE_KEYS]), &[counted(2, RW_POP)], List, "7.0.0", Keys(blocking::blmpop)),
     line("blpop", -3, of(&[WRITE, NOSCRIPT, BLOCKING]), &[up_to(1, -2, 1, RW_POP)], List, "2.0.0", Keys(blocking::blpop)),
     line("brpop", -3, of(&[WRITE, NOSCRIPT, BLOCKING]), &[up_to(1, -2, 1, RW_POP)], List, "2.0.0", Keys(blocking::brpop)),
     line("brpoplpush", 4, of(&[WRITE, DENYOOM, NOSCRIPT, BLOCKING]), &[at(1, RW_POP), at(2, RW_INSERT)], List, "2.2.0", Keys(blocking::brpoplpush)),
+    line("bzmpop", -5, of(&[WRITE, BLOCKING, MOVABLE_KEYS]), &[counted(2, RW_POP)], SortedSet, "7.0.0", Keys(blocking::bzmpop)),
     line("bzpopmax", -3, of(&[WRITE, NOSCRIPT, BLOCKING, FAST]), &[up_to(1, -2, 1, RW_POP)], SortedSet, "5.0.0", Keys(blocking::bzpopmax)),
     line("bzpopmin", -3, of(&[WRITE, NOSCRIPT, BLOCKING, FAST]), &[up_to(1, -2, 1, RW_POP)], SortedSet, "5.0.0", Keys(blocking::bzpopmin)),
     line("client", -2, NONE, &[], Connection, "2.4.0", Container(CLIENT)),
@@ -92,7 +101,18 @@ pub(crate) const COMMANDS: &[Command] = &[
     line("expiretime", 2, of(&[READONLY, FAST]), &[one(RO)], Generic, "7.0.0", Keys(keys::expiretime)),
     line("flushall", -1, of(&[WRITE]), &[], ServerGroup, "1.0.0", Keys(keys::flushall)),
     line("flushdb", -1, of(&[WRITE]), &[], ServerGroup, "1.0.0", Keys(keys::flushdb)),
+    line("geoadd", -5, of(&[WRITE, DENYOOM]), &[one(RW_UPDATE)], Geo, "3.2.0", Keys(geo::geoadd)),
+    line("geodist", -4, of(&[READONLY]), &[one(RO)], Geo, "3.2.0", Keys(geo::geodist)),
+    line("geohash", -2, of(&[READONLY]), &[one(RO)], Geo, "3.2.0", Keys(geo::geohash)),
+    line("geopos", -2, of(&[READONLY]), &[one(RO)], Geo, "3.2.0", Keys(geo::geopos)),
+    line("georadius", -6, of(&[WRITE, DENYOOM, MOVABLE_KEYS]), &[one(RO), after("STORE", 6, OW), after("STOREDIST", 6, OW)], Geo, "3.2.0", Keys(geo::georadius)),
+    line("georadius_ro", -6, of(&[READONLY]), &[one(RO)], Geo, "3.2.10", Keys(geo::georadius_ro)),
+    line("georadiusbymember", -5, of(&[WRITE, DENYOOM, MOVABLE_KEYS]), &[one(RO), after("STORE", 5, OW), after("STOREDIST", 5, OW)], Geo, "3.2.0", Keys(geo::georadiusbymember)),
+    line("georadiusbymember_ro", -5, of(&[READONLY]), &[one(RO)], Geo, "3.2.10", Keys(geo::georadiusbymember_ro)),
+    line("geosearch", -7, of(&[READONLY]), &[one(RO)], Geo, "6.2.0", Keys(geo::geosearch)),
+    line("geosearchstore", -8, of(&[WRITE, DENYOOM]), &[at(1, OW), at(2, RO)], Geo, "6.2.0", Keys(geo::geosearchstore)),
     line("get", 2, of(&[READONLY, FAST]), &[one(RO)], String, "1.0.0", Keys(strings::get)),
+    line("getbit", 3, of(&[READONLY, FAST]), &[one(RO)], Bitmap, "2.2.0", Keys(bitmaps::getbit)),
     line("getdel", 2, of(&[WRITE, FAST]), &[one(RW_POP)], String, "6.2.0", Keys(strings::getdel)),
     line("getex", -2, of(&[WRITE, FAST]), &[one(RW)], String, "6.2.0", Keys(strings::getex)),
     line("getrange", 4, of(&[READONLY]), &[one(RO)], String, "2.4.0", Keys(strings::getrange)),
@@ -119,6 +139,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     line("incrbyfloat", 3, of(&[WRITE, DENYOOM, FAST]), &[one(RW)], String, "2.6.0", Keys(strings::incrbyfloat)),
     line("info", -1, of(&[LOADING, STALE]), &[], ServerGroup, "1.0.0", Server(info::info)),
     line("keys", 2, of(&[READONLY]), &[], Generic, "1.0.0", Keys(keys::keys)),
+    line("lcs", -3, of(&[READONLY]), &[up_to(1, 1, 1, RO)], String, "7.0.0", Keys(lcs::lcs)),
     line("lindex", 3, of(&[READONLY]), &[one(RO)], List, "1.0.0", Keys(lists::lindex)),
     line("linsert", 5, of(&[WRITE, DENYOOM]), &[one(RW_INSERT)], List, "2.2.0", Keys(lists::linsert)),
     line("llen", 2, of(&[READONLY, FAST]), &[one(RO_ONLY)], List, "1.0.0", Keys(lists::llen)),
@@ -144,6 +165,11 @@ pub(crate) const COMMANDS: &[Command] = &[
     line("pexpire", -3, of(&[WRITE, FAST]), &[one(RW_UPDATE)], Generic, "2.6.0", Keys(keys::pexpire)),
     line("pexpireat", -3, of(&[WRITE, FAST]), &[one(RW_UPDATE)], Generic, "2.6.0", Keys(keys::pexpireat)),
     line("pexpiretime", 2, of(&[READONLY, FAST]), &[one(RO)], Generic, "7.0.0", Keys(keys::pexpiretime)),
+    line("pfadd", -2, of(&[WRITE, DENYOOM, FAST]), &[one(RW_INSERT)], HyperLogLog, "2.8.9", Keys(hyperloglog::pfadd)),
+    line("pfcount", -2, of(&[READONLY]), &[up_to(1, -1, 1, RW_ACCESS)], HyperLogLog, "2.8.9", Keys(hyperloglog::pfcount)),
+    line("pfdebug", 3, of(&[WRITE, DENYOOM, ADMIN]), &[at(2, RW_ACCESS)], HyperLogLog, "2.8.9", Keys(hyperloglog::pfdebug)),
+    line("pfmerge", -2, of(&[WRITE, DENYOOM]), &[at(1, RW_ALL), up_to(2, -1, 1, RO)], HyperLogLog, "2.8.9", Keys(hyperloglog::pfmerge)),
+    line("pfselftest", 1, of(&[ADMIN]), &[], HyperLogLog, "2.8.9", Keys(hyperloglog::pfselftest)),
     line("ping", -1, of(&[FAST]), &[], Connection, "1.0.0", Server(connection::ping)),
     line("psetex", 4, of(&[WRITE, DENYOOM]), &[one(OW)], String, "2.6.0", Keys(strings::psetex)),
     line("psubscribe", -2, of(&[PUBSUB, NOSCRIPT, LOADING, STALE]), &[], Pubsub, "2.0.0", Server(pubsub::psubscribe)),
@@ -172,6 +198,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     line("sdiffstore", -3, of(&[WRITE, DENYOOM]), &[at(1, OW), up_to(2, -1, 1, RO)], Set, "1.0.0", Keys(sets::sdiffstore)),
     line("select", 2, of(&[LOADING, STALE, FAST]), &[], Connection, "1.0.0", Server(connection::select)),
     line("set", -3, of(&[WRITE, DENYOOM]), &[one(RW_VARIABLE)], String, "1.0.0", Keys(strings::set)),
+    line("setbit", 4, of(&[WRITE, DENYOOM]), &[one(RW)], Bitmap, "2.2.0", Keys(bitmaps::setbit)),
     line("setex", 4, of(&[WRITE, DENYOOM]), &[one(OW)], String, "2.0.0", Keys(strings::setex)),
     line("setnx", 3, of(&[WRITE, DENYOOM, FAST]), &[one(OW)], String, "1.0.0", Keys(strings::setnx)),
     line("setrange", 4, of(&[WRITE, DENYOOM]), &[one(RW_UPDATE)], String, "2.2.0", Keys(strings::setrange)),
@@ -183,6 +210,8 @@ pub(crate) const COMMANDS: &[Command] = &[
     line("smembers", 2, of(&[READONLY]), &[one(RO)], Set, "1.0.0", Keys(sets::smembers)),
     line("smismember", -3, of(&[READONLY, FAST]), &[one(RO_ONLY)], Set, "6.2.0", Keys(sets::smismember)),
     line("smove", 4, of(&[WRITE, FAST]), &[at(1, RW_POP), at(2, RW_INSERT)], Set, "1.0.0", Keys(sets::smove)),
+    line("sort", -2, of(&[WRITE, DENYOOM, MOVABLE_KEYS]), &[one(RO), patterns(RO), sort_target(OW)], Generic, "1.0.0", Keys(sort::sort)),
+    line("sort_ro", -2, of(&[READONLY, MOVABLE_KEYS]), &[one(RO), patterns(RO)], Generic, "7.0.0", Keys(sort::sort_ro)),
     line("spop", -2, of(&[WRITE, FAST]), &[one(RW_POP)], Set, "1.0.0", Keys(sets::spop)),
     line("spublish", 3, of(&[PUBSUB, LOADING, STALE, FAST, SHARDED_PUBSUB]), &[one(NOT_A_KEY)], Pubsub, "7.0.0", Server(pubsub::spublish)),
     line("srandmember", -2, of(&[READONLY]), &[one(RO)], Set, "1.0.0", Keys(sets::srandmember)),
@@ -205,17 +234,40 @@ pub(crate) const COMMANDS: &[Command] = &[
     line("unwatch", 1, of(&[NOSCRIPT, LOADING, STALE, FAST, ALLOW_BUSY]), &[], Transactions, "2.2.0", Server(transactions::unwatch)),
     line("wait", 3, of(&[BLOCKING]), &[], Generic, "3.0.0", Server(server::wait)),
     line("watch", -2, of(&[NOSCRIPT, LOADING, STALE, FAST, CONTROLS_MULTI, ALLOW_BUSY]), &[up_to(1, -1, 1, RO_ONLY)], Transactions, "2.2.0", Server(transactions::watch)),
+    line("xack", -4, of(&[WRITE, FAST]), &[one(RW_UPDATE)], Stream, "5.0.0", Keys(stream_claim::xack)),
+    line("xadd", -5, of(&[WRITE, DENYOOM, FAST]), &[one(RW_UPDATE)], Stream, "5.0.0", Keys(streams::xadd)),
+    line("xautoclaim", -6, of(&[WRITE, FAST]), &[one(RW_DELETE)], Stream, "6.2.0", Keys(stream_claim::xautoclaim)),
+    line("xclaim", -6, of(&[WRITE, FAST]), &[one(RW_UPDATE)], Stream, "5.0.0", Keys(stream_claim::xclaim)),
+    line("xdel", -3, of(&[WRITE, FAST]), &[one(RW_DELETE)], Stream, "5.0.0", Keys(streams::xdel)),
+    line("xgroup", -2, NONE, &[], Stream, "5.0.0", Container(XGROUP)),
+    line("xinfo", -2, NONE, &[], Stream, "5.0.0", Container(XINFO)),
+    line("xlen", 2, of(&[READONLY, FAST]), &[one(RO_ONLY)], Stream, "5.0.0", Keys(streams::xlen)),
+    line("xpending", -3, of(&[READONLY]), &[one(RO)], Stream, "5.0.0", Keys(stream_claim::xpending)),
+    line("xrange", -4, of(&[READONLY]), &[one(RO)], Stream, "5.0.0", Keys(streams::xrange)),
+    line("xread", -4, of(&[READONLY, BLOCKING, MOVABLE_KEYS]), &[after_streams(1, RO)], Stream, "5.0.0", Keys(stream_read::xread)),
+    line("xreadgroup", -7, of(&[WRITE, BLOCKING, MOVABLE_KEYS]), &[after_streams(4, RO)], Stream, "5.0.0", Keys(stream_read::xreadgroup)),
+    line("xrevrange", -4, of(&[READONLY]), &[one(RO)], Stream, "5.0.0", Keys(streams::xrevrange)),
+    line("xsetid", -3, of(&[WRITE, DENYOOM, FAST]), &[one(RW_UPDATE)], Stream, "5.0.0", Keys(streams::xsetid)),
+    line("xtrim", -4, of(&[WRITE]), &[one(RW_DELETE)], Stream, "5.0.0", Keys(streams::xtrim)),
     line("zadd", -4, of(&[WRITE, DENYOOM, FAST]), &[one(RW_UPDATE)], SortedSet, "1.2.0", Keys(sorted_sets::zadd)),
     line("zcard", 2, of(&[READONLY, FAST]), &[one(RO_ONLY)], SortedSet, "1.2.0", Keys(sorted_sets::zcard)),
     line("zcount", 4, of(&[READONLY, FAST]), &[one(RO)], SortedSet, "2.0.0", Keys(zrange::zcount)),
+    line("zdiff", -3, of(&[READONLY, MOVABLE_KEYS]), &[counted(1, RO)], SortedSet, "6.2.0", Keys(zset_algebra::zdiff)),
+    line("zdiffstore", -4, of(&[WRITE, DENYOOM, MOVABLE_KEYS]), &[at(1, OW), counted(2, RO)], SortedSet, "6.2.0", Keys(zset_algebra::zdiffstore)),
     line("zincrby", 4, of(&[WRITE, DENYOOM, FAST]), &[one(RW)], SortedSet, "1.2.0", Keys(sorted_sets::zincrby)),
+    line("zinter", -3, of(&[READONLY, MOVABLE_KEYS]), &[counted(1, RO)], SortedSet, "6.2.0", Keys(zset_algebra::zinter)),
+    line("zintercard", -3, of(&[READONLY, MOVABLE_KEYS]), &[counted(1, RO)], SortedSet, "7.0.0", Keys(zset_algebra::zintercard)),
+    line("zinterstore", -4, of(&[WRITE, DENYOOM, MOVABLE_KEYS]), &[at(1, OW), counted(2, RO)], SortedSet, "2.0.0", Keys(zset_algebra::zinterstore)),
     line("zlexcount", 4, of(&[READONLY, FAST]), &[one(RO)], SortedSet, "2.8.9", Keys(zrange::zlexcount)),
+    line("zmpop", -4, of(&[WRITE, MOVABLE_KEYS]), &[counted(1, RW_POP)], SortedSet, "7.0.0", Keys(sorted_sets::zmpop)),
     line("zmscore", -3, of(&[READONLY, FAST]), &[one(RO)], SortedSet, "6.2.0", Keys(sorted_sets::zmscore)),
     line("zpopmax", -2, of(&[WRITE, FAST]), &[one(RW_POP)], SortedSet, "5.0.0", Keys(sorted_sets::zpopmax)),
     line("zpopmin", -2, of(&[WRITE, FAST]), &[one(RW_POP)], SortedSet, "5.0.0", Keys(sorted_sets::zpopmin)),
+    line("zrandmember", -2, of(&[READONLY]), &[one(RO)], SortedSet, "6.2.0", Keys(sorted_sets::zrandmember)),
     line("zrange", -4, of(&[READONLY]), &[one(RO)], SortedSet, "1.2.0", Keys(zrange::zrange)),
     line("zrangebylex", -4, of(&[READONLY]), &[one(RO)], SortedSet, "2.8.9", Keys(zrange::zrangebylex)),
     line("zrangebyscore", -4, of(&[READONLY]), &[one(RO)], SortedSet, "1.0.5", Keys(zrange::zrangebyscore)),
+    line("zrangestore", -5, of(&[WRITE, DENYOOM]), &[at(1, OW), at(2, RO)], SortedSet, "6.2.0", Keys(zrange::zrangestore)),
     line("zrank", -3, of(&[READONLY, FAST]), &[one(RO)], SortedSet, "2.0.0", Keys(sorted_sets::zrank)),
     line("zrem", -3, of(&[WRITE, FAST]), &[one(RW_DELETE)], SortedSet, "1.2.0", Keys(sorted_sets::zrem)),
     line("zremrangebylex", 4, of(&[WRITE]), &[one(RW_DELETE)], SortedSet, "2.8.9", Keys(zrange::zremrangebylex)),
@@ -227,6 +279,8 @@ pub(crate) const COMMANDS: &[Command] = &[
     line("zrevrank", -3, of(&[READONLY, FAST]), &[one(RO)], SortedSet, "2.0.0", Keys(sorted_sets::zrevrank)),
     line("zscan", -3, of(&[READONLY]), &[one(RO)], SortedSet, "2.8.0", Keys(scan::zscan)),
     line("zscore", 3, of(&[READONLY, FAST]), &[one(RO)], SortedSet, "1.2.0", Keys(sorted_sets::zscore)),
+    line("zunion", -3, of(&[READONLY, MOVABLE_KEYS]), &[counted(1, RO)], SortedSet, "6.2.0", Keys(zset_algebra::zunion)),
+    line("zunionstore", -4, of(&[WRITE, DENYOOM, MOVABLE_KEYS]), &[at(1, OW), counted(2, RO)], SortedSet, "2.0.0", Keys(zset_algebra::zunionstore)),
 ];
 
 #[rustfmt::skip]
@@ -236,6 +290,24 @@ const OBJECT: &[Command] = &[
     line("object|help", 2, of(&[LOADING, STALE]), &[], Generic, "6.2.0", Keys(keys::object_help)),
     line("object|idletime", 3, of(&[READONLY]), &[at(2, RO_ONLY)], Generic, "2.2.3", Keys(keys::object_idletime)),
     line("object|refcount", 3, of(&[READONLY]), &[at(2, RO_ONLY)], Generic, "2.2.3", Keys(keys::object_refcount)),
+];
+
+#[rustfmt::skip]
+const XGROUP: &[Command] = &[
+    line("xgroup|create", -5, of(&[WRITE, DENYOOM]), &[at(2, RW_INSERT)], Stream, "5.0.0", Keys(stream_groups::create)),
+    line("xgroup|createconsumer", 5, of(&[WRITE, DENYOOM]), &[at(2, RW_INSERT)], Stream, "6.2.0", Keys(stream_groups::createconsumer)),
+    line("xgroup|delconsumer", 5, of(&[WRITE]), &[at(2, RW_DELETE)], Stream, "5.0.0", Keys(stream_groups::delconsumer)),
+    line("xgroup|destroy", 4, of(&[WRITE]), &[at(2, RW_DELETE)], Stream, "5.0.0", Keys(stream_groups::destroy)),
+    line("xgroup|help", 2, of(&[LOADING, STALE]), &[], Stream, "5.0.0", Keys(stream_groups::help)),
+    line("xgroup|setid", -5, of(&[WRITE]), &[at(2, RW_UPDATE)], Stream, "5.0.0", Keys(stream_groups::setid)),
+];
+
+#[rustfmt::skip]
+const XINFO: &[Command] = &[
+    line("xinfo|consumers", 4, of(&[READONLY]), &[at(2, RO)], Stream, "5.0.0", Keys(stream_info::consumers)),
+    line("xinfo|groups", 3, of(&[READONLY]), &[at(2, RO)], Stream, "5.0.0", Keys(stream_info::groups)),
+    line("xinfo|help", 2, of(&[LOADING, STALE]), &[], Stream, "5.0.0", Keys(stream_info::help)),
+    line("xinfo|stream", -3, of(&[READONLY]), &[at(2, RO)], Stream, "5.0.0", Keys(stream_info::stream_info)),
 ];
 
 #[rustfmt::skip]

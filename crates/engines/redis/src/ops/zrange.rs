@@ -141,7 +141,7 @@ fn selection<'r>(
         }
         index += 1;
     }
-    if has_limit && selection.by == By::Rank {
+    if has_limit && selection.limit != -1 && selection.by == By::Rank {
         return Err(Refusal::text(
             "ERR syntax error, LIMIT is only supported in combination with either BYSCORE or BYLEX",
         ));
@@ -152,7 +152,7 @@ fn selection<'r>(
     Ok(selection)
 }
 
-fn reply(call: &mut Call<'_>, found: &[(Blob, Score)], with_scores: bool) {
+pub(super) fn reply(call: &mut Call<'_>, found: &[(Blob, Score)], with_scores: bool) {
     let is_nested = with_scores && call.out.is_resp3();
     call.out.array(if with_scores && !is_nested { found.len() * 2 } else { found.len() });
     for (member, score) in found {
@@ -195,6 +195,18 @@ pub(super) fn zrangebylex(call: &mut Call<'_>) -> Answer {
 
 pub(super) fn zrevrangebylex(call: &mut Call<'_>) -> Answer {
     answer(call, By::Member, true, false)
+}
+
+/// ZRANGESTORE destination source start stop [BYSCORE|BYLEX] [REV] [LIMIT offset count], since 6.2.
+pub(super) fn zrangestore(call: &mut Call<'_>) -> Answer {
+    let selection = selection(call, 3, By::Rank, false, true)?;
+    if selection.with_scores {
+        return Err(Refusal::Syntax);
+    }
+    let found = selection.select(call, call.arg(2))?;
+    super::zset_algebra::store(call, call.request.arg(1), &found);
+    call.out.count(found.len());
+    Ok(Then::Done)
 }
 
 fn plain<'r>(call: &Call<'r>, by: By) -> Selection<'r> {

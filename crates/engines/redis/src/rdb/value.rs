@@ -3,6 +3,7 @@
 use super::Damage;
 use super::input::{Input, write_integer, write_number, write_string};
 use super::packed::{self, ListpackWriter};
+use super::stream::{self, Edition};
 use crate::state::{Blob, Hash, List, Set, SortedSet, Thresholds, Value, parse_float};
 use crate::wire::format_double;
 
@@ -22,10 +23,13 @@ mod kind {
     pub(super) const ZSET_ZIPLIST: u8 = 12;
     pub(super) const HASH_ZIPLIST: u8 = 13;
     pub(super) const LIST_QUICKLIST: u8 = 14;
+    pub(super) const STREAM: u8 = 15;
     pub(super) const HASH_LISTPACK: u8 = 16;
     pub(super) const ZSET_LISTPACK: u8 = 17;
     pub(super) const LIST_QUICKLIST_2: u8 = 18;
+    pub(super) const STREAM_2: u8 = 19;
     pub(super) const SET_LISTPACK: u8 = 20;
+    pub(super) const STREAM_3: u8 = 21;
 }
 
 /// The nodes of a quicklist: one plain string, or a listpack.
@@ -52,6 +56,9 @@ pub(super) fn read(input: &mut Input<'_>, kind: u8, thresholds: &Thresholds) -> 
         kind::ZSET | kind::ZSET_2 | kind::ZSET_ZIPLIST | kind::ZSET_LISTPACK => {
             Value::SortedSet(Box::new(read_sorted_set(input, kind, thresholds)?))
         }
+        kind::STREAM => Value::Stream(Box::new(stream::read(input, Edition::First)?)),
+        kind::STREAM_2 => Value::Stream(Box::new(stream::read(input, Edition::Second)?)),
+        kind::STREAM_3 => Value::Stream(Box::new(stream::read(input, Edition::Third)?)),
         kind::MODULE | kind::MODULE_2 => return Err(Damage::Module),
         _ => return Err(Damage::Malformed("a value's type")),
     };
@@ -166,6 +173,10 @@ pub(super) fn write(out: &mut Vec<u8>, value: &Value, compresses: bool) {
         Value::Set(set) => write_set(out, set, compresses),
         Value::Hash(hash) => write_hash(out, hash, compresses),
         Value::SortedSet(set) => write_sorted_set(out, set, compresses),
+        Value::Stream(stream) => {
+            out.push(kind::STREAM_3);
+            stream::write(out, stream, compresses);
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use super::hash::Hash;
 use super::list::List;
 use super::number::parse_integer;
 use super::set::Set;
+use super::stream::Stream;
 use super::zset::SortedSet;
 
 /// A byte string; up to 16 bytes stand in place.
@@ -28,6 +29,7 @@ pub(crate) enum Value {
     Hash(Box<Hash>),
     Set(Box<Set>),
     SortedSet(Box<SortedSet>),
+    Stream(Box<Stream>),
 }
 
 impl Value {
@@ -55,6 +57,7 @@ impl Value {
             Value::Hash(_) => "hash",
             Value::Set(_) => "set",
             Value::SortedSet(_) => "zset",
+            Value::Stream(_) => "stream",
         }
     }
 
@@ -68,6 +71,7 @@ impl Value {
             Value::Hash(hash) => hash.encoding(),
             Value::Set(set) => set.encoding(),
             Value::SortedSet(set) => set.encoding(),
+            Value::Stream(_) => "stream",
         }
     }
 
@@ -80,13 +84,14 @@ impl Value {
             Value::Hash(hash) => hash.len(),
             Value::Set(set) => set.len(),
             Value::SortedSet(set) => set.len(),
+            Value::Stream(stream) => usize::try_from(stream.len()).unwrap_or(usize::MAX),
         }
     }
 
-    /// True for a collection without elements, which does not exist.
+    /// True for a collection without elements, which does not exist. A stream may be empty.
     pub(crate) fn is_empty_collection(&self) -> bool {
         match self {
-            Value::Int(_) | Value::Str { .. } => false,
+            Value::Int(_) | Value::Str { .. } | Value::Stream(_) => false,
             _ => self.weight() == 0,
         }
     }
@@ -104,6 +109,9 @@ pub(crate) struct Thresholds {
     pub(crate) zset_value_max: usize,
     /// Negative: a size class, -1 = 4 KiB to -5 = 64 KiB. Positive: a number of elements.
     pub(crate) list_size_max: i64,
+    pub(crate) hll_sparse_bytes_max: usize,
+    pub(crate) stream_node_bytes_max: usize,
+    pub(crate) stream_node_entries_max: usize,
 }
 
 impl Default for Thresholds {
@@ -117,6 +125,9 @@ impl Default for Thresholds {
             zset_entries_max: 128,
             zset_value_max: 64,
             list_size_max: -2,
+            hll_sparse_bytes_max: 3000,
+            stream_node_bytes_max: 4096,
+            stream_node_entries_max: 100,
         }
     }
 }

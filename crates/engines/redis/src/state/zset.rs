@@ -56,18 +56,18 @@ impl SortedSet {
 
     /// Gives a member a score. Returns the score that it had.
     pub(crate) fn insert(&mut self, member: &[u8], score: Score, thresholds: &Thresholds) -> Option<Score> {
-        let before = self.score(member);
-        if before == Some(score) {
-            return before;
-        }
+        let before = match self.scores.get_mut(member) {
+            Some(place) if *place == score => return Some(score),
+            Some(place) => Some(std::mem::replace(place, score)),
+            None => {
+                self.scores.insert(Blob::from_slice(member), score);
+                None
+            }
+        };
         if let Some(before) = before {
             self.unlink(member, before);
         }
         self.link(member, score);
-        match self.scores.get_mut(member) {
-            Some(place) => *place = score,
-            None => drop(self.scores.insert(Blob::from_slice(member), score)),
-        }
         self.is_skiplist |= self.len() > thresholds.zset_entries_max || member.len() > thresholds.zset_value_max;
         before
     }

@@ -71,7 +71,9 @@ pub struct OwnedRequest {
 impl OwnedRequest {
     /// A request of these arguments, the command's name first.
     pub fn new<'a>(arguments: impl IntoIterator<Item = &'a [u8]>) -> OwnedRequest {
-        let mut owned = OwnedRequest::default();
+        let arguments = arguments.into_iter();
+        let spans = Vec::with_capacity(arguments.size_hint().0.min(64));
+        let mut owned = OwnedRequest { bytes: Vec::with_capacity(128), spans, wire_length: 0 };
         for argument in arguments {
             owned.push(argument);
         }
