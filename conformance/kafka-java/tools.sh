@@ -53,5 +53,16 @@ like "kafka-broker-api-versions" 'Produce\(0\): ' tool org.apache.kafka.tools.Br
 like "kafka-configs --describe" 'Dynamic configs for topic' tool kafka.admin.ConfigCommand --bootstrap-server "$servers" --describe --entity-type topics --entity-name "$topic"
 like "kafka-producer-perf-test" '20000 records sent' tool org.apache.kafka.tools.ProducerPerformance --topic "$topic" --num-records 20000 --record-size 100 --throughput -1 --producer-props "bootstrap.servers=$servers" acks=all
 like "kafka-consumer-perf-test" ', 20[0-9]{3}, ' tool org.apache.kafka.tools.ConsumerPerformance --bootstrap-server "$servers" --topic "$topic" --messages 20000 --timeout 30000
+like "kafka-producer-perf-test in transactions" '1000 records sent' tool org.apache.kafka.tools.ProducerPerformance --topic "$topic" --num-records 1000 --record-size 100 --throughput 1000 --producer-props "bootstrap.servers=$servers" --transactional-id "java-$$" --transaction-duration-ms 100
+like "kafka-transactions list" "^java-$$ .*CompleteCommit" tool org.apache.kafka.tools.TransactionsCommand --bootstrap-server "$servers" list
+like "kafka-transactions describe" "java-$$ .*CompleteCommit" tool org.apache.kafka.tools.TransactionsCommand --bootstrap-server "$servers" describe --transactional-id "java-$$"
+like "kafka-transactions describe-producers" '^[0-9]+[[:space:]]+[0-9]+[[:space:]]' tool org.apache.kafka.tools.TransactionsCommand --bootstrap-server "$servers" describe-producers --topic "$topic" --partition 0
+like "kafka-features describe" 'Feature: transaction.version.*FinalizedVersionLevel: 2' tool org.apache.kafka.tools.FeatureCommand --bootstrap-server "$servers" describe
+delete_records() {
+  echo "{\"partitions\":[{\"topic\":\"$topic\",\"partition\":0,\"offset\":2}],\"version\":1}" >"$SCRATCH/delete.json"
+  tool org.apache.kafka.tools.DeleteRecordsCommand --bootstrap-server "$servers" --offset-json-file "$SCRATCH/delete.json"
+}
+like "kafka-delete-records" "partition: $topic-0.*low_watermark: 2" delete_records
+like "kafka-get-offsets --time earliest after that" "^$topic:0:2$" tool org.apache.kafka.tools.GetOffsetShell --bootstrap-server "$servers" --topic "$topic" --time earliest
 like "kafka-topics --delete" '^$' topics --delete --topic "$topic"
 exit $failed
