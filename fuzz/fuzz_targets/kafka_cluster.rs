@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use atoll_fuzz as _;
 use atoll_kafka::wire::{ApiKey, Request, encode_response};
-use atoll_kafka::{Caller, Cluster, Config, Outcome, Side};
+use atoll_kafka::{ANONYMOUS, Caller, Cluster, Config, Outcome, Side};
 use atoll_kernel::disk::MemoryDisk;
 use atoll_kernel::{Fault, NodeId, Seed, Simulation};
 use atoll_wire::Reader;
@@ -49,7 +49,8 @@ fn ask(world: &mut Simulation<Cluster>, steps: &mut Reader, node: NodeId, ticket
     let version = (api.versions().start() + steps.i8().ok()?.rem_euclid(16) as i16).min(*api.versions().end());
     let request = Request::decode(api, steps, version).ok()?;
     let (host, client_id) = ("/127.0.0.1".to_owned(), "fuzz".to_owned());
-    let caller = Caller { node, side: Side::Host, host, client_id, version, ticket };
+    let principal = ANONYMOUS.to_owned();
+    let caller = Caller { node, side: Side::Host, host, client_id, version, ticket, principal, may_hold_tokens: false };
     let outcome = world.call(|cluster, ctx| cluster.apply(ctx, &caller, request));
     if let Outcome::Reply(response) = outcome {
         assert_eq!(response.api_key(), api);

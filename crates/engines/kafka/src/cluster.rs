@@ -6,12 +6,15 @@
 //!
 //! - `brokers.rs`: registration, heartbeats, sessions, views;
 //! - `controller.rs`: what the controller commits: topics, fencing, elections, in-sync sets;
+//! - `elections.rs`, `reassignment.rs`: elections and movements of replicas that somebody asks for;
 //! - `replication.rs`: followers, high watermarks, truncation, the ledger;
 //! - `retention.rs`: what is old goes;
 //! - `waiting.rs`: requests whose answers come later.
 
 mod brokers;
 mod controller;
+mod elections;
+mod reassignment;
 mod replication;
 mod retention;
 mod waiting;
@@ -37,6 +40,7 @@ use crate::{error::ErrorCode, ops};
 
 pub(crate) use brokers::BrokerNode;
 pub(crate) use controller::NewTopic;
+pub(crate) use elections::Election;
 pub(crate) use waiting::{Need, Then, Waiting};
 
 /// How rules and the ledger name this engine.
@@ -73,7 +77,14 @@ pub struct Caller {
     pub version: i16,
     /// Chosen by the caller, unique among the requests that wait.
     pub ticket: Ticket,
+    /// Who it is, as it has proven: `User:ANONYMOUS` where nothing was asked for.
+    pub principal: String,
+    /// Whether the connection is one over which delegation tokens could be asked for: it was authenticated.
+    pub may_hold_tokens: bool,
 }
+
+/// Who a client is that nobody asked.
+pub const ANONYMOUS: &str = "User:ANONYMOUS";
 
 /// What becomes of a request.
 #[derive(Debug, PartialEq)]
@@ -101,6 +112,8 @@ pub struct Cluster {
     pub(crate) cluster_id: String,
     pub(crate) port: u16,
     pub(crate) plane: ControlPlane<MetadataRecord>,
+    /// The nodes whose controllers vote.
+    pub(crate) voters: Vec<NodeId>,
     /// The metadata with all that is committed: the controller's image.
     pub(crate) authority: Image,
     pub(crate) brokers: BTreeMap<NodeId, BrokerNode>,
@@ -163,13 +176,13 @@ impl Cluster {
         }
         let partitions = recover(&mut store, &authority)?;
         // An even number of voters forgives no more failures than the odd number below it.
-        let voters = nodes.iter().copied().take(if nodes.len() >= 3 { 3 } else { 1 }).collect();
+        let voters: Vec<NodeId> = nodes.iter().copied().take(if nodes.len() >= 3 { 3 } else { 1 }).collect();
         let timing = QuorumTiming {
             fetch_timeout: Duration::from_millis(config.controller_quorum_fetch_timeout_ms),
             election_timeout: Duration::from_millis(config.controller_quorum_election_timeout_ms),
         };
         let applied = records.len() as u64;
-        let plane = ControlPlane::new(PART, &nodes, voters, timing, records);
+        let plane = ControlPlane::new(PART, &nodes, voters.clone(), timing, records);
         let brokers = nodes.iter().map(|node| (*node, BrokerNode::starting(authority.clone(), applied))).collect();
         let mut id = ctx.random("kafka.cluster-id", 0);
         let mut cluster = Cluster {
@@ -177,6 +190,7 @@ impl Cluster {
             config,
             port,
             plane,
+            voters,
             authority,
             brokers,
             partitions,
@@ -342,7 +356,8 @@ impl Cluster {
         let nodes: Vec<NodeId> = state.replicas.iter().map(|node| NodeId(*node)).collect();
         self.partitions
             .entry(key)
-            .or_insert_with(|| Partition::new(topic, crate::state::tree::ForkTree::new(&nodes), &nodes));
+            .or_insert_with(|| Partition::new(topic, crate::state::tree::ForkTree::new(&nodes), &nodes))
+            .add_replicas(&nodes);
     }
 
     fn remove_partitions(&mut self, topic: Uuid, count: i32) {

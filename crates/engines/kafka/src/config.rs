@@ -163,6 +163,15 @@ pub struct Config {
     /// How many members a group may have.
     #[serde(rename = "group.max.size")]
     pub group_max_size: usize,
+    /// How often members of a KIP-848 group are told to say that they live.
+    #[serde(rename = "group.consumer.heartbeat.interval.ms")]
+    pub group_consumer_heartbeat_interval_ms: i32,
+    /// How long such a member may be silent.
+    #[serde(rename = "group.consumer.session.timeout.ms")]
+    pub group_consumer_session_timeout_ms: u64,
+    /// How many members such a group may have.
+    #[serde(rename = "group.consumer.max.size")]
+    pub group_consumer_max_size: usize,
 }
 
 /// A share between 0 and 1, in millionths, since options are compared.
@@ -244,6 +253,9 @@ impl Default for Config {
             group_min_session_timeout_ms: 6_000,
             group_max_session_timeout_ms: 1_800_000,
             group_max_size: i32::MAX as usize,
+            group_consumer_heartbeat_interval_ms: 5_000,
+            group_consumer_session_timeout_ms: 45_000,
+            group_consumer_max_size: i32::MAX as usize,
         }
     }
 }

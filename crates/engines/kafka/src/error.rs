@@ -23,6 +23,10 @@ pub enum ErrorCode {
     NotLeaderOrFollower = 6,
     /// The time is up; the outcome is unknown.
     RequestTimedOut = 7,
+    /// The broker that would have to be asked cannot be reached.
+    BrokerNotAvailable = 8,
+    /// This broker does not hold the replica.
+    ReplicaNotAvailable = 9,
     /// The batch is above `max.message.bytes`.
     MessageTooLarge = 10,
     /// The metadata string of a committed offset is too long.
@@ -59,6 +63,16 @@ pub enum ErrorCode {
     RebalanceInProgress = 27,
     /// A record's time is out of the allowed range.
     InvalidTimestamp = 32,
+    /// The principal may not do this to the topic.
+    TopicAuthorizationFailed = 29,
+    /// The principal may not do this to the group.
+    GroupAuthorizationFailed = 30,
+    /// The principal may not do this to the cluster.
+    ClusterAuthorizationFailed = 31,
+    /// The broker does not offer this way to authenticate.
+    UnsupportedSaslMechanism = 33,
+    /// The request does not belong here in the course of an authentication.
+    IllegalSaslState = 34,
     /// The version is not supported.
     UnsupportedVersion = 35,
     /// The topic is there already.
@@ -97,6 +111,14 @@ pub enum ErrorCode {
     PolicyViolation = 44,
     /// The disk is full or failing.
     KafkaStorageError = 56,
+    /// No such log directory.
+    LogDirNotFound = 57,
+    /// Wrong credentials.
+    SaslAuthenticationFailed = 58,
+    /// Delegation tokens are not enabled.
+    DelegationTokenAuthDisabled = 61,
+    /// Delegation tokens cannot be asked for over this kind of connection.
+    DelegationTokenRequestNotAllowed = 64,
     /// The group is not empty.
     NonEmptyGroup = 68,
     /// There is no such group.
@@ -115,28 +137,58 @@ pub enum ErrorCode {
     OffsetNotAvailable = 78,
     /// Join again with the member id that was given.
     MemberIdRequired = 79,
+    /// The first replica of the partition is not in sync.
+    PreferredLeaderNotAvailable = 80,
     /// The group is full.
     GroupMaxSizeReached = 81,
     /// Another member uses the same `group.instance.id`.
     FencedInstanceId = 82,
+    /// No replica can lead.
+    EligibleLeadersNotAvailable = 83,
+    /// The leader is the wanted one already.
+    ElectionNotNeeded = 84,
+    /// The partition's replicas are not being moved.
+    NoReassignmentInProgress = 85,
+    /// The group's members read the topic.
+    GroupSubscribedToTopic = 86,
     /// The record is not valid.
     InvalidRecord = 87,
     /// A transaction that is not over may change the offset.
     UnstableOffsetCommit = 88,
     /// A newer producer with the same transactional id has taken over.
     ProducerFenced = 90,
+    /// What the request refers to is not there.
+    ResourceNotFound = 91,
+    /// The request names the same thing twice.
+    DuplicateResource = 92,
+    /// The credential does not meet what is asked of credentials.
+    UnacceptableCredential = 93,
+    /// The feature cannot have this version.
+    InvalidUpdateVersion = 95,
     /// No topic has this id, as far as this broker knows.
     UnknownTopicId = 100,
+    /// No broker of this id.
+    BrokerIdNotRegistered = 102,
     /// There is no transaction of this id.
     TransactionalIdNotFound = 105,
     /// The fetch session names topics in the other way.
     FetchSessionTopicIdError = 106,
+    /// The member has been put out: it gives up its partitions and joins again.
+    FencedMemberEpoch = 110,
+    /// Another member still uses the instance id.
+    UnreleasedInstanceId = 111,
+    /// There is no such assignor.
+    UnsupportedAssignor = 112,
+    /// The member has not yet heard of its new epoch.
+    StaleMemberEpoch = 113,
     /// The request was sent to a broker, and asks of another kind of server.
     MismatchedEndpointType = 114,
     /// No such kind of server.
     UnsupportedEndpointType = 115,
     /// The transaction can only be aborted.
     TransactionAbortable = 120,
+    /// The regular expression is not one.
+    InvalidRegularExpression = 128,
 }
 
 impl ErrorCode {

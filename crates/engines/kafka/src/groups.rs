@@ -4,12 +4,21 @@
 //! outlive the coordinator is in records of that partition, in Kafka's own format, and is read when a broker begins to lead.
 //!
 //! - `membership.rs`: joining, syncing, heartbeats, leaving: the classic protocol;
+//! - `consumer.rs`, `heartbeat.rs`, `assignors.rs`, `consumer_records.rs`: groups of KIP-848, which the coordinator assigns;
+//! - `deletion.rs`: groups and offsets that go;
+//! - `protocol.rs`: what consumers tell each other of what they read;
 //! - `transactional.rs`: offsets that are committed in transactions;
 //! - `records.rs`: the records.
 //!
 //! <https://cwiki.apache.org/confluence/display/KAFKA/Kafka+Client-side+Assignment+Proposal>
 
+mod assignors;
+mod consumer;
+mod consumer_records;
+mod deletion;
+mod heartbeat;
 mod membership;
+mod protocol;
 mod records;
 mod transactional;
 
@@ -18,14 +27,17 @@ use std::collections::BTreeMap;
 use atoll_kernel::{Context, Moment, NodeId};
 use bytes::Bytes;
 
-use crate::cluster::{Caller, Cluster, Need, Side, Then, Ticket, Waiting};
+use crate::cluster::{ANONYMOUS, Caller, Cluster, Need, Side, Then, Ticket, Waiting};
 use crate::error::ErrorCode;
 use crate::state::image::{OFFSETS_TOPIC, PartitionKey};
 use crate::state::tree::{Batch, Kind};
 use crate::wire::batch::{BatchHeader, validate};
 use crate::wire::record;
 
+pub(crate) use assignors::Assignment;
+pub(crate) use consumer::{ConsumerGroup, ConsumerMember, EPOCHS_SINCE};
 pub(crate) use membership::storing_error;
+pub(crate) use protocol::CONSUMER;
 pub(crate) use records::GroupRecord;
 
 /// Tickets of requests that brokers make of themselves.
@@ -106,6 +118,8 @@ pub(crate) struct Group {
     pub rebalance_ends: Option<Moment>,
     /// When a new group's first rebalance may end at the latest: until then newcomers prolong it.
     pub first_rebalance_until: Option<Moment>,
+    /// What there is of it if it is a group of KIP-848; then all of the classic protocol is empty.
+    pub consumer: Option<ConsumerGroup>,
     /// The earliest timer that is set.
     armed_for: Option<Moment>,
 }
@@ -143,6 +157,7 @@ impl Group {
             open_transactions: BTreeMap::new(),
             rebalance_ends: None,
             first_rebalance_until: None,
+            consumer: None,
             armed_for: None,
         }
     }
@@ -153,11 +168,22 @@ impl Group {
         chosen.map(|(_, metadata)| metadata.clone()).unwrap_or_default()
     }
 
+    /// Whether it has members, of either protocol.
+    pub fn has_members(&self) -> bool {
+        !self.members.is_empty() || self.consumer.as_ref().is_some_and(|consumer| !consumer.members.is_empty())
+    }
+
+    /// Its state, as Kafka calls it.
+    pub fn state_name(&self) -> &'static str {
+        self.consumer.as_ref().map_or(self.phase.name(), ConsumerGroup::state_name)
+    }
+
     fn is_forgettable(&self) -> bool {
         self.members.is_empty()
             && self.pending.is_empty()
             && self.offsets.is_empty()
             && self.open_transactions.is_empty()
+            && self.consumer.is_none()
     }
 }
 
@@ -237,6 +263,7 @@ impl Cluster {
 
     fn load_groups(&mut self, ctx: &Context<'_>, partition: i32, node: NodeId) -> BTreeMap<String, Group> {
         let mut groups = BTreeMap::new();
+        let session = std::time::Duration::from_millis(self.config.group_consumer_session_timeout_ms);
         let topic = self.brokers.get(&node).and_then(|broker| broker.image.topics.get(OFFSETS_TOPIC));
         let Some(key) = topic.map(|topic| (topic.id, partition)) else { return groups };
         let Some(stored) = self.partitions.get(&key) else { return groups };
@@ -255,7 +282,7 @@ impl Cluster {
             for record in read {
                 match GroupRecord::read(&record) {
                     Ok(Some(record)) if kind == Kind::Transactional => record.hold(&mut groups, producer_id),
-                    Ok(Some(record)) => record.apply(&mut groups, ctx.now()),
+                    Ok(Some(record)) => record.apply(&mut groups, ctx.now(), ctx.now() + session),
                     Ok(None) | Err(_) => {}
                 }
             }
@@ -328,32 +355,6 @@ impl Cluster {
         }
     }
 
-    /// Removes a group without members, and its offsets.
-    pub(crate) fn delete_group(&mut self, ctx: &Context<'_>, caller: &Caller, name: &str) -> Result<(), ErrorCode> {
-        let key = self.coordinates(caller.node, name)?;
-        let group = self.group(caller.node, name)?.ok_or(ErrorCode::GroupIdNotFound)?;
-        if !group.members.is_empty() {
-            return Err(ErrorCode::NonEmptyGroup);
-        }
-        let mut records: Vec<GroupRecord> = group
-            .offsets
-            .keys()
-            .map(|(topic, partition)| GroupRecord::Offset {
-                group: name.to_owned(),
-                topic: topic.clone(),
-                partition: *partition,
-                committed: None,
-            })
-            .collect();
-        records.push(GroupRecord::Group { group: name.to_owned(), metadata: None });
-        let own = self.own_caller(caller.node);
-        self.store_group_records(ctx, &own, key, &records, Then::Nothing)?;
-        if let Some(loaded) = self.groups.loaded.get_mut(&(caller.node, key.1)) {
-            loaded.groups.remove(name);
-        }
-        Ok(())
-    }
-
     /// A caller for what a broker does on its own account.
     pub(crate) fn own_caller(&mut self, node: NodeId) -> Caller {
         self.groups.own_tickets += 1;
@@ -364,6 +365,8 @@ impl Cluster {
             client_id: String::new(),
             version: 0,
             ticket: OWN_TICKETS | self.groups.own_tickets,
+            principal: ANONYMOUS.to_owned(),
+            may_hold_tokens: false,
         }
     }
 }

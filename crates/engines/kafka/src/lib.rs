@@ -14,7 +14,9 @@
 
 mod cluster;
 mod config;
+mod dynamic;
 mod error;
+mod features;
 mod fetch_sessions;
 mod groups;
 mod ops;
@@ -24,7 +26,7 @@ mod store;
 mod transactions;
 pub mod wire;
 
-pub use cluster::{ACKNOWLEDGED, APPENDED, Caller, Cluster, Outcome, PART, Side, Ticket};
+pub use cluster::{ACKNOWLEDGED, ANONYMOUS, APPENDED, Caller, Cluster, Outcome, PART, Side, Ticket};
 pub use config::{Config, OptionKind, Ratio, TOPIC_OPTIONS, TimestampType, TopicConfig, TopicOption, topic_option};
 pub use error::ErrorCode;
 pub use ops::unsupported_api_versions;

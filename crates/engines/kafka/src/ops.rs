@@ -6,18 +6,28 @@
 mod add_offsets_to_txn;
 mod add_partitions_to_txn;
 pub(crate) mod alter_configs;
+mod alter_configs_old;
+mod alter_partition_reassignments;
+mod alter_replica_log_dirs;
 mod api_versions;
+mod broker_configs;
+mod consumer_group_describe;
+mod consumer_group_heartbeat;
 mod create_partitions;
 mod create_topics;
+mod delegation_tokens;
 mod delete_groups;
 pub(crate) mod delete_records;
 mod delete_topics;
 mod describe_cluster;
 mod describe_configs;
 mod describe_groups;
+mod describe_log_dirs;
 mod describe_producers;
+mod describe_quorum;
 mod describe_topic_partitions;
 mod describe_transactions;
+mod elect_leaders;
 mod end_txn;
 pub(crate) mod fetch;
 mod find_coordinator;
@@ -25,13 +35,16 @@ mod init_producer_id;
 mod leave_group;
 mod list_groups;
 mod list_offsets;
+mod list_partition_reassignments;
 mod list_transactions;
 mod metadata;
 pub(crate) mod offset_commit;
+mod offset_delete;
 mod offset_fetch;
 mod offset_for_leader_epoch;
 pub(crate) mod produce;
 pub(crate) mod txn_offset_commit;
+mod update_features;
 pub(crate) mod write_txn_markers;
 
 use atoll_kernel::{Context, NodeId};
@@ -48,7 +61,15 @@ pub(crate) fn dispatch(cluster: &mut Cluster, ctx: &Context<'_>, caller: &Caller
     match request {
         Request::AddOffsetsToTxn(request) => add_offsets_to_txn::apply(cluster, ctx, caller, request),
         Request::AddPartitionsToTxn(request) => add_partitions_to_txn::apply(cluster, ctx, caller, request),
-        Request::ApiVersions(request) => api_versions::apply(&request),
+        Request::AlterConfigs(request) => alter_configs_old::apply(cluster, ctx, caller, request),
+        Request::AlterPartitionReassignments(request) => {
+            alter_partition_reassignments::apply(cluster, ctx, caller, request)
+        }
+        Request::AlterReplicaLogDirs(request) => alter_replica_log_dirs::apply(cluster, caller, request),
+        Request::ApiVersions(request) => api_versions::apply(cluster, caller, &request),
+        Request::ConsumerGroupDescribe(request) => consumer_group_describe::apply(cluster, caller, request),
+        Request::ConsumerGroupHeartbeat(request) => consumer_group_heartbeat::apply(cluster, ctx, caller, request),
+        Request::CreateDelegationToken(_) => delegation_tokens::create(caller),
         Request::CreatePartitions(request) => create_partitions::apply(cluster, ctx, caller, request),
         Request::CreateTopics(request) => create_topics::apply(cluster, ctx, caller, request),
         Request::DeleteGroups(request) => delete_groups::apply(cluster, ctx, caller, request),
@@ -56,11 +77,16 @@ pub(crate) fn dispatch(cluster: &mut Cluster, ctx: &Context<'_>, caller: &Caller
         Request::DeleteTopics(request) => delete_topics::apply(cluster, ctx, caller, request),
         Request::DescribeCluster(request) => describe_cluster::apply(cluster, ctx, caller, &request),
         Request::DescribeConfigs(request) => describe_configs::apply(cluster, caller, request),
+        Request::DescribeDelegationToken(_) => delegation_tokens::describe(caller),
         Request::DescribeGroups(request) => describe_groups::apply(cluster, caller, request),
         Request::DescribeProducers(request) => describe_producers::apply(cluster, caller, request),
         Request::DescribeTopicPartitions(request) => describe_topic_partitions::apply(cluster, caller, request),
         Request::DescribeTransactions(request) => describe_transactions::apply(cluster, caller, request),
         Request::EndTxn(request) => end_txn::apply(cluster, ctx, caller, request),
+        Request::DescribeLogDirs(request) => describe_log_dirs::apply(cluster, caller, request),
+        Request::DescribeQuorum(request) => describe_quorum::apply(cluster, ctx, caller, request),
+        Request::ElectLeaders(request) => elect_leaders::apply(cluster, ctx, caller, request),
+        Request::ExpireDelegationToken(_) => delegation_tokens::expire(caller),
         Request::Fetch(request) => fetch::apply(cluster, ctx, caller, request),
         Request::FindCoordinator(request) => find_coordinator::apply(cluster, ctx, caller, request),
         Request::Heartbeat(request) => {
@@ -74,14 +100,20 @@ pub(crate) fn dispatch(cluster: &mut Cluster, ctx: &Context<'_>, caller: &Caller
         Request::ListGroups(request) => list_groups::apply(cluster, caller, &request),
         Request::ListOffsets(request) => list_offsets::apply(cluster, caller, request),
         Request::ListTransactions(request) => list_transactions::apply(cluster, ctx, caller, &request),
+        Request::ListPartitionReassignments(request) => {
+            list_partition_reassignments::apply(cluster, ctx, caller, request)
+        }
         Request::Metadata(request) => metadata::apply(cluster, ctx, caller, request),
         Request::OffsetCommit(request) => offset_commit::apply(cluster, ctx, caller, request),
+        Request::OffsetDelete(request) => offset_delete::apply(cluster, ctx, caller, request),
         Request::OffsetFetch(request) => offset_fetch::apply(cluster, caller, request),
         Request::OffsetForLeaderEpoch(request) => offset_for_leader_epoch::apply(cluster, caller, request),
         Request::Produce(request) => produce::apply(cluster, ctx, caller, request),
+        Request::RenewDelegationToken(_) => delegation_tokens::renew(caller),
         Request::SyncGroup(request) => cluster.sync_group(ctx, caller, request),
         Request::TxnOffsetCommit(request) => txn_offset_commit::apply(cluster, ctx, caller, request),
         Request::WriteTxnMarkers(request) => write_txn_markers::apply(cluster, ctx, caller, request),
+        Request::UpdateFeatures(request) => update_features::apply(cluster, ctx, caller, request),
     }
 }
 
@@ -92,8 +124,18 @@ pub(crate) fn timed_out(request: &Request) -> Response {
         Request::DeleteTopics(request) => delete_topics::timed_out(request),
         Request::CreatePartitions(request) => create_partitions::timed_out(request),
         Request::IncrementalAlterConfigs(request) => alter_configs::timed_out(request),
+        Request::AlterConfigs(request) => alter_configs_old::timed_out(request),
+        Request::AlterPartitionReassignments(_) => alter_partition_reassignments::timed_out(),
+        Request::ElectLeaders(_) => elect_leaders::timed_out(),
+        Request::ListPartitionReassignments(_) => list_partition_reassignments::timed_out(),
+        Request::UpdateFeatures(request) => update_features::timed_out(request),
         _ => init_producer_id::timed_out(),
     }
+}
+
+/// Whether the controller can be asked now, and can answer.
+fn controller_ready(cluster: &Cluster, ctx: &Context<'_>, caller: &Caller) -> bool {
+    cluster.controller_near(ctx, caller.node) && cluster.plane.can_commit(ctx)
 }
 
 /// An outcome as the number on the wire.

@@ -20,7 +20,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::timeout;
 
-use crate::cluster::{Caller, Cluster, Outcome, PART, Side, Ticket};
+use crate::cluster::{ANONYMOUS, Caller, Cluster, Outcome, PART, Side, Ticket};
 use crate::config::Config;
 use crate::ops;
 use crate::wire::{DecodeError, RequestFrame, decode_request, encode_response};
@@ -319,7 +319,16 @@ impl Shared {
             }
             Peer::Pod { ip, .. } => (Side::Pod, format!("/{ip}")),
         };
-        Caller { node: connection.node(), side, host, client_id: client_id.unwrap_or_default(), version, ticket }
+        Caller {
+            node: connection.node(),
+            side,
+            host,
+            client_id: client_id.unwrap_or_default(),
+            version,
+            ticket,
+            principal: ANONYMOUS.to_owned(),
+            may_hold_tokens: false,
+        }
     }
 
     async fn write(&self, connection: &mut Connection, output: &mut VecDeque<Bytes>) -> io::Result<()> {

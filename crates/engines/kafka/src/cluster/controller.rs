@@ -52,7 +52,15 @@ impl Cluster {
     fn new_partition(&self, topic: uuid::Uuid, partition: i32, replicas: Vec<u16>) -> MetadataRecord {
         let isr: Vec<u16> = replicas.iter().copied().filter(|node| self.authority.is_active(NodeId(*node))).collect();
         let leader = isr.first().copied();
-        let state = PartitionState { replicas, isr, leader, leader_epoch: 0, partition_epoch: 0 };
+        let state = PartitionState {
+            replicas,
+            isr,
+            leader,
+            leader_epoch: 0,
+            partition_epoch: 0,
+            adding: Vec::new(),
+            removing: Vec::new(),
+        };
         MetadataRecord::Partition { topic, partition, state }
     }
 
@@ -290,6 +298,8 @@ impl Cluster {
         changed.isr =
             state.replicas.iter().copied().filter(|node| isr.iter().any(|(member, _)| member.0 == *node)).collect();
         changed.partition_epoch += 1;
+        let authority = &self.authority;
+        super::reassignment::complete(&mut changed, |node| authority.is_active(NodeId(node)));
         changed.isr != state.isr
             && self
                 .commit(ctx, vec![MetadataRecord::Partition { topic: key.0, partition: key.1, state: changed }])

@@ -43,9 +43,12 @@ impl Cluster {
     pub(super) fn take_role(&mut self, ctx: &Context<'_>, key: PartitionKey, node: NodeId) {
         let Some(broker) = self.brokers.get(&node).filter(|broker| broker.serving) else { return };
         let Some((topic, _, state)) = broker.image.partition_by_key(key) else { return };
+        let (is_offsets, is_transactions) = (topic == OFFSETS_TOPIC, topic == TRANSACTIONS_TOPIC);
+        if !state.replicas.contains(&node.0) {
+            return self.give_up_replica(ctx, key, node);
+        }
         let Some(partition) = self.partitions.get_mut(&key) else { return };
         let Some(replica) = partition.replicas.get_mut(&node) else { return };
-        let (is_offsets, is_transactions) = (topic == OFFSETS_TOPIC, topic == TRANSACTIONS_TOPIC);
         let (led_before, leads) = (replica.leadership.as_ref().map(|led| led.epoch), state.is_led_by(node));
         match &mut replica.leadership {
             Some(leadership) if leads && leadership.epoch == state.leader_epoch => leadership.set_in_sync(&state.isr),
@@ -65,6 +68,29 @@ impl Cluster {
         }
         if is_transactions && led_before != epoch {
             self.coordinate_transactions(ctx, key.1, node, epoch);
+        }
+        self.behind.insert(key);
+        self.woken.insert(key);
+    }
+
+    /// A broker has seen that it holds a partition no longer: it forgets what it had of it.
+    fn give_up_replica(&mut self, ctx: &Context<'_>, key: PartitionKey, node: NodeId) {
+        // Every broker hears of every partition, and most never held it.
+        let Some(partition) = self.partitions.get_mut(&key).filter(|held| held.replicas.contains_key(&node)) else {
+            return;
+        };
+        let (is_offsets, is_transactions) = (partition.topic == OFFSETS_TOPIC, partition.topic == TRANSACTIONS_TOPIC);
+        let dead = partition.remove_replica(node);
+        ctx.trace(|| format!("{node} gives {key:?} up"));
+        self.keep_changes(key);
+        if !dead.is_empty() {
+            self.bury(ctx, key, node, &dead, &format!("node {node} gave its replica up, and nobody else had these"));
+        }
+        if is_offsets {
+            self.coordinate(ctx, key.1, node, None);
+        }
+        if is_transactions {
+            self.coordinate_transactions(ctx, key.1, node, None);
         }
         self.behind.insert(key);
         self.woken.insert(key);
@@ -333,7 +359,8 @@ impl Cluster {
             .iter()
             .filter(|(node, follower)| {
                 let caught_up = follower.end >= high_watermark && follower.end >= leadership.start_offset;
-                !leadership.isr.contains(*node) && caught_up && image.is_active(**node)
+                let is_replica = image.partition_by_key(key).is_some_and(|found| found.2.replicas.contains(&node.0));
+                is_replica && !leadership.isr.contains(*node) && caught_up && image.is_active(**node)
             })
             .map(|(node, follower)| (*node, follower.broker_epoch))
             .collect();

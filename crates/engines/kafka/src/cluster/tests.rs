@@ -1,5 +1,7 @@
 //! The core without sockets: a client that is a function call, faults, virtual time.
 
+mod administration;
+mod consumer_groups;
 mod log;
 mod membership;
 mod scripts;
@@ -15,7 +17,7 @@ use atoll_kernel::disk::{Disk, MemoryDisk};
 use atoll_kernel::{Context, NodeId, NodeState, Seed, Simulation};
 use bytes::Bytes;
 
-use crate::cluster::{Caller, Cluster, Outcome, Side, Ticket};
+use crate::cluster::{ANONYMOUS, Caller, Cluster, Outcome, Side, Ticket};
 use crate::config::Config;
 use crate::wire::generated::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use crate::wire::generated::fetch_request::{FetchPartition, FetchTopic};
@@ -91,7 +93,9 @@ impl World {
             return (ticket, None);
         }
         let (host, client_id) = ("/127.0.0.1".to_owned(), "test".to_owned());
-        let caller = Caller { node, side: Side::Host, host, client_id, version, ticket };
+        let principal = ANONYMOUS.to_owned();
+        let caller =
+            Caller { node, side: Side::Host, host, client_id, version, ticket, principal, may_hold_tokens: false };
         let outcome = self.simulation.call(|cluster, ctx| cluster.apply(ctx, &caller, request));
         self.collect();
         match outcome {
@@ -259,7 +263,9 @@ impl World {
         let request = OffsetFetchRequest { group_id: group.to_owned(), topics: Some(topics), ..Default::default() };
         match self.ask(node, Request::OffsetFetch(request)).1? {
             Response::OffsetFetch(response) => {
-                Some((response.error_code, response.topics[0].partitions[0].committed_offset))
+                // An error of the whole group comes without topics.
+                let committed = response.topics.first().map_or(-1, |topic| topic.partitions[0].committed_offset);
+                Some((response.error_code, committed))
             }
             other => panic!("not an answer to OffsetFetch: {other:?}"),
         }

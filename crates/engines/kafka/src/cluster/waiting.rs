@@ -63,6 +63,8 @@ pub(crate) enum Then {
     Marked(Marked),
     /// Somebody had the ends of transactions written.
     MarkersWritten(ops::write_txn_markers::Writing),
+    /// This, or what is made of the error.
+    Respond(Box<Response>, fn(ErrorCode) -> Response),
     /// Nobody waits for the answer.
     Nothing,
 }
@@ -319,6 +321,13 @@ impl Cluster {
                 None
             }
             Then::MarkersWritten(writing) => Some(ops::write_txn_markers::conclude(self, caller.node, needs, writing)),
+            Then::Respond(stored, failed) => match failure(needs) {
+                Some(error) => Some(failed(error)),
+                None => {
+                    needs.iter().for_each(|need| self.acknowledge_all(caller.node, need));
+                    Some(*stored)
+                }
+            },
             Then::Nothing => None,
         }
     }

@@ -43,6 +43,13 @@ impl Cluster {
         let new_id = format!("{}-{}", caller.client_id, self.random_id(ctx, "kafka.member-id"));
         let (size_max, delay_ms) = (self.config.group_max_size, self.config.group_initial_rebalance_delay_ms);
         let name = request.group_id.clone();
+        let found = self.group(caller.node, &name).map_err(plain)?;
+        if found.is_some_and(|group| group.consumer.is_some()) {
+            if found.is_some_and(Group::has_members) {
+                return Err(plain(ErrorCode::InconsistentGroupProtocol));
+            }
+            self.end_consumer_group(ctx, caller.node, &name);
+        }
         let group = self.group_or_new(caller.node, &name).map_err(plain)?;
         if !group.accepts(&request) {
             return Err(plain(ErrorCode::InconsistentGroupProtocol));
@@ -173,6 +180,17 @@ impl Cluster {
         instance_id: Option<&str>,
     ) -> Result<(), ErrorCode> {
         let group = self.group_mut(node, name)?.ok_or(ErrorCode::UnknownMemberId)?;
+        if let Some(consumer) = &group.consumer {
+            let id = match instance_id.map(|instance| consumer.static_member(instance)) {
+                Some(Some((id, _))) if member_id.is_empty() || id == member_id => id.clone(),
+                Some(Some(_)) => return Err(ErrorCode::FencedInstanceId),
+                Some(None) => return Err(ErrorCode::UnknownMemberId),
+                None if consumer.members.contains_key(member_id) => member_id.to_owned(),
+                None => return Err(ErrorCode::UnknownMemberId),
+            };
+            self.remove_consumer_members(ctx, node, name, &[id]);
+            return Ok(());
+        }
         let id = match instance_id {
             Some(instance) => match group.instances.get(instance) {
                 Some(id) if member_id.is_empty() || id == member_id => id.clone(),
@@ -208,6 +226,9 @@ impl Cluster {
             // Whoever assigns partitions to itself commits without a group.
             return if generation < 0 { Ok(()) } else { Err(ErrorCode::IllegalGeneration) };
         };
+        if let Some(consumer) = &group.consumer {
+            return consumer.check_commit(member_id, generation);
+        }
         if generation < 0 && member_id.is_empty() {
             return if group.phase == Phase::Empty { Ok(()) } else { Err(ErrorCode::UnknownMemberId) };
         }
@@ -226,6 +247,11 @@ impl Cluster {
         let now = ctx.now();
         let Ok(Some(group)) = self.group_mut(node, name) else { return };
         group.armed_for = None;
+        if group.consumer.is_some() {
+            self.consumer_group_timer(ctx, node, name);
+            self.arm_group(ctx, node, name);
+            return;
+        }
         let mut answers = Vec::new();
         group.pending.retain(|_, until| *until > now);
         let silent: Vec<String> =
@@ -286,7 +312,8 @@ impl Cluster {
     pub(super) fn arm_group(&mut self, ctx: &Context<'_>, node: NodeId, name: &str) {
         let Ok(Some(group)) = self.group_mut(node, name) else { return };
         let sessions = group.members.values().filter(|member| !member.waits()).map(|member| member.session_ends);
-        let next = sessions.chain(group.pending.values().copied()).chain(group.rebalance_ends).min();
+        let assigned = group.consumer.as_ref().and_then(super::ConsumerGroup::next_wake);
+        let next = sessions.chain(group.pending.values().copied()).chain(group.rebalance_ends).chain(assigned).min();
         let Some(next) = next.filter(|next| group.armed_for.is_none_or(|armed| *next < armed)) else { return };
         // A moment that is past would be due within the same round of timers for ever.
         let next = next.max(ctx.now() + Duration::from_millis(1));

@@ -10,6 +10,7 @@ use atoll_kernel::Moment;
 use atoll_wire::{Reader, WireError, Writer};
 use bytes::Bytes;
 
+use super::consumer_records::ConsumerRecord;
 use super::{Committed, Group, Member, Phase};
 use crate::wire::primitive;
 use crate::wire::record::Record;
@@ -21,6 +22,8 @@ pub(crate) enum GroupRecord {
     Offset { group: String, topic: String, partition: i32, committed: Option<(Committed, i64)> },
     /// A group with its members; None removes it.
     Group { group: String, metadata: Option<Metadata> },
+    /// Something about a group of KIP-848.
+    Consumer { group: String, record: ConsumerRecord },
 }
 
 /// What is stored of a group.
@@ -42,7 +45,7 @@ impl fmt::Display for GroupRecord {
                 write!(f, "group={group} {topic}-{partition}")?;
                 committed.as_ref().map_or(Ok(()), |(committed, _)| write!(f, " committed={}", committed.offset))
             }
-            GroupRecord::Group { group, .. } => write!(f, "group={group}"),
+            GroupRecord::Group { group, .. } | GroupRecord::Consumer { group, .. } => write!(f, "group={group}"),
         }
     }
 }
@@ -64,6 +67,7 @@ impl GroupRecord {
                 primitive::put_string(&mut key, false, group);
                 (key.into_bytes(), metadata.as_ref().map(write_group))
             }
+            GroupRecord::Consumer { group, record } => record.write(group),
         }
     }
 
@@ -83,6 +87,10 @@ impl GroupRecord {
                 let metadata = record.value.clone().map(read_group).transpose()?;
                 Ok(Some(GroupRecord::Group { group, metadata }))
             }
+            version @ 3..=8 => {
+                let (group, record) = ConsumerRecord::read(version, &mut key, record.value.clone())?;
+                Ok(Some(GroupRecord::Consumer { group, record }))
+            }
             _ => Ok(None),
         }
     }
@@ -96,7 +104,7 @@ impl GroupRecord {
     }
 
     /// Applies it to the groups of its partition. Members get a new session, since their heartbeats went to another broker.
-    pub fn apply(self, groups: &mut BTreeMap<String, Group>, now: Moment) {
+    pub fn apply(self, groups: &mut BTreeMap<String, Group>, now: Moment, consumer_session_ends: Moment) {
         match self {
             GroupRecord::Offset { group, topic, partition, committed } => {
                 let group = groups.entry(group).or_insert_with(Group::new);
@@ -106,7 +114,16 @@ impl GroupRecord {
                 };
             }
             GroupRecord::Group { group, metadata: None } => {
-                groups.remove(&group);
+                // Its offsets stay: they have records of their own, and another kind of group may follow.
+                if let Some(group) = groups.get_mut(&group) {
+                    let (offsets, consumer) = (std::mem::take(&mut group.offsets), group.consumer.take());
+                    *group = Group { offsets, consumer, ..Group::new() };
+                }
+            }
+            GroupRecord::Consumer { group, record } => {
+                let group = groups.entry(group).or_insert_with(Group::new);
+                let mut consumer = group.consumer.take().unwrap_or_default();
+                group.consumer = record.apply(&mut consumer, consumer_session_ends).then_some(consumer);
             }
             GroupRecord::Group { group, metadata: Some(metadata) } => {
                 let group = groups.entry(group).or_insert_with(Group::new);

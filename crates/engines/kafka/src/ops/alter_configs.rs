@@ -1,23 +1,33 @@
-//! IncrementalAlterConfigs (44), versions 0–1: options of topics are set, or given back to their defaults. Options of brokers
-//! come from the stack file and are not changed while it runs.
+//! IncrementalAlterConfigs (44), versions 0–1: options of topics and brokers are set, or given back to their defaults; lists are
+//! added to and taken from.
 //!
 //! <https://kafka.apache.org/protocol.html#The_Messages_IncrementalAlterConfigs>
 
-use atoll_kernel::Context;
+use std::collections::BTreeMap;
+
+use atoll_kernel::{Context, NodeId};
 
 use crate::cluster::{Caller, Cluster, Outcome};
 use crate::config::TopicConfig;
+use crate::dynamic;
 use crate::error::ErrorCode;
 use crate::state::image::MetadataRecord;
-use crate::wire::generated::incremental_alter_configs_request::AlterConfigsResource;
+use crate::wire::generated::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use crate::wire::generated::incremental_alter_configs_response::AlterConfigsResourceResponse;
 use crate::wire::generated::{IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse};
 use crate::wire::{Request, Response};
 
 /// Resources are topics (2) or brokers (4).
 pub(super) const TOPIC: i8 = 2;
+/// A broker, or with an empty name all of them.
+pub(super) const BROKER: i8 = 4;
 /// How long the controller is waited for; the request does not say.
-const TIMEOUT_MS: i32 = 30_000;
+pub(super) const TIMEOUT_MS: i32 = 30_000;
+/// Options whose values are lists, which can be appended to and subtracted from.
+const LISTS: &[&str] =
+    &["cleanup.policy", "follower.replication.throttled.replicas", "leader.replication.throttled.replicas"];
+
+type Refusal = (ErrorCode, String);
 
 pub(super) fn apply(
     cluster: &mut Cluster,
@@ -25,72 +35,175 @@ pub(super) fn apply(
     caller: &Caller,
     request: IncrementalAlterConfigsRequest,
 ) -> Outcome {
-    if !cluster.controller_near(ctx, caller.node) || !cluster.plane.can_commit(ctx) {
+    if !super::controller_ready(cluster, ctx, caller) {
         return cluster.park_for_controller(ctx, caller, Request::IncrementalAlterConfigs(request), TIMEOUT_MS);
     }
     let mut responses = Vec::new();
-    for resource in &request.resources {
-        let outcome = alter(cluster, ctx, resource, request.validate_only);
-        responses.push(answer(resource, outcome.err()));
+    for asked in &request.resources {
+        let same = |other: &&AlterConfigsResource| {
+            (other.resource_type, &other.resource_name) == (asked.resource_type, &asked.resource_name)
+        };
+        let outcome = match request.resources.iter().filter(same).count() {
+            1 => alter(cluster, ctx, asked, request.validate_only),
+            _ => Err((ErrorCode::InvalidRequest, "Each resource must appear at most once.".to_owned())),
+        };
+        responses.push(answer(asked, outcome.err()));
     }
     let response = IncrementalAlterConfigsResponse { responses, ..IncrementalAlterConfigsResponse::default() };
     Response::IncrementalAlterConfigs(response).into()
 }
 
-fn alter(
-    cluster: &mut Cluster,
-    ctx: &Context<'_>,
-    resource: &AlterConfigsResource,
-    dry: bool,
-) -> Result<(), (ErrorCode, String)> {
-    if resource.resource_type != TOPIC {
-        return Err((
-            ErrorCode::InvalidRequest,
-            "Only the options of topics can be changed while brokers run.".to_owned(),
-        ));
+fn alter(cluster: &mut Cluster, ctx: &Context<'_>, asked: &AlterConfigsResource, dry: bool) -> Result<(), Refusal> {
+    let resource = Resource::find(cluster, asked.resource_type, &asked.resource_name)?;
+    let mut options = resource.options(cluster);
+    for config in &asked.configs {
+        if asked.configs.iter().filter(|other| other.name == config.name).count() > 1 {
+            let reason = format!("Error due to duplicate config keys: {}", config.name);
+            return Err((ErrorCode::InvalidRequest, reason));
+        }
+        change(cluster, &resource, &mut options, config)?;
     }
-    let name = &resource.resource_name;
-    let Some(topic) = cluster.authority.topics.get(name) else {
-        return Err((ErrorCode::UnknownTopicOrPartition, format!("The topic '{name}' does not exist.")));
-    };
-    let mut options = topic.options.clone();
-    let mut records = Vec::new();
-    for config in &resource.configs {
-        let value = match config.config_operation {
-            0 => config.value.clone(),
-            1 => None,
-            _ => {
-                let reason = format!("Can't {} to key {}: it is not a list.", "append or subtract", config.name);
-                return Err((ErrorCode::InvalidConfig, reason));
-            }
-        };
-        match &value {
-            Some(value) => options.insert(config.name.clone(), value.clone()),
-            None => options.remove(&config.name),
-        };
-        let (topic, name) = (name.clone(), config.name.clone());
-        records.push(MetadataRecord::TopicOption { topic, name, value });
-    }
-    TopicConfig::resolve(&cluster.config, &options).map_err(|reason| (ErrorCode::InvalidConfig, reason))?;
-    if dry {
-        return Ok(());
-    }
-    cluster.commit(ctx, records).map_err(|error| (error, "The controller has no majority.".to_owned()))
+    resource.become_(cluster, ctx, options, dry)
 }
 
-fn answer(resource: &AlterConfigsResource, refused: Option<(ErrorCode, String)>) -> AlterConfigsResourceResponse {
+/// Does one operation on a set of options: set (0), delete (1), append (2), subtract (3).
+fn change(
+    cluster: &Cluster,
+    resource: &Resource,
+    options: &mut BTreeMap<String, String>,
+    config: &AlterableConfig,
+) -> Result<(), Refusal> {
+    let name = &config.name;
+    match (config.config_operation, &config.value) {
+        (1, _) => drop(options.remove(name)),
+        (0 | 2 | 3, None) => {
+            return Err((ErrorCode::InvalidRequest, format!("Null value not supported for : {name}")));
+        }
+        (0, Some(value)) => drop(options.insert(name.clone(), value.clone())),
+        (operation @ (2 | 3), Some(value)) => {
+            if !LISTS.contains(&name.as_str()) {
+                let verb = if operation == 2 { "APPEND" } else { "SUBTRACT" };
+                let reason = format!("Can't {verb} to key {name} because its type is not LIST.");
+                return Err((ErrorCode::InvalidConfig, reason));
+            }
+            let present = resource.value(cluster, options, name);
+            let mut entries: Vec<&str> = present.split(',').filter(|entry| !entry.is_empty()).collect();
+            let given = value.split(',').map(str::trim);
+            if operation == 2 {
+                let new: Vec<&str> = given.filter(|entry| !entries.contains(entry)).collect();
+                entries.extend(new);
+            } else {
+                let gone: Vec<&str> = given.collect();
+                entries.retain(|entry| !gone.contains(entry));
+            }
+            options.insert(name.clone(), entries.join(","));
+        }
+        (operation, _) => {
+            return Err((ErrorCode::InvalidRequest, format!("Unknown operation type {operation}")));
+        }
+    }
+    Ok(())
+}
+
+/// Something that has options.
+pub(super) enum Resource {
+    /// A topic, by name.
+    Topic(String),
+    /// A broker's id, or the empty name for all of them.
+    Broker(String),
+}
+
+impl Resource {
+    pub fn find(cluster: &Cluster, kind: i8, name: &str) -> Result<Resource, Refusal> {
+        match kind {
+            TOPIC if cluster.authority.topics.contains_key(name) => Ok(Resource::Topic(name.to_owned())),
+            TOPIC => Err((ErrorCode::UnknownTopicOrPartition, format!("The topic '{name}' does not exist."))),
+            BROKER if name.is_empty() => Ok(Resource::Broker(String::new())),
+            BROKER => match name.parse::<i32>() {
+                Err(_) => {
+                    let reason = format!("Node id must be an integer, but it is: {name}");
+                    Err((ErrorCode::InvalidRequest, reason))
+                }
+                Ok(id) => {
+                    let known = u16::try_from(id).is_ok_and(|id| cluster.authority.brokers.contains_key(&NodeId(id)));
+                    let reason = || format!("No node with id {id} found.");
+                    known.then(|| Resource::Broker(id.to_string())).ok_or_else(|| (ErrorCode::InvalidRequest, reason()))
+                }
+            },
+            _ => Err((ErrorCode::InvalidRequest, format!("Unsupported config resource type {kind}"))),
+        }
+    }
+
+    /// Its own options.
+    fn options(&self, cluster: &Cluster) -> BTreeMap<String, String> {
+        let found = match self {
+            Resource::Topic(name) => cluster.authority.topics.get(name).map(|topic| &topic.options),
+            Resource::Broker(name) => cluster.authority.broker_options.get(name),
+        };
+        found.cloned().unwrap_or_default()
+    }
+
+    /// The value that counts for one of them.
+    fn value(&self, cluster: &Cluster, options: &BTreeMap<String, String>, name: &str) -> String {
+        let default = match self {
+            Resource::Topic(_) => cluster.config.topic_value(options, name),
+            Resource::Broker(_) => None,
+        };
+        options.get(name).cloned().or(default).unwrap_or_default()
+    }
+
+    /// Gives it exactly these options, or only says whether they could be given.
+    pub fn become_(
+        &self,
+        cluster: &mut Cluster,
+        ctx: &Context<'_>,
+        wanted: BTreeMap<String, String>,
+        dry: bool,
+    ) -> Result<(), Refusal> {
+        match self {
+            Resource::Topic(_) => {
+                TopicConfig::resolve(&cluster.config, &wanted).map_err(|reason| (ErrorCode::InvalidConfig, reason))?;
+            }
+            Resource::Broker(_) => {
+                dynamic::check(&cluster.config, &wanted).map_err(|reason| (ErrorCode::InvalidRequest, reason))?;
+            }
+        }
+        if dry {
+            return Ok(());
+        }
+        let present = self.options(cluster);
+        let mut records: Vec<MetadataRecord> = Vec::new();
+        for name in present.keys().filter(|name| !wanted.contains_key(*name)) {
+            records.push(self.record(name.clone(), None));
+        }
+        for (name, value) in wanted {
+            if present.get(&name) != Some(&value) {
+                records.push(self.record(name, Some(value)));
+            }
+        }
+        cluster.commit(ctx, records).map_err(|error| (error, "The controller has no majority.".to_owned()))
+    }
+
+    fn record(&self, name: String, value: Option<String>) -> MetadataRecord {
+        match self {
+            Resource::Topic(topic) => MetadataRecord::TopicOption { topic: topic.clone(), name, value },
+            Resource::Broker(broker) => MetadataRecord::BrokerOption { broker: broker.clone(), name, value },
+        }
+    }
+}
+
+fn answer(asked: &AlterConfigsResource, refused: Option<Refusal>) -> AlterConfigsResourceResponse {
     let (error, error_message) = refused.map_or((ErrorCode::None, None), |(error, reason)| (error, Some(reason)));
     AlterConfigsResourceResponse {
         error_code: error.code(),
         error_message,
-        resource_type: resource.resource_type,
-        resource_name: resource.resource_name.clone(),
+        resource_type: asked.resource_type,
+        resource_name: asked.resource_name.clone(),
     }
 }
 
 pub(super) fn timed_out(request: &IncrementalAlterConfigsRequest) -> Response {
-    let late =
-        |resource| answer(resource, Some((ErrorCode::RequestTimedOut, "The controller was not reached.".to_owned())));
+    let late = |asked| answer(asked, Some((ErrorCode::RequestTimedOut, "The controller was not reached.".to_owned())));
     let responses = request.resources.iter().map(late).collect();
     Response::IncrementalAlterConfigs(IncrementalAlterConfigsResponse { responses, ..Default::default() })
 }

@@ -3,17 +3,14 @@
 //!
 //! <https://kafka.apache.org/protocol.html#The_Messages_ApiVersions>
 
-use crate::cluster::Outcome;
+use crate::cluster::{Caller, Cluster, Outcome};
 use crate::error::ErrorCode;
+use crate::features::{self, FEATURES, Feature};
 use crate::wire::generated::api_versions_response::{ApiVersion, FinalizedFeatureKey, SupportedFeatureKey};
 use crate::wire::generated::{ApiVersionsRequest, ApiVersionsResponse};
 use crate::wire::{ApiKey, Response};
 
-/// Features with their lowest and highest levels, of which the highest are agreed on. `metadata.version` 25 is that of Kafka 4.0,
-/// and with `transaction.version` 2 producers get another epoch with every transaction.
-const FEATURES: &[(&str, i16, i16)] = &[("metadata.version", 7, 25), ("transaction.version", 0, 2)];
-
-pub(super) fn apply(request: &ApiVersionsRequest) -> Outcome {
+pub(super) fn apply(cluster: &Cluster, caller: &Caller, request: &ApiVersionsRequest) -> Outcome {
     // Version 3 names the client's software, and Kafka insists on a sensible name.
     let allowed =
         |text: &str| text.chars().all(|character| character.is_ascii_alphanumeric() || ".-".contains(character));
@@ -21,7 +18,29 @@ pub(super) fn apply(request: &ApiVersionsRequest) -> Outcome {
         true => ErrorCode::None,
         false => ErrorCode::InvalidRequest,
     };
-    Response::ApiVersions(response(error)).into()
+    let Some(broker) = cluster.brokers.get(&caller.node) else { return Outcome::Close };
+    // Older clients cannot read a lowest level of 0, so that such features are left out for them (KAFKA-17492).
+    let readable = |feature: &&Feature| caller.version >= 4 || feature.min > 0;
+    let supported = |feature: &Feature| SupportedFeatureKey {
+        name: feature.name.to_owned(),
+        min_version: feature.min,
+        max_version: feature.max,
+    };
+    let finalized = |feature: &Feature| {
+        let level = features::level(&broker.image.features, feature.name);
+        (level > 0).then(|| FinalizedFeatureKey {
+            name: feature.name.to_owned(),
+            min_version_level: level,
+            max_version_level: level,
+        })
+    };
+    Response::ApiVersions(ApiVersionsResponse {
+        supported_features: FEATURES.iter().filter(readable).map(supported).collect(),
+        finalized_features_epoch: broker.applied as i64,
+        finalized_features: FEATURES.iter().filter_map(finalized).collect(),
+        ..response(error)
+    })
+    .into()
 }
 
 /// The answer to a version that is not known, to be written in version 0.
@@ -37,22 +56,9 @@ fn response(error: ErrorCode) -> ApiVersionsResponse {
         min_version: if *api == ApiKey::Produce { 0 } else { *api.versions().start() },
         max_version: *api.versions().end(),
     };
-    let supported = |(name, min_version, max_version): &(&str, i16, i16)| SupportedFeatureKey {
-        name: (*name).to_owned(),
-        min_version: *min_version,
-        max_version: *max_version,
-    };
-    let finalized = |(name, _, level): &(&str, i16, i16)| FinalizedFeatureKey {
-        name: (*name).to_owned(),
-        max_version_level: *level,
-        min_version_level: *level,
-    };
     ApiVersionsResponse {
         error_code: error.code(),
         api_keys: ApiKey::ALL.iter().map(entry).collect(),
-        supported_features: FEATURES.iter().map(supported).collect(),
-        finalized_features_epoch: 0,
-        finalized_features: FEATURES.iter().map(finalized).collect(),
         ..ApiVersionsResponse::default()
     }
 }

@@ -2,16 +2,15 @@
 //!
 //! <https://kafka.apache.org/protocol.html#The_Messages_DescribeConfigs>
 
+use super::broker_configs;
 use crate::cluster::{Caller, Cluster, Outcome};
-use crate::config::{Config, TOPIC_OPTIONS, TopicOption};
+use crate::config::{TOPIC_OPTIONS, TopicOption};
 use crate::error::ErrorCode;
 use crate::wire::Response;
 use crate::wire::generated::describe_configs_response::{DescribeConfigsResourceResult, DescribeConfigsResult};
 use crate::wire::generated::{DescribeConfigsRequest, DescribeConfigsResponse};
 
-const BROKER: i8 = 4;
 const FROM_TOPIC: i8 = 1;
-const FROM_BROKER_FILE: i8 = 4;
 const FROM_DEFAULT: i8 = 5;
 
 pub(super) fn apply(cluster: &mut Cluster, caller: &Caller, request: DescribeConfigsRequest) -> Outcome {
@@ -19,7 +18,9 @@ pub(super) fn apply(cluster: &mut Cluster, caller: &Caller, request: DescribeCon
     for resource in request.resources {
         let described = match resource.resource_type {
             super::alter_configs::TOPIC => topic(cluster, caller, &resource.resource_name),
-            BROKER => broker(cluster, &resource.resource_name),
+            super::alter_configs::BROKER => {
+                broker_configs::describe(cluster, caller, &resource.resource_name, request.include_synonyms)
+            }
             _ => Err((ErrorCode::InvalidRequest, "Unsupported resource type.".to_owned())),
         };
         let (mut configs, error) = match described {
@@ -31,7 +32,7 @@ pub(super) fn apply(cluster: &mut Cluster, caller: &Caller, request: DescribeCon
         }
         results.push(DescribeConfigsResult {
             error_code: error.as_ref().map_or(0, |(error, _)| error.code()),
-            error_message: error.map(|(_, reason)| reason),
+            error_message: Some(error.map(|(_, reason)| reason).unwrap_or_default()),
             resource_type: resource.resource_type,
             resource_name: resource.resource_name,
             configs,
@@ -40,12 +41,13 @@ pub(super) fn apply(cluster: &mut Cluster, caller: &Caller, request: DescribeCon
     Response::DescribeConfigs(DescribeConfigsResponse { results, ..DescribeConfigsResponse::default() }).into()
 }
 
-type Described = Result<Vec<DescribeConfigsResourceResult>, (ErrorCode, String)>;
+pub(super) type Described = Result<Vec<DescribeConfigsResourceResult>, (ErrorCode, String)>;
 
 fn topic(cluster: &Cluster, caller: &Caller, name: &str) -> Described {
     let image = cluster.brokers.get(&caller.node).map(|broker| &broker.image);
     let Some(topic) = image.and_then(|image| image.topics.get(name)) else {
-        return Err((ErrorCode::UnknownTopicOrPartition, format!("The topic '{name}' does not exist.")));
+        // Kafka has no words for it here.
+        return Err((ErrorCode::UnknownTopicOrPartition, String::new()));
     };
     Ok(topic_options(cluster, &topic.options))
 }
@@ -64,31 +66,12 @@ pub(super) fn topic_options(
     TOPIC_OPTIONS.iter().map(describe).collect()
 }
 
-fn broker(cluster: &Cluster, name: &str) -> Described {
-    let known = name.is_empty() || cluster.brokers.keys().any(|node| node.0.to_string() == name);
-    if !known {
-        return Err((
-            ErrorCode::InvalidRequest,
-            format!("Unexpected broker id, expected one of this cluster's, but received {name}"),
-        ));
-    }
-    let defaults = Config::default().entries();
-    let mut described: Vec<_> = cluster
-        .config
-        .entries()
-        .into_iter()
-        .map(|(name, value)| {
-            let source = if defaults.get(&name) == Some(&value) { FROM_DEFAULT } else { FROM_BROKER_FILE };
-            one(&name, Some(value), source, true)
-        })
-        .collect();
-    if !name.is_empty() {
-        described.push(one("broker.id", Some(name.to_owned()), FROM_BROKER_FILE, true));
-    }
-    Ok(described)
-}
-
-fn one(name: &str, value: Option<String>, config_source: i8, read_only: bool) -> DescribeConfigsResourceResult {
+pub(super) fn one(
+    name: &str,
+    value: Option<String>,
+    config_source: i8,
+    read_only: bool,
+) -> DescribeConfigsResourceResult {
     DescribeConfigsResourceResult {
         name: name.to_owned(),
         value,

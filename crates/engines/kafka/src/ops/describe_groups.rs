@@ -17,13 +17,17 @@ pub(super) fn apply(cluster: &Cluster, caller: &Caller, request: DescribeGroupsR
             DescribedGroup { group_id, authorized_operations: OPERATIONS_NOT_ASKED, ..DescribedGroup::default() };
         match cluster.group(caller.node, &described.group_id) {
             Err(error) => described.error_code = error.code(),
-            Ok(None) => {
+            Ok(found) if found.is_none_or(|group| group.consumer.is_some()) => {
                 described.group_state = "Dead".to_owned();
                 if caller.version >= 6 {
                     described.error_code = ErrorCode::GroupIdNotFound.code();
-                    described.error_message = Some(format!("Group {} not found.", described.group_id));
+                    described.error_message = Some(match found {
+                        None => format!("Group {} not found.", described.group_id),
+                        Some(_) => format!("Group {} is not a classic group.", described.group_id),
+                    });
                 }
             }
+            Ok(None) => {}
             Ok(Some(group)) => fill(&mut described, group),
         }
         described

@@ -3,6 +3,7 @@
 //! <https://kafka.apache.org/protocol.html#The_Messages_ListGroups>
 
 use crate::cluster::{Caller, Cluster, Outcome};
+use crate::groups::{CONSUMER, Group};
 use crate::wire::Response;
 use crate::wire::generated::list_groups_response::ListedGroup;
 use crate::wire::generated::{ListGroupsRequest, ListGroupsResponse};
@@ -14,13 +15,21 @@ pub(super) fn apply(cluster: &Cluster, caller: &Caller, request: &ListGroupsRequ
         .groups
         .of(caller.node)
         .filter(|(_, group)| {
-            wanted(&request.states_filter, group.phase.name()) && wanted(&request.types_filter, "classic")
+            wanted(&request.states_filter, group.state_name()) && wanted(&request.types_filter, kind(group))
         })
         .map(|(name, group)| ListedGroup {
             group_id: name.clone(),
-            protocol_type: group.protocol_type.clone(),
-            group_state: group.phase.name().to_owned(),
-            group_type: "classic".to_owned(),
+            protocol_type: match group.consumer {
+                Some(_) => CONSUMER.to_owned(),
+                None => group.protocol_type.clone(),
+            },
+            group_state: group.state_name().to_owned(),
+            group_type: kind(group).to_owned(),
         });
     Response::ListGroups(ListGroupsResponse { groups: groups.collect(), ..ListGroupsResponse::default() }).into()
+}
+
+/// Which protocol a group speaks.
+fn kind(group: &Group) -> &'static str {
+    if group.consumer.is_some() { "consumer" } else { "classic" }
 }

@@ -7,7 +7,7 @@ use atoll_kernel::Context;
 
 use crate::cluster::{Caller, Cluster, Need, Outcome};
 use crate::error::ErrorCode;
-use crate::groups::{Committed, NewOffset, storing_error};
+use crate::groups::{Committed, EPOCHS_SINCE, NewOffset, storing_error};
 use crate::wire::Response;
 use crate::wire::generated::offset_commit_response::{OffsetCommitResponsePartition, OffsetCommitResponseTopic};
 use crate::wire::generated::{OffsetCommitRequest, OffsetCommitResponse};
@@ -21,6 +21,11 @@ pub(super) fn apply(
     let instance = request.group_instance_id.as_deref();
     let generation = request.generation_id_or_member_epoch;
     let allowed = cluster.check_commit(ctx, caller.node, &request.group_id, &request.member_id, instance, generation);
+    // A member of a KIP-848 group has an epoch, which older versions cannot tell.
+    let group = cluster.group(caller.node, &request.group_id).ok().flatten();
+    let has_epochs = group.and_then(|group| group.consumer.as_ref());
+    let is_member = has_epochs.is_some_and(|consumer| consumer.members.contains_key(&request.member_id));
+    let allowed = if is_member && caller.version < EPOCHS_SINCE { Err(ErrorCode::UnsupportedVersion) } else { allowed };
     let image = cluster.brokers.get(&caller.node).map(|broker| &broker.image);
     let (mut offsets, mut response) = (Vec::new(), OffsetCommitResponse::default());
     for topic in request.topics {

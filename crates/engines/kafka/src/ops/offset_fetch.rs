@@ -26,7 +26,7 @@ pub(super) fn apply(cluster: &Cluster, caller: &Caller, request: OffsetFetchRequ
         let wanted = request
             .topics
             .map(|topics| topics.into_iter().map(|topic| (topic.name, topic.partition_indexes)).collect());
-        let (found, error) = find(cluster, caller, &request.group_id, wanted, request.require_stable);
+        let (found, error) = find(cluster, caller, &request.group_id, (None, -1), wanted, request.require_stable);
         response.error_code = error.code();
         response.topics = found.into_iter().map(|(name, partitions)| old_topic(name, partitions, error)).collect();
         return Response::OffsetFetch(response).into();
@@ -34,7 +34,8 @@ pub(super) fn apply(cluster: &Cluster, caller: &Caller, request: OffsetFetchRequ
     for group in request.groups {
         let wanted =
             group.topics.map(|topics| topics.into_iter().map(|topic| (topic.name, topic.partition_indexes)).collect());
-        let (found, error) = find(cluster, caller, &group.group_id, wanted, request.require_stable);
+        let member = (group.member_id.as_deref(), group.member_epoch);
+        let (found, error) = find(cluster, caller, &group.group_id, member, wanted, request.require_stable);
         response.groups.push(OffsetFetchResponseGroup {
             group_id: group.group_id,
             topics: found.into_iter().map(|(name, partitions)| new_topic(name, partitions, error)).collect(),
@@ -48,6 +49,7 @@ fn find(
     cluster: &Cluster,
     caller: &Caller,
     group: &str,
+    member: (Option<&str>, i32),
     wanted: Option<Vec<(String, Vec<i32>)>>,
     stable: bool,
 ) -> (Found, ErrorCode) {
@@ -58,7 +60,13 @@ fn find(
         };
         wanted.into_iter().map(one).collect()
     };
-    match (cluster.group(caller.node, group), wanted) {
+    let allowed = cluster.group(caller.node, group).and_then(|found| {
+        let consumer = found.and_then(|group| group.consumer.as_ref());
+        consumer.map_or(Ok(()), |consumer| consumer.check_fetch(member.0, member.1)).map(|()| found)
+    });
+    match (allowed, wanted) {
+        // Of a whole group's error nothing more is told.
+        (Err(error), _) if caller.version >= 2 => (Vec::new(), error),
         (Err(error), wanted) => (wanted_found(&|_, _| Ok(None), wanted.unwrap_or_default()), error),
         (Ok(None), wanted) => (wanted_found(&|_, _| Ok(None), wanted.unwrap_or_default()), ErrorCode::None),
         (Ok(Some(group)), Some(wanted)) => {

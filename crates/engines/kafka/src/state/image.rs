@@ -80,6 +80,22 @@ pub enum MetadataRecord {
         /// The first free one.
         next: i64,
     },
+    /// A broker's option was set, or given back to the stack file.
+    BrokerOption {
+        /// The broker's id, or the empty name for all of them.
+        broker: String,
+        /// The option's name.
+        name: String,
+        /// Its value; None is the stack file's.
+        value: Option<String>,
+    },
+    /// A feature has another level.
+    Feature {
+        /// Its name.
+        name: String,
+        /// Its level.
+        level: i16,
+    },
 }
 
 /// Who holds and who leads a partition.
@@ -95,6 +111,12 @@ pub struct PartitionState {
     pub leader_epoch: i32,
     /// Counts the changes.
     pub partition_epoch: i32,
+    /// Replicas that are being added: they become proper ones when all of the new set is in sync.
+    #[serde(default)]
+    pub adding: Vec<u16>,
+    /// Replicas that go when that has happened.
+    #[serde(default)]
+    pub removing: Vec<u16>,
 }
 
 impl PartitionState {
@@ -137,6 +159,10 @@ pub struct Image {
     pub names: BTreeMap<Uuid, String>,
     /// The first producer id that is not given away.
     pub next_producer_id: i64,
+    /// Options that were set while brokers ran, by broker; the empty name is all of them.
+    pub broker_options: BTreeMap<String, BTreeMap<String, String>>,
+    /// Levels of features that the cluster agreed on since it was made.
+    pub features: BTreeMap<String, i16>,
 }
 
 /// What applying a record changed for partitions.
@@ -153,6 +179,12 @@ pub enum Changed {
 impl Image {
     /// Adds one record.
     pub fn apply(&mut self, record: &MetadataRecord, config: &Config) -> Changed {
+        if let MetadataRecord::BrokerOption { broker, name, value } = record {
+            self.set_broker_option(broker, name, value.as_deref(), config);
+            return Changed::Nothing;
+        }
+        let overlaid = self.overlaid(config);
+        let config = overlaid.as_ref().unwrap_or(config);
         match record {
             MetadataRecord::RegisterBroker { broker, broker_epoch } => {
                 self.brokers.insert(NodeId(*broker), Broker { broker_epoch: *broker_epoch, fenced: true });
@@ -181,6 +213,9 @@ impl Image {
                 return self.set_partition(*topic, *partition, state);
             }
             MetadataRecord::ProducerIds { next } => self.next_producer_id = *next,
+            // Done before anything was laid over the configuration.
+            MetadataRecord::BrokerOption { .. } => {}
+            MetadataRecord::Feature { name, level } => drop(self.features.insert(name.clone(), *level)),
         }
         Changed::Nothing
     }
@@ -188,6 +223,30 @@ impl Image {
     fn set_fenced(&mut self, broker: u16, fenced: bool) {
         if let Some(broker) = self.brokers.get_mut(&NodeId(broker)) {
             broker.fenced = fenced;
+        }
+    }
+
+    /// The configuration with what was set for all brokers; None if nothing was.
+    pub fn overlaid(&self, config: &Config) -> Option<Config> {
+        let options = self.broker_options.get("")?;
+        crate::dynamic::overlay(config, options).ok()
+    }
+
+    fn set_broker_option(&mut self, broker: &str, name: &str, value: Option<&str>, config: &Config) {
+        let options = self.broker_options.entry(broker.to_owned()).or_default();
+        match value {
+            Some(value) => options.insert(name.to_owned(), value.to_owned()),
+            None => options.remove(name),
+        };
+        if options.is_empty() {
+            self.broker_options.remove(broker);
+        }
+        let overlaid = self.overlaid(config);
+        let config = overlaid.as_ref().unwrap_or(config);
+        for topic in self.topics.values_mut() {
+            if let Ok(resolved) = TopicConfig::resolve(config, &topic.options) {
+                topic.config = resolved;
+            }
         }
     }
 

@@ -67,6 +67,22 @@ impl Partition {
         Partition { topic: topic.to_owned(), tree, replicas }
     }
 
+    /// Gives replicas, empty as yet, to those of these nodes that have none.
+    pub fn add_replicas(&mut self, nodes: &[NodeId]) {
+        for node in nodes {
+            if !self.replicas.contains_key(node) {
+                self.replicas.insert(*node, Replica::default());
+                self.tree.join(*node);
+            }
+        }
+    }
+
+    /// A node gives its replica up. Returns the batches that nobody else has.
+    pub fn remove_replica(&mut self, node: NodeId) -> Vec<crate::state::tree::Batch> {
+        self.replicas.remove(&node);
+        self.tree.leave(node)
+    }
+
     /// What a node knows as leader; None if it does not believe to lead.
     pub fn leadership(&self, node: NodeId) -> Option<&Leadership> {
         self.replicas.get(&node)?.leadership.as_ref()

@@ -238,6 +238,19 @@ impl ForkTree {
         std::mem::take(&mut self.changes)
     }
 
+    /// A node gets a replica, which is empty.
+    pub fn join(&mut self, node: NodeId) {
+        let root = self.branches.iter().find(|(_, branch)| branch.parent.is_none());
+        let (branch, end) = root.map_or((0, 0), |(id, branch)| (*id, branch.start));
+        self.place(node, Position { branch, end });
+    }
+
+    /// A node gives its replica up. Returns the batches that nobody else has.
+    pub fn leave(&mut self, node: NodeId) -> Vec<Batch> {
+        self.replicas.remove(&node);
+        self.prune()
+    }
+
     /// The branch that the next append of a leader goes to. Another replica may have gone further on the leader's branch, or
     /// the leader may have lost its own end: then a new branch begins, as Kafka's log continues with another epoch.
     pub fn branch_for_append(&mut self, leader: NodeId) -> BranchId {

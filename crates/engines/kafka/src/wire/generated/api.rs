@@ -60,12 +60,38 @@ pub enum ApiKey {
     TxnOffsetCommit = 28,
     /// `DescribeConfigs`
     DescribeConfigs = 32,
+    /// `AlterConfigs`
+    AlterConfigs = 33,
+    /// `AlterReplicaLogDirs`
+    AlterReplicaLogDirs = 34,
+    /// `DescribeLogDirs`
+    DescribeLogDirs = 35,
     /// `CreatePartitions`
     CreatePartitions = 37,
+    /// `CreateDelegationToken`
+    CreateDelegationToken = 38,
+    /// `RenewDelegationToken`
+    RenewDelegationToken = 39,
+    /// `ExpireDelegationToken`
+    ExpireDelegationToken = 40,
+    /// `DescribeDelegationToken`
+    DescribeDelegationToken = 41,
     /// `DeleteGroups`
     DeleteGroups = 42,
+    /// `ElectLeaders`
+    ElectLeaders = 43,
     /// `IncrementalAlterConfigs`
     IncrementalAlterConfigs = 44,
+    /// `AlterPartitionReassignments`
+    AlterPartitionReassignments = 45,
+    /// `ListPartitionReassignments`
+    ListPartitionReassignments = 46,
+    /// `OffsetDelete`
+    OffsetDelete = 47,
+    /// `DescribeQuorum`
+    DescribeQuorum = 55,
+    /// `UpdateFeatures`
+    UpdateFeatures = 57,
     /// `DescribeCluster`
     DescribeCluster = 60,
     /// `DescribeProducers`
@@ -74,6 +100,10 @@ pub enum ApiKey {
     DescribeTransactions = 65,
     /// `ListTransactions`
     ListTransactions = 66,
+    /// `ConsumerGroupHeartbeat`
+    ConsumerGroupHeartbeat = 68,
+    /// `ConsumerGroupDescribe`
+    ConsumerGroupDescribe = 69,
     /// `DescribeTopicPartitions`
     DescribeTopicPartitions = 75,
 }
@@ -106,13 +136,28 @@ impl ApiKey {
         ApiKey::WriteTxnMarkers,
         ApiKey::TxnOffsetCommit,
         ApiKey::DescribeConfigs,
+        ApiKey::AlterConfigs,
+        ApiKey::AlterReplicaLogDirs,
+        ApiKey::DescribeLogDirs,
         ApiKey::CreatePartitions,
+        ApiKey::CreateDelegationToken,
+        ApiKey::RenewDelegationToken,
+        ApiKey::ExpireDelegationToken,
+        ApiKey::DescribeDelegationToken,
         ApiKey::DeleteGroups,
+        ApiKey::ElectLeaders,
         ApiKey::IncrementalAlterConfigs,
+        ApiKey::AlterPartitionReassignments,
+        ApiKey::ListPartitionReassignments,
+        ApiKey::OffsetDelete,
+        ApiKey::DescribeQuorum,
+        ApiKey::UpdateFeatures,
         ApiKey::DescribeCluster,
         ApiKey::DescribeProducers,
         ApiKey::DescribeTransactions,
         ApiKey::ListTransactions,
+        ApiKey::ConsumerGroupHeartbeat,
+        ApiKey::ConsumerGroupDescribe,
         ApiKey::DescribeTopicPartitions,
     ];
 
@@ -149,13 +194,28 @@ impl ApiKey {
             Self::WriteTxnMarkers => 1..=1,
             Self::TxnOffsetCommit => 0..=5,
             Self::DescribeConfigs => 1..=4,
+            Self::AlterConfigs => 0..=2,
+            Self::AlterReplicaLogDirs => 1..=2,
+            Self::DescribeLogDirs => 1..=4,
             Self::CreatePartitions => 0..=3,
+            Self::CreateDelegationToken => 1..=3,
+            Self::RenewDelegationToken => 1..=2,
+            Self::ExpireDelegationToken => 1..=2,
+            Self::DescribeDelegationToken => 1..=3,
             Self::DeleteGroups => 0..=2,
+            Self::ElectLeaders => 0..=2,
             Self::IncrementalAlterConfigs => 0..=1,
+            Self::AlterPartitionReassignments => 0..=0,
+            Self::ListPartitionReassignments => 0..=0,
+            Self::OffsetDelete => 0..=0,
+            Self::DescribeQuorum => 0..=2,
+            Self::UpdateFeatures => 0..=2,
             Self::DescribeCluster => 0..=2,
             Self::DescribeProducers => 0..=0,
             Self::DescribeTransactions => 0..=0,
             Self::ListTransactions => 0..=1,
+            Self::ConsumerGroupHeartbeat => 0..=1,
+            Self::ConsumerGroupDescribe => 0..=1,
             Self::DescribeTopicPartitions => 0..=0,
         }
     }
@@ -188,13 +248,28 @@ impl ApiKey {
             Self::WriteTxnMarkers => 1,
             Self::TxnOffsetCommit => 3,
             Self::DescribeConfigs => 4,
+            Self::AlterConfigs => 2,
+            Self::AlterReplicaLogDirs => 2,
+            Self::DescribeLogDirs => 2,
             Self::CreatePartitions => 2,
+            Self::CreateDelegationToken => 2,
+            Self::RenewDelegationToken => 2,
+            Self::ExpireDelegationToken => 2,
+            Self::DescribeDelegationToken => 2,
             Self::DeleteGroups => 2,
+            Self::ElectLeaders => 2,
             Self::IncrementalAlterConfigs => 1,
+            Self::AlterPartitionReassignments => 0,
+            Self::ListPartitionReassignments => 0,
+            Self::OffsetDelete => 32767,
+            Self::DescribeQuorum => 0,
+            Self::UpdateFeatures => 0,
             Self::DescribeCluster => 0,
             Self::DescribeProducers => 0,
             Self::DescribeTransactions => 0,
             Self::ListTransactions => 0,
+            Self::ConsumerGroupHeartbeat => 0,
+            Self::ConsumerGroupDescribe => 0,
             Self::DescribeTopicPartitions => 0,
         }
     }
@@ -253,12 +328,38 @@ pub enum Request {
     TxnOffsetCommit(TxnOffsetCommitRequest),
     /// `DescribeConfigsRequest`
     DescribeConfigs(DescribeConfigsRequest),
+    /// `AlterConfigsRequest`
+    AlterConfigs(AlterConfigsRequest),
+    /// `AlterReplicaLogDirsRequest`
+    AlterReplicaLogDirs(AlterReplicaLogDirsRequest),
+    /// `DescribeLogDirsRequest`
+    DescribeLogDirs(DescribeLogDirsRequest),
     /// `CreatePartitionsRequest`
     CreatePartitions(CreatePartitionsRequest),
+    /// `CreateDelegationTokenRequest`
+    CreateDelegationToken(CreateDelegationTokenRequest),
+    /// `RenewDelegationTokenRequest`
+    RenewDelegationToken(RenewDelegationTokenRequest),
+    /// `ExpireDelegationTokenRequest`
+    ExpireDelegationToken(ExpireDelegationTokenRequest),
+    /// `DescribeDelegationTokenRequest`
+    DescribeDelegationToken(DescribeDelegationTokenRequest),
     /// `DeleteGroupsRequest`
     DeleteGroups(DeleteGroupsRequest),
+    /// `ElectLeadersRequest`
+    ElectLeaders(ElectLeadersRequest),
     /// `IncrementalAlterConfigsRequest`
     IncrementalAlterConfigs(IncrementalAlterConfigsRequest),
+    /// `AlterPartitionReassignmentsRequest`
+    AlterPartitionReassignments(AlterPartitionReassignmentsRequest),
+    /// `ListPartitionReassignmentsRequest`
+    ListPartitionReassignments(ListPartitionReassignmentsRequest),
+    /// `OffsetDeleteRequest`
+    OffsetDelete(OffsetDeleteRequest),
+    /// `DescribeQuorumRequest`
+    DescribeQuorum(DescribeQuorumRequest),
+    /// `UpdateFeaturesRequest`
+    UpdateFeatures(UpdateFeaturesRequest),
     /// `DescribeClusterRequest`
     DescribeCluster(DescribeClusterRequest),
     /// `DescribeProducersRequest`
@@ -267,6 +368,10 @@ pub enum Request {
     DescribeTransactions(DescribeTransactionsRequest),
     /// `ListTransactionsRequest`
     ListTransactions(ListTransactionsRequest),
+    /// `ConsumerGroupHeartbeatRequest`
+    ConsumerGroupHeartbeat(ConsumerGroupHeartbeatRequest),
+    /// `ConsumerGroupDescribeRequest`
+    ConsumerGroupDescribe(ConsumerGroupDescribeRequest),
     /// `DescribeTopicPartitionsRequest`
     DescribeTopicPartitions(DescribeTopicPartitionsRequest),
 }
@@ -300,13 +405,28 @@ impl Request {
             Self::WriteTxnMarkers(_) => ApiKey::WriteTxnMarkers,
             Self::TxnOffsetCommit(_) => ApiKey::TxnOffsetCommit,
             Self::DescribeConfigs(_) => ApiKey::DescribeConfigs,
+            Self::AlterConfigs(_) => ApiKey::AlterConfigs,
+            Self::AlterReplicaLogDirs(_) => ApiKey::AlterReplicaLogDirs,
+            Self::DescribeLogDirs(_) => ApiKey::DescribeLogDirs,
             Self::CreatePartitions(_) => ApiKey::CreatePartitions,
+            Self::CreateDelegationToken(_) => ApiKey::CreateDelegationToken,
+            Self::RenewDelegationToken(_) => ApiKey::RenewDelegationToken,
+            Self::ExpireDelegationToken(_) => ApiKey::ExpireDelegationToken,
+            Self::DescribeDelegationToken(_) => ApiKey::DescribeDelegationToken,
             Self::DeleteGroups(_) => ApiKey::DeleteGroups,
+            Self::ElectLeaders(_) => ApiKey::ElectLeaders,
             Self::IncrementalAlterConfigs(_) => ApiKey::IncrementalAlterConfigs,
+            Self::AlterPartitionReassignments(_) => ApiKey::AlterPartitionReassignments,
+            Self::ListPartitionReassignments(_) => ApiKey::ListPartitionReassignments,
+            Self::OffsetDelete(_) => ApiKey::OffsetDelete,
+            Self::DescribeQuorum(_) => ApiKey::DescribeQuorum,
+            Self::UpdateFeatures(_) => ApiKey::UpdateFeatures,
             Self::DescribeCluster(_) => ApiKey::DescribeCluster,
             Self::DescribeProducers(_) => ApiKey::DescribeProducers,
             Self::DescribeTransactions(_) => ApiKey::DescribeTransactions,
             Self::ListTransactions(_) => ApiKey::ListTransactions,
+            Self::ConsumerGroupHeartbeat(_) => ApiKey::ConsumerGroupHeartbeat,
+            Self::ConsumerGroupDescribe(_) => ApiKey::ConsumerGroupDescribe,
             Self::DescribeTopicPartitions(_) => ApiKey::DescribeTopicPartitions,
         }
     }
@@ -341,17 +461,50 @@ impl Request {
             ApiKey::WriteTxnMarkers => Self::WriteTxnMarkers(WriteTxnMarkersRequest::decode(reader, version)?),
             ApiKey::TxnOffsetCommit => Self::TxnOffsetCommit(TxnOffsetCommitRequest::decode(reader, version)?),
             ApiKey::DescribeConfigs => Self::DescribeConfigs(DescribeConfigsRequest::decode(reader, version)?),
+            ApiKey::AlterConfigs => Self::AlterConfigs(AlterConfigsRequest::decode(reader, version)?),
+            ApiKey::AlterReplicaLogDirs => {
+                Self::AlterReplicaLogDirs(AlterReplicaLogDirsRequest::decode(reader, version)?)
+            }
+            ApiKey::DescribeLogDirs => Self::DescribeLogDirs(DescribeLogDirsRequest::decode(reader, version)?),
             ApiKey::CreatePartitions => Self::CreatePartitions(CreatePartitionsRequest::decode(reader, version)?),
+            ApiKey::CreateDelegationToken => {
+                Self::CreateDelegationToken(CreateDelegationTokenRequest::decode(reader, version)?)
+            }
+            ApiKey::RenewDelegationToken => {
+                Self::RenewDelegationToken(RenewDelegationTokenRequest::decode(reader, version)?)
+            }
+            ApiKey::ExpireDelegationToken => {
+                Self::ExpireDelegationToken(ExpireDelegationTokenRequest::decode(reader, version)?)
+            }
+            ApiKey::DescribeDelegationToken => {
+                Self::DescribeDelegationToken(DescribeDelegationTokenRequest::decode(reader, version)?)
+            }
             ApiKey::DeleteGroups => Self::DeleteGroups(DeleteGroupsRequest::decode(reader, version)?),
+            ApiKey::ElectLeaders => Self::ElectLeaders(ElectLeadersRequest::decode(reader, version)?),
             ApiKey::IncrementalAlterConfigs => {
                 Self::IncrementalAlterConfigs(IncrementalAlterConfigsRequest::decode(reader, version)?)
             }
+            ApiKey::AlterPartitionReassignments => {
+                Self::AlterPartitionReassignments(AlterPartitionReassignmentsRequest::decode(reader, version)?)
+            }
+            ApiKey::ListPartitionReassignments => {
+                Self::ListPartitionReassignments(ListPartitionReassignmentsRequest::decode(reader, version)?)
+            }
+            ApiKey::OffsetDelete => Self::OffsetDelete(OffsetDeleteRequest::decode(reader, version)?),
+            ApiKey::DescribeQuorum => Self::DescribeQuorum(DescribeQuorumRequest::decode(reader, version)?),
+            ApiKey::UpdateFeatures => Self::UpdateFeatures(UpdateFeaturesRequest::decode(reader, version)?),
             ApiKey::DescribeCluster => Self::DescribeCluster(DescribeClusterRequest::decode(reader, version)?),
             ApiKey::DescribeProducers => Self::DescribeProducers(DescribeProducersRequest::decode(reader, version)?),
             ApiKey::DescribeTransactions => {
                 Self::DescribeTransactions(DescribeTransactionsRequest::decode(reader, version)?)
             }
             ApiKey::ListTransactions => Self::ListTransactions(ListTransactionsRequest::decode(reader, version)?),
+            ApiKey::ConsumerGroupHeartbeat => {
+                Self::ConsumerGroupHeartbeat(ConsumerGroupHeartbeatRequest::decode(reader, version)?)
+            }
+            ApiKey::ConsumerGroupDescribe => {
+                Self::ConsumerGroupDescribe(ConsumerGroupDescribeRequest::decode(reader, version)?)
+            }
             ApiKey::DescribeTopicPartitions => {
                 Self::DescribeTopicPartitions(DescribeTopicPartitionsRequest::decode(reader, version)?)
             }
@@ -386,13 +539,28 @@ impl Request {
             Self::WriteTxnMarkers(body) => body.encode(writer, version),
             Self::TxnOffsetCommit(body) => body.encode(writer, version),
             Self::DescribeConfigs(body) => body.encode(writer, version),
+            Self::AlterConfigs(body) => body.encode(writer, version),
+            Self::AlterReplicaLogDirs(body) => body.encode(writer, version),
+            Self::DescribeLogDirs(body) => body.encode(writer, version),
             Self::CreatePartitions(body) => body.encode(writer, version),
+            Self::CreateDelegationToken(body) => body.encode(writer, version),
+            Self::RenewDelegationToken(body) => body.encode(writer, version),
+            Self::ExpireDelegationToken(body) => body.encode(writer, version),
+            Self::DescribeDelegationToken(body) => body.encode(writer, version),
             Self::DeleteGroups(body) => body.encode(writer, version),
+            Self::ElectLeaders(body) => body.encode(writer, version),
             Self::IncrementalAlterConfigs(body) => body.encode(writer, version),
+            Self::AlterPartitionReassignments(body) => body.encode(writer, version),
+            Self::ListPartitionReassignments(body) => body.encode(writer, version),
+            Self::OffsetDelete(body) => body.encode(writer, version),
+            Self::DescribeQuorum(body) => body.encode(writer, version),
+            Self::UpdateFeatures(body) => body.encode(writer, version),
             Self::DescribeCluster(body) => body.encode(writer, version),
             Self::DescribeProducers(body) => body.encode(writer, version),
             Self::DescribeTransactions(body) => body.encode(writer, version),
             Self::ListTransactions(body) => body.encode(writer, version),
+            Self::ConsumerGroupHeartbeat(body) => body.encode(writer, version),
+            Self::ConsumerGroupDescribe(body) => body.encode(writer, version),
             Self::DescribeTopicPartitions(body) => body.encode(writer, version),
         }
     }
@@ -451,12 +619,38 @@ pub enum Response {
     TxnOffsetCommit(TxnOffsetCommitResponse),
     /// `DescribeConfigsResponse`
     DescribeConfigs(DescribeConfigsResponse),
+    /// `AlterConfigsResponse`
+    AlterConfigs(AlterConfigsResponse),
+    /// `AlterReplicaLogDirsResponse`
+    AlterReplicaLogDirs(AlterReplicaLogDirsResponse),
+    /// `DescribeLogDirsResponse`
+    DescribeLogDirs(DescribeLogDirsResponse),
     /// `CreatePartitionsResponse`
     CreatePartitions(CreatePartitionsResponse),
+    /// `CreateDelegationTokenResponse`
+    CreateDelegationToken(CreateDelegationTokenResponse),
+    /// `RenewDelegationTokenResponse`
+    RenewDelegationToken(RenewDelegationTokenResponse),
+    /// `ExpireDelegationTokenResponse`
+    ExpireDelegationToken(ExpireDelegationTokenResponse),
+    /// `DescribeDelegationTokenResponse`
+    DescribeDelegationToken(DescribeDelegationTokenResponse),
     /// `DeleteGroupsResponse`
     DeleteGroups(DeleteGroupsResponse),
+    /// `ElectLeadersResponse`
+    ElectLeaders(ElectLeadersResponse),
     /// `IncrementalAlterConfigsResponse`
     IncrementalAlterConfigs(IncrementalAlterConfigsResponse),
+    /// `AlterPartitionReassignmentsResponse`
+    AlterPartitionReassignments(AlterPartitionReassignmentsResponse),
+    /// `ListPartitionReassignmentsResponse`
+    ListPartitionReassignments(ListPartitionReassignmentsResponse),
+    /// `OffsetDeleteResponse`
+    OffsetDelete(OffsetDeleteResponse),
+    /// `DescribeQuorumResponse`
+    DescribeQuorum(DescribeQuorumResponse),
+    /// `UpdateFeaturesResponse`
+    UpdateFeatures(UpdateFeaturesResponse),
     /// `DescribeClusterResponse`
     DescribeCluster(DescribeClusterResponse),
     /// `DescribeProducersResponse`
@@ -465,6 +659,10 @@ pub enum Response {
     DescribeTransactions(DescribeTransactionsResponse),
     /// `ListTransactionsResponse`
     ListTransactions(ListTransactionsResponse),
+    /// `ConsumerGroupHeartbeatResponse`
+    ConsumerGroupHeartbeat(ConsumerGroupHeartbeatResponse),
+    /// `ConsumerGroupDescribeResponse`
+    ConsumerGroupDescribe(ConsumerGroupDescribeResponse),
     /// `DescribeTopicPartitionsResponse`
     DescribeTopicPartitions(DescribeTopicPartitionsResponse),
 }
@@ -498,13 +696,28 @@ impl Response {
             Self::WriteTxnMarkers(_) => ApiKey::WriteTxnMarkers,
             Self::TxnOffsetCommit(_) => ApiKey::TxnOffsetCommit,
             Self::DescribeConfigs(_) => ApiKey::DescribeConfigs,
+            Self::AlterConfigs(_) => ApiKey::AlterConfigs,
+            Self::AlterReplicaLogDirs(_) => ApiKey::AlterReplicaLogDirs,
+            Self::DescribeLogDirs(_) => ApiKey::DescribeLogDirs,
             Self::CreatePartitions(_) => ApiKey::CreatePartitions,
+            Self::CreateDelegationToken(_) => ApiKey::CreateDelegationToken,
+            Self::RenewDelegationToken(_) => ApiKey::RenewDelegationToken,
+            Self::ExpireDelegationToken(_) => ApiKey::ExpireDelegationToken,
+            Self::DescribeDelegationToken(_) => ApiKey::DescribeDelegationToken,
             Self::DeleteGroups(_) => ApiKey::DeleteGroups,
+            Self::ElectLeaders(_) => ApiKey::ElectLeaders,
             Self::IncrementalAlterConfigs(_) => ApiKey::IncrementalAlterConfigs,
+            Self::AlterPartitionReassignments(_) => ApiKey::AlterPartitionReassignments,
+            Self::ListPartitionReassignments(_) => ApiKey::ListPartitionReassignments,
+            Self::OffsetDelete(_) => ApiKey::OffsetDelete,
+            Self::DescribeQuorum(_) => ApiKey::DescribeQuorum,
+            Self::UpdateFeatures(_) => ApiKey::UpdateFeatures,
             Self::DescribeCluster(_) => ApiKey::DescribeCluster,
             Self::DescribeProducers(_) => ApiKey::DescribeProducers,
             Self::DescribeTransactions(_) => ApiKey::DescribeTransactions,
             Self::ListTransactions(_) => ApiKey::ListTransactions,
+            Self::ConsumerGroupHeartbeat(_) => ApiKey::ConsumerGroupHeartbeat,
+            Self::ConsumerGroupDescribe(_) => ApiKey::ConsumerGroupDescribe,
             Self::DescribeTopicPartitions(_) => ApiKey::DescribeTopicPartitions,
         }
     }
@@ -541,17 +754,50 @@ impl Response {
             ApiKey::WriteTxnMarkers => Self::WriteTxnMarkers(WriteTxnMarkersResponse::decode(reader, version)?),
             ApiKey::TxnOffsetCommit => Self::TxnOffsetCommit(TxnOffsetCommitResponse::decode(reader, version)?),
             ApiKey::DescribeConfigs => Self::DescribeConfigs(DescribeConfigsResponse::decode(reader, version)?),
+            ApiKey::AlterConfigs => Self::AlterConfigs(AlterConfigsResponse::decode(reader, version)?),
+            ApiKey::AlterReplicaLogDirs => {
+                Self::AlterReplicaLogDirs(AlterReplicaLogDirsResponse::decode(reader, version)?)
+            }
+            ApiKey::DescribeLogDirs => Self::DescribeLogDirs(DescribeLogDirsResponse::decode(reader, version)?),
             ApiKey::CreatePartitions => Self::CreatePartitions(CreatePartitionsResponse::decode(reader, version)?),
+            ApiKey::CreateDelegationToken => {
+                Self::CreateDelegationToken(CreateDelegationTokenResponse::decode(reader, version)?)
+            }
+            ApiKey::RenewDelegationToken => {
+                Self::RenewDelegationToken(RenewDelegationTokenResponse::decode(reader, version)?)
+            }
+            ApiKey::ExpireDelegationToken => {
+                Self::ExpireDelegationToken(ExpireDelegationTokenResponse::decode(reader, version)?)
+            }
+            ApiKey::DescribeDelegationToken => {
+                Self::DescribeDelegationToken(DescribeDelegationTokenResponse::decode(reader, version)?)
+            }
             ApiKey::DeleteGroups => Self::DeleteGroups(DeleteGroupsResponse::decode(reader, version)?),
+            ApiKey::ElectLeaders => Self::ElectLeaders(ElectLeadersResponse::decode(reader, version)?),
             ApiKey::IncrementalAlterConfigs => {
                 Self::IncrementalAlterConfigs(IncrementalAlterConfigsResponse::decode(reader, version)?)
             }
+            ApiKey::AlterPartitionReassignments => {
+                Self::AlterPartitionReassignments(AlterPartitionReassignmentsResponse::decode(reader, version)?)
+            }
+            ApiKey::ListPartitionReassignments => {
+                Self::ListPartitionReassignments(ListPartitionReassignmentsResponse::decode(reader, version)?)
+            }
+            ApiKey::OffsetDelete => Self::OffsetDelete(OffsetDeleteResponse::decode(reader, version)?),
+            ApiKey::DescribeQuorum => Self::DescribeQuorum(DescribeQuorumResponse::decode(reader, version)?),
+            ApiKey::UpdateFeatures => Self::UpdateFeatures(UpdateFeaturesResponse::decode(reader, version)?),
             ApiKey::DescribeCluster => Self::DescribeCluster(DescribeClusterResponse::decode(reader, version)?),
             ApiKey::DescribeProducers => Self::DescribeProducers(DescribeProducersResponse::decode(reader, version)?),
             ApiKey::DescribeTransactions => {
                 Self::DescribeTransactions(DescribeTransactionsResponse::decode(reader, version)?)
             }
             ApiKey::ListTransactions => Self::ListTransactions(ListTransactionsResponse::decode(reader, version)?),
+            ApiKey::ConsumerGroupHeartbeat => {
+                Self::ConsumerGroupHeartbeat(ConsumerGroupHeartbeatResponse::decode(reader, version)?)
+            }
+            ApiKey::ConsumerGroupDescribe => {
+                Self::ConsumerGroupDescribe(ConsumerGroupDescribeResponse::decode(reader, version)?)
+            }
             ApiKey::DescribeTopicPartitions => {
                 Self::DescribeTopicPartitions(DescribeTopicPartitionsResponse::decode(reader, version)?)
             }
@@ -586,13 +832,28 @@ impl Response {
             Self::WriteTxnMarkers(body) => body.encode(writer, version),
             Self::TxnOffsetCommit(body) => body.encode(writer, version),
             Self::DescribeConfigs(body) => body.encode(writer, version),
+            Self::AlterConfigs(body) => body.encode(writer, version),
+            Self::AlterReplicaLogDirs(body) => body.encode(writer, version),
+            Self::DescribeLogDirs(body) => body.encode(writer, version),
             Self::CreatePartitions(body) => body.encode(writer, version),
+            Self::CreateDelegationToken(body) => body.encode(writer, version),
+            Self::RenewDelegationToken(body) => body.encode(writer, version),
+            Self::ExpireDelegationToken(body) => body.encode(writer, version),
+            Self::DescribeDelegationToken(body) => body.encode(writer, version),
             Self::DeleteGroups(body) => body.encode(writer, version),
+            Self::ElectLeaders(body) => body.encode(writer, version),
             Self::IncrementalAlterConfigs(body) => body.encode(writer, version),
+            Self::AlterPartitionReassignments(body) => body.encode(writer, version),
+            Self::ListPartitionReassignments(body) => body.encode(writer, version),
+            Self::OffsetDelete(body) => body.encode(writer, version),
+            Self::DescribeQuorum(body) => body.encode(writer, version),
+            Self::UpdateFeatures(body) => body.encode(writer, version),
             Self::DescribeCluster(body) => body.encode(writer, version),
             Self::DescribeProducers(body) => body.encode(writer, version),
             Self::DescribeTransactions(body) => body.encode(writer, version),
             Self::ListTransactions(body) => body.encode(writer, version),
+            Self::ConsumerGroupHeartbeat(body) => body.encode(writer, version),
+            Self::ConsumerGroupDescribe(body) => body.encode(writer, version),
             Self::DescribeTopicPartitions(body) => body.encode(writer, version),
         }
     }

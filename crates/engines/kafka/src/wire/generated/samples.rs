@@ -125,6 +125,183 @@ impl add_partitions_to_txn_response::AddPartitionsToTxnPartitionResult {
     }
 }
 
+impl alter_configs_request::AlterConfigsRequest {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            resources: (0..sampler.count())
+                .map(|_| alter_configs_request::AlterConfigsResource::sample(sampler, version))
+                .collect(),
+            validate_only: sampler.number() & 1 == 1,
+        }
+    }
+}
+
+impl alter_configs_request::AlterConfigsResource {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            resource_type: sampler.number() as i8,
+            resource_name: sampler.string(),
+            configs: (0..sampler.count())
+                .map(|_| alter_configs_request::AlterableConfig::sample(sampler, version))
+                .collect(),
+        }
+    }
+}
+
+impl alter_configs_request::AlterableConfig {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self { name: sampler.string(), value: if sampler.is_null() { None } else { Some(sampler.string()) } }
+    }
+}
+
+impl alter_configs_response::AlterConfigsResponse {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            throttle_time_ms: sampler.number() as i32,
+            responses: (0..sampler.count())
+                .map(|_| alter_configs_response::AlterConfigsResourceResponse::sample(sampler, version))
+                .collect(),
+        }
+    }
+}
+
+impl alter_configs_response::AlterConfigsResourceResponse {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            error_code: sampler.number() as i16,
+            error_message: if sampler.is_null() { None } else { Some(sampler.string()) },
+            resource_type: sampler.number() as i8,
+            resource_name: sampler.string(),
+        }
+    }
+}
+
+impl alter_partition_reassignments_request::AlterPartitionReassignmentsRequest {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            timeout_ms: sampler.number() as i32,
+            topics: (0..sampler.count())
+                .map(|_| alter_partition_reassignments_request::ReassignableTopic::sample(sampler, version))
+                .collect(),
+        }
+    }
+}
+
+impl alter_partition_reassignments_request::ReassignableTopic {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            name: sampler.string(),
+            partitions: (0..sampler.count())
+                .map(|_| alter_partition_reassignments_request::ReassignablePartition::sample(sampler, version))
+                .collect(),
+        }
+    }
+}
+
+impl alter_partition_reassignments_request::ReassignablePartition {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            partition_index: sampler.number() as i32,
+            replicas: if sampler.is_null() {
+                None
+            } else {
+                Some((0..sampler.count()).map(|_| sampler.number() as i32).collect())
+            },
+        }
+    }
+}
+
+impl alter_partition_reassignments_response::AlterPartitionReassignmentsResponse {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            throttle_time_ms: sampler.number() as i32,
+            error_code: sampler.number() as i16,
+            error_message: if sampler.is_null() { None } else { Some(sampler.string()) },
+            responses: (0..sampler.count())
+                .map(|_| alter_partition_reassignments_response::ReassignableTopicResponse::sample(sampler, version))
+                .collect(),
+        }
+    }
+}
+
+impl alter_partition_reassignments_response::ReassignableTopicResponse {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            name: sampler.string(),
+            partitions: (0..sampler.count())
+                .map(|_| {
+                    alter_partition_reassignments_response::ReassignablePartitionResponse::sample(sampler, version)
+                })
+                .collect(),
+        }
+    }
+}
+
+impl alter_partition_reassignments_response::ReassignablePartitionResponse {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            partition_index: sampler.number() as i32,
+            error_code: sampler.number() as i16,
+            error_message: if sampler.is_null() { None } else { Some(sampler.string()) },
+        }
+    }
+}
+
+impl alter_replica_log_dirs_request::AlterReplicaLogDirsRequest {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            dirs: (0..sampler.count())
+                .map(|_| alter_replica_log_dirs_request::AlterReplicaLogDir::sample(sampler, version))
+                .collect(),
+        }
+    }
+}
+
+impl alter_replica_log_dirs_request::AlterReplicaLogDir {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            path: sampler.string(),
+            topics: (0..sampler.count())
+                .map(|_| alter_replica_log_dirs_request::AlterReplicaLogDirTopic::sample(sampler, version))
+                .collect(),
+        }
+    }
+}
+
+impl alter_replica_log_dirs_request::AlterReplicaLogDirTopic {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self { name: sampler.string(), partitions: (0..sampler.count()).map(|_| sampler.number() as i32).collect() }
+    }
+}
+
+impl alter_replica_log_dirs_response::AlterReplicaLogDirsResponse {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            throttle_time_ms: sampler.number() as i32,
+            results: (0..sampler.count())
+                .map(|_| alter_replica_log_dirs_response::AlterReplicaLogDirTopicResult::sample(sampler, version))
+                .collect(),
+        }
+    }
+}
+
+impl alter_replica_log_dirs_response::AlterReplicaLogDirTopicResult {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            topic_name: sampler.string(),
+            partitions: (0..sampler.count())
+                .map(|_| alter_replica_log_dirs_response::AlterReplicaLogDirPartitionResult::sample(sampler, version))
+                .collect(),
+        }
+    }
+}
+
+impl alter_replica_log_dirs_response::AlterReplicaLogDirPartitionResult {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self { partition_index: sampler.number() as i32, error_code: sampler.number() as i16 }
+    }
+}
+
 impl api_versions_request::ApiVersionsRequest {
     pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
         Self {
@@ -188,6 +365,200 @@ impl api_versions_response::FinalizedFeatureKey {
             name: if version >= 3 { sampler.string() } else { String::new() },
             max_version_level: if version >= 3 { sampler.number() as i16 } else { 0 },
             min_version_level: if version >= 3 { sampler.number() as i16 } else { 0 },
+        }
+    }
+}
+
+impl consumer_group_describe_request::ConsumerGroupDescribeRequest {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            group_ids: (0..sampler.count()).map(|_| sampler.string()).collect(),
+            include_authorized_operations: sampler.number() & 1 == 1,
+        }
+    }
+}
+
+impl consumer_group_describe_response::ConsumerGroupDescribeResponse {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            throttle_time_ms: sampler.number() as i32,
+            groups: (0..sampler.count())
+                .map(|_| consumer_group_describe_response::DescribedGroup::sample(sampler, version))
+                .collect(),
+        }
+    }
+}
+
+impl consumer_group_describe_response::DescribedGroup {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            error_code: sampler.number() as i16,
+            error_message: if sampler.is_null() { None } else { Some(sampler.string()) },
+            group_id: sampler.string(),
+            group_state: sampler.string(),
+            group_epoch: sampler.number() as i32,
+            assignment_epoch: sampler.number() as i32,
+            assignor_name: sampler.string(),
+            members: (0..sampler.count())
+                .map(|_| consumer_group_describe_response::Member::sample(sampler, version))
+                .collect(),
+            authorized_operations: sampler.number() as i32,
+        }
+    }
+}
+
+impl consumer_group_describe_response::Member {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            member_id: sampler.string(),
+            instance_id: if sampler.is_null() { None } else { Some(sampler.string()) },
+            rack_id: if sampler.is_null() { None } else { Some(sampler.string()) },
+            member_epoch: sampler.number() as i32,
+            client_id: sampler.string(),
+            client_host: sampler.string(),
+            subscribed_topic_names: (0..sampler.count()).map(|_| sampler.string()).collect(),
+            subscribed_topic_regex: if sampler.is_null() { None } else { Some(sampler.string()) },
+            assignment: consumer_group_describe_response::Assignment::sample(sampler, version),
+            target_assignment: consumer_group_describe_response::Assignment::sample(sampler, version),
+            member_type: if version >= 1 { sampler.number() as i8 } else { -1 },
+        }
+    }
+}
+
+impl consumer_group_describe_response::Assignment {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            topic_partitions: (0..sampler.count())
+                .map(|_| consumer_group_describe_response::TopicPartitions::sample(sampler, version))
+                .collect(),
+        }
+    }
+}
+
+impl consumer_group_describe_response::TopicPartitions {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            topic_id: sampler.uuid(),
+            topic_name: sampler.string(),
+            partitions: (0..sampler.count()).map(|_| sampler.number() as i32).collect(),
+        }
+    }
+}
+
+impl consumer_group_heartbeat_request::ConsumerGroupHeartbeatRequest {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            group_id: sampler.string(),
+            member_id: sampler.string(),
+            member_epoch: sampler.number() as i32,
+            instance_id: if sampler.is_null() { None } else { Some(sampler.string()) },
+            rack_id: if sampler.is_null() { None } else { Some(sampler.string()) },
+            rebalance_timeout_ms: sampler.number() as i32,
+            subscribed_topic_names: if sampler.is_null() {
+                None
+            } else {
+                Some((0..sampler.count()).map(|_| sampler.string()).collect())
+            },
+            subscribed_topic_regex: if version >= 1 {
+                if version >= 1 && sampler.is_null() { None } else { Some(sampler.string()) }
+            } else {
+                None
+            },
+            server_assignor: if sampler.is_null() { None } else { Some(sampler.string()) },
+            topic_partitions: if sampler.is_null() {
+                None
+            } else {
+                Some(
+                    (0..sampler.count())
+                        .map(|_| consumer_group_heartbeat_request::TopicPartitions::sample(sampler, version))
+                        .collect(),
+                )
+            },
+        }
+    }
+}
+
+impl consumer_group_heartbeat_request::TopicPartitions {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self { topic_id: sampler.uuid(), partitions: (0..sampler.count()).map(|_| sampler.number() as i32).collect() }
+    }
+}
+
+impl consumer_group_heartbeat_response::ConsumerGroupHeartbeatResponse {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            throttle_time_ms: sampler.number() as i32,
+            error_code: sampler.number() as i16,
+            error_message: if sampler.is_null() { None } else { Some(sampler.string()) },
+            member_id: if sampler.is_null() { None } else { Some(sampler.string()) },
+            member_epoch: sampler.number() as i32,
+            heartbeat_interval_ms: sampler.number() as i32,
+            assignment: if sampler.is_null() {
+                None
+            } else {
+                Some(consumer_group_heartbeat_response::Assignment::sample(sampler, version))
+            },
+        }
+    }
+}
+
+impl consumer_group_heartbeat_response::Assignment {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            topic_partitions: (0..sampler.count())
+                .map(|_| consumer_group_heartbeat_response::TopicPartitions::sample(sampler, version))
+                .collect(),
+        }
+    }
+}
+
+impl consumer_group_heartbeat_response::TopicPartitions {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self { topic_id: sampler.uuid(), partitions: (0..sampler.count()).map(|_| sampler.number() as i32).collect() }
+    }
+}
+
+impl create_delegation_token_request::CreateDelegationTokenRequest {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            owner_principal_type: if version >= 3 {
+                if version >= 3 && sampler.is_null() { None } else { Some(sampler.string()) }
+            } else {
+                Some(String::new())
+            },
+            owner_principal_name: if version >= 3 {
+                if version >= 3 && sampler.is_null() { None } else { Some(sampler.string()) }
+            } else {
+                Some(String::new())
+            },
+            renewers: (0..sampler.count())
+                .map(|_| create_delegation_token_request::CreatableRenewers::sample(sampler, version))
+                .collect(),
+            max_lifetime_ms: sampler.number(),
+        }
+    }
+}
+
+impl create_delegation_token_request::CreatableRenewers {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self { principal_type: sampler.string(), principal_name: sampler.string() }
+    }
+}
+
+impl create_delegation_token_response::CreateDelegationTokenResponse {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            error_code: sampler.number() as i16,
+            principal_type: sampler.string(),
+            principal_name: sampler.string(),
+            token_requester_principal_type: if version >= 3 { sampler.string() } else { String::new() },
+            token_requester_principal_name: if version >= 3 { sampler.string() } else { String::new() },
+            issue_timestamp_ms: sampler.number(),
+            expiry_timestamp_ms: sampler.number(),
+            max_timestamp_ms: sampler.number(),
+            token_id: sampler.string(),
+            hmac: sampler.bytes(),
+            throttle_time_ms: sampler.number() as i32,
         }
     }
 }
@@ -609,6 +980,67 @@ impl describe_configs_response::DescribeConfigsSynonym {
     }
 }
 
+impl describe_delegation_token_request::DescribeDelegationTokenRequest {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            owners: if sampler.is_null() {
+                None
+            } else {
+                Some(
+                    (0..sampler.count())
+                        .map(|_| {
+                            describe_delegation_token_request::DescribeDelegationTokenOwner::sample(sampler, version)
+                        })
+                        .collect(),
+                )
+            },
+        }
+    }
+}
+
+impl describe_delegation_token_request::DescribeDelegationTokenOwner {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self { principal_type: sampler.string(), principal_name: sampler.string() }
+    }
+}
+
+impl describe_delegation_token_response::DescribeDelegationTokenResponse {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            error_code: sampler.number() as i16,
+            tokens: (0..sampler.count())
+                .map(|_| describe_delegation_token_response::DescribedDelegationToken::sample(sampler, version))
+                .collect(),
+            throttle_time_ms: sampler.number() as i32,
+        }
+    }
+}
+
+impl describe_delegation_token_response::DescribedDelegationToken {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            principal_type: sampler.string(),
+            principal_name: sampler.string(),
+            token_requester_principal_type: if version >= 3 { sampler.string() } else { String::new() },
+            token_requester_principal_name: if version >= 3 { sampler.string() } else { String::new() },
+            issue_timestamp: sampler.number(),
+            expiry_timestamp: sampler.number(),
+            max_timestamp: sampler.number(),
+            token_id: sampler.string(),
+            hmac: sampler.bytes(),
+            renewers: (0..sampler.count())
+                .map(|_| describe_delegation_token_response::DescribedDelegationTokenRenewer::sample(sampler, version))
+                .collect(),
+        }
+    }
+}
+
+impl describe_delegation_token_response::DescribedDelegationTokenRenewer {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self { principal_type: sampler.string(), principal_name: sampler.string() }
+    }
+}
+
 impl describe_groups_request::DescribeGroupsRequest {
     pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
         Self {
@@ -663,6 +1095,76 @@ impl describe_groups_response::DescribedGroupMember {
             client_host: sampler.string(),
             member_metadata: sampler.bytes(),
             member_assignment: sampler.bytes(),
+        }
+    }
+}
+
+impl describe_log_dirs_request::DescribeLogDirsRequest {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            topics: if sampler.is_null() {
+                None
+            } else {
+                Some(
+                    (0..sampler.count())
+                        .map(|_| describe_log_dirs_request::DescribableLogDirTopic::sample(sampler, version))
+                        .collect(),
+                )
+            },
+        }
+    }
+}
+
+impl describe_log_dirs_request::DescribableLogDirTopic {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self { topic: sampler.string(), partitions: (0..sampler.count()).map(|_| sampler.number() as i32).collect() }
+    }
+}
+
+impl describe_log_dirs_response::DescribeLogDirsResponse {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            throttle_time_ms: sampler.number() as i32,
+            error_code: if version >= 3 { sampler.number() as i16 } else { 0 },
+            results: (0..sampler.count())
+                .map(|_| describe_log_dirs_response::DescribeLogDirsResult::sample(sampler, version))
+                .collect(),
+        }
+    }
+}
+
+impl describe_log_dirs_response::DescribeLogDirsResult {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            error_code: sampler.number() as i16,
+            log_dir: sampler.string(),
+            topics: (0..sampler.count())
+                .map(|_| describe_log_dirs_response::DescribeLogDirsTopic::sample(sampler, version))
+                .collect(),
+            total_bytes: if version >= 4 { sampler.number() } else { -1 },
+            usable_bytes: if version >= 4 { sampler.number() } else { -1 },
+        }
+    }
+}
+
+impl describe_log_dirs_response::DescribeLogDirsTopic {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            name: sampler.string(),
+            partitions: (0..sampler.count())
+                .map(|_| describe_log_dirs_response::DescribeLogDirsPartition::sample(sampler, version))
+                .collect(),
+        }
+    }
+}
+
+impl describe_log_dirs_response::DescribeLogDirsPartition {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            partition_index: sampler.number() as i32,
+            partition_size: sampler.number(),
+            offset_lag: sampler.number(),
+            is_future_key: sampler.number() & 1 == 1,
         }
     }
 }
@@ -730,6 +1232,123 @@ impl describe_producers_response::ProducerState {
             last_timestamp: sampler.number(),
             coordinator_epoch: sampler.number() as i32,
             current_txn_start_offset: sampler.number(),
+        }
+    }
+}
+
+impl describe_quorum_request::DescribeQuorumRequest {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            topics: (0..sampler.count())
+                .map(|_| describe_quorum_request::TopicData::sample(sampler, version))
+                .collect(),
+        }
+    }
+}
+
+impl describe_quorum_request::TopicData {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            topic_name: sampler.string(),
+            partitions: (0..sampler.count())
+                .map(|_| describe_quorum_request::PartitionData::sample(sampler, version))
+                .collect(),
+        }
+    }
+}
+
+impl describe_quorum_request::PartitionData {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self { partition_index: sampler.number() as i32 }
+    }
+}
+
+impl describe_quorum_response::DescribeQuorumResponse {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            error_code: sampler.number() as i16,
+            error_message: if version >= 2 {
+                if version >= 2 && sampler.is_null() { None } else { Some(sampler.string()) }
+            } else {
+                Some(String::new())
+            },
+            topics: (0..sampler.count())
+                .map(|_| describe_quorum_response::TopicData::sample(sampler, version))
+                .collect(),
+            nodes: if version >= 2 {
+                (0..sampler.count()).map(|_| describe_quorum_response::Node::sample(sampler, version)).collect()
+            } else {
+                Vec::new()
+            },
+        }
+    }
+}
+
+impl describe_quorum_response::TopicData {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            topic_name: sampler.string(),
+            partitions: (0..sampler.count())
+                .map(|_| describe_quorum_response::PartitionData::sample(sampler, version))
+                .collect(),
+        }
+    }
+}
+
+impl describe_quorum_response::PartitionData {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            partition_index: sampler.number() as i32,
+            error_code: sampler.number() as i16,
+            error_message: if version >= 2 {
+                if version >= 2 && sampler.is_null() { None } else { Some(sampler.string()) }
+            } else {
+                Some(String::new())
+            },
+            leader_id: sampler.number() as i32,
+            leader_epoch: sampler.number() as i32,
+            high_watermark: sampler.number(),
+            current_voters: (0..sampler.count())
+                .map(|_| describe_quorum_response::ReplicaState::sample(sampler, version))
+                .collect(),
+            observers: (0..sampler.count())
+                .map(|_| describe_quorum_response::ReplicaState::sample(sampler, version))
+                .collect(),
+        }
+    }
+}
+
+impl describe_quorum_response::ReplicaState {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            replica_id: sampler.number() as i32,
+            replica_directory_id: if version >= 2 { sampler.uuid() } else { uuid::Uuid::nil() },
+            log_end_offset: sampler.number(),
+            last_fetch_timestamp: if version >= 1 { sampler.number() } else { -1 },
+            last_caught_up_timestamp: if version >= 1 { sampler.number() } else { -1 },
+        }
+    }
+}
+
+impl describe_quorum_response::Node {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            node_id: if version >= 2 { sampler.number() as i32 } else { 0 },
+            listeners: if version >= 2 {
+                (0..sampler.count()).map(|_| describe_quorum_response::Listener::sample(sampler, version)).collect()
+            } else {
+                Vec::new()
+            },
+        }
+    }
+}
+
+impl describe_quorum_response::Listener {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            name: if version >= 2 { sampler.string() } else { String::new() },
+            host: if version >= 2 { sampler.string() } else { String::new() },
+            port: if version >= 2 { sampler.number() as u16 } else { 0 },
         }
     }
 }
@@ -869,6 +1488,63 @@ impl describe_transactions_response::TopicData {
     }
 }
 
+impl elect_leaders_request::ElectLeadersRequest {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            election_type: if version >= 1 { sampler.number() as i8 } else { 0 },
+            topic_partitions: if sampler.is_null() {
+                None
+            } else {
+                Some(
+                    (0..sampler.count())
+                        .map(|_| elect_leaders_request::TopicPartitions::sample(sampler, version))
+                        .collect(),
+                )
+            },
+            timeout_ms: sampler.number() as i32,
+        }
+    }
+}
+
+impl elect_leaders_request::TopicPartitions {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self { topic: sampler.string(), partitions: (0..sampler.count()).map(|_| sampler.number() as i32).collect() }
+    }
+}
+
+impl elect_leaders_response::ElectLeadersResponse {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            throttle_time_ms: sampler.number() as i32,
+            error_code: if version >= 1 { sampler.number() as i16 } else { 0 },
+            replica_election_results: (0..sampler.count())
+                .map(|_| elect_leaders_response::ReplicaElectionResult::sample(sampler, version))
+                .collect(),
+        }
+    }
+}
+
+impl elect_leaders_response::ReplicaElectionResult {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            topic: sampler.string(),
+            partition_result: (0..sampler.count())
+                .map(|_| elect_leaders_response::PartitionResult::sample(sampler, version))
+                .collect(),
+        }
+    }
+}
+
+impl elect_leaders_response::PartitionResult {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            partition_id: sampler.number() as i32,
+            error_code: sampler.number() as i16,
+            error_message: if sampler.is_null() { None } else { Some(sampler.string()) },
+        }
+    }
+}
+
 impl end_txn_request::EndTxnRequest {
     pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
         Self {
@@ -887,6 +1563,22 @@ impl end_txn_response::EndTxnResponse {
             error_code: sampler.number() as i16,
             producer_id: if version >= 5 { sampler.number() } else { -1 },
             producer_epoch: if version >= 5 { sampler.number() as i16 } else { -1 },
+        }
+    }
+}
+
+impl expire_delegation_token_request::ExpireDelegationTokenRequest {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self { hmac: sampler.bytes(), expiry_time_period_ms: sampler.number() }
+    }
+}
+
+impl expire_delegation_token_response::ExpireDelegationTokenResponse {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            error_code: sampler.number() as i16,
+            expiry_timestamp_ms: sampler.number(),
+            throttle_time_ms: sampler.number() as i32,
         }
     }
 }
@@ -1467,6 +2159,71 @@ impl list_offsets_response::ListOffsetsPartitionResponse {
     }
 }
 
+impl list_partition_reassignments_request::ListPartitionReassignmentsRequest {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            timeout_ms: sampler.number() as i32,
+            topics: if sampler.is_null() {
+                None
+            } else {
+                Some(
+                    (0..sampler.count())
+                        .map(|_| {
+                            list_partition_reassignments_request::ListPartitionReassignmentsTopics::sample(
+                                sampler, version,
+                            )
+                        })
+                        .collect(),
+                )
+            },
+        }
+    }
+}
+
+impl list_partition_reassignments_request::ListPartitionReassignmentsTopics {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            name: sampler.string(),
+            partition_indexes: (0..sampler.count()).map(|_| sampler.number() as i32).collect(),
+        }
+    }
+}
+
+impl list_partition_reassignments_response::ListPartitionReassignmentsResponse {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            throttle_time_ms: sampler.number() as i32,
+            error_code: sampler.number() as i16,
+            error_message: if sampler.is_null() { None } else { Some(sampler.string()) },
+            topics: (0..sampler.count())
+                .map(|_| list_partition_reassignments_response::OngoingTopicReassignment::sample(sampler, version))
+                .collect(),
+        }
+    }
+}
+
+impl list_partition_reassignments_response::OngoingTopicReassignment {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            name: sampler.string(),
+            partitions: (0..sampler.count())
+                .map(|_| list_partition_reassignments_response::OngoingPartitionReassignment::sample(sampler, version))
+                .collect(),
+        }
+    }
+}
+
+impl list_partition_reassignments_response::OngoingPartitionReassignment {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            partition_index: sampler.number() as i32,
+            replicas: (0..sampler.count()).map(|_| sampler.number() as i32).collect(),
+            adding_replicas: (0..sampler.count()).map(|_| sampler.number() as i32).collect(),
+            removing_replicas: (0..sampler.count()).map(|_| sampler.number() as i32).collect(),
+        }
+    }
+}
+
 impl list_transactions_request::ListTransactionsRequest {
     pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
         Self {
@@ -1666,6 +2423,63 @@ impl offset_commit_response::OffsetCommitResponseTopic {
 }
 
 impl offset_commit_response::OffsetCommitResponsePartition {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self { partition_index: sampler.number() as i32, error_code: sampler.number() as i16 }
+    }
+}
+
+impl offset_delete_request::OffsetDeleteRequest {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            group_id: sampler.string(),
+            topics: (0..sampler.count())
+                .map(|_| offset_delete_request::OffsetDeleteRequestTopic::sample(sampler, version))
+                .collect(),
+        }
+    }
+}
+
+impl offset_delete_request::OffsetDeleteRequestTopic {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            name: sampler.string(),
+            partitions: (0..sampler.count())
+                .map(|_| offset_delete_request::OffsetDeleteRequestPartition::sample(sampler, version))
+                .collect(),
+        }
+    }
+}
+
+impl offset_delete_request::OffsetDeleteRequestPartition {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self { partition_index: sampler.number() as i32 }
+    }
+}
+
+impl offset_delete_response::OffsetDeleteResponse {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            error_code: sampler.number() as i16,
+            throttle_time_ms: sampler.number() as i32,
+            topics: (0..sampler.count())
+                .map(|_| offset_delete_response::OffsetDeleteResponseTopic::sample(sampler, version))
+                .collect(),
+        }
+    }
+}
+
+impl offset_delete_response::OffsetDeleteResponseTopic {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            name: sampler.string(),
+            partitions: (0..sampler.count())
+                .map(|_| offset_delete_response::OffsetDeleteResponsePartition::sample(sampler, version))
+                .collect(),
+        }
+    }
+}
+
+impl offset_delete_response::OffsetDeleteResponsePartition {
     pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
         Self { partition_index: sampler.number() as i32, error_code: sampler.number() as i16 }
     }
@@ -2042,6 +2856,22 @@ impl produce_response::NodeEndpoint {
     }
 }
 
+impl renew_delegation_token_request::RenewDelegationTokenRequest {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self { hmac: sampler.bytes(), renew_period_ms: sampler.number() }
+    }
+}
+
+impl renew_delegation_token_response::RenewDelegationTokenResponse {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            error_code: sampler.number() as i16,
+            expiry_timestamp_ms: sampler.number(),
+            throttle_time_ms: sampler.number() as i32,
+        }
+    }
+}
+
 impl sync_group_request::SyncGroupRequest {
     pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
         Self {
@@ -2167,6 +2997,56 @@ impl txn_offset_commit_response::TxnOffsetCommitResponsePartition {
     }
 }
 
+impl update_features_request::UpdateFeaturesRequest {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            timeout_ms: sampler.number() as i32,
+            feature_updates: (0..sampler.count())
+                .map(|_| update_features_request::FeatureUpdateKey::sample(sampler, version))
+                .collect(),
+            validate_only: if version >= 1 { sampler.number() & 1 == 1 } else { false },
+        }
+    }
+}
+
+impl update_features_request::FeatureUpdateKey {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            feature: sampler.string(),
+            max_version_level: sampler.number() as i16,
+            allow_downgrade: if version <= 0 { sampler.number() & 1 == 1 } else { false },
+            upgrade_type: if version >= 1 { sampler.number() as i8 } else { 1 },
+        }
+    }
+}
+
+impl update_features_response::UpdateFeaturesResponse {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            throttle_time_ms: sampler.number() as i32,
+            error_code: sampler.number() as i16,
+            error_message: if sampler.is_null() { None } else { Some(sampler.string()) },
+            results: if version <= 1 {
+                (0..sampler.count())
+                    .map(|_| update_features_response::UpdatableFeatureResult::sample(sampler, version))
+                    .collect()
+            } else {
+                Vec::new()
+            },
+        }
+    }
+}
+
+impl update_features_response::UpdatableFeatureResult {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            feature: sampler.string(),
+            error_code: sampler.number() as i16,
+            error_message: if sampler.is_null() { None } else { Some(sampler.string()) },
+        }
+    }
+}
+
 impl write_txn_markers_request::WriteTxnMarkersRequest {
     pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
         Self {
@@ -2245,8 +3125,20 @@ macro_rules! for_each_message {
         $check!(AddOffsetsToTxnResponse, 0, 4);
         $check!(AddPartitionsToTxnRequest, 0, 5);
         $check!(AddPartitionsToTxnResponse, 0, 5);
+        $check!(AlterConfigsRequest, 0, 2);
+        $check!(AlterConfigsResponse, 0, 2);
+        $check!(AlterPartitionReassignmentsRequest, 0, 0);
+        $check!(AlterPartitionReassignmentsResponse, 0, 0);
+        $check!(AlterReplicaLogDirsRequest, 1, 2);
+        $check!(AlterReplicaLogDirsResponse, 1, 2);
         $check!(ApiVersionsRequest, 0, 4);
         $check!(ApiVersionsResponse, 0, 4);
+        $check!(ConsumerGroupDescribeRequest, 0, 1);
+        $check!(ConsumerGroupDescribeResponse, 0, 1);
+        $check!(ConsumerGroupHeartbeatRequest, 0, 1);
+        $check!(ConsumerGroupHeartbeatResponse, 0, 1);
+        $check!(CreateDelegationTokenRequest, 1, 3);
+        $check!(CreateDelegationTokenResponse, 1, 3);
         $check!(CreatePartitionsRequest, 0, 3);
         $check!(CreatePartitionsResponse, 0, 3);
         $check!(CreateTopicsRequest, 2, 7);
@@ -2261,16 +3153,26 @@ macro_rules! for_each_message {
         $check!(DescribeClusterResponse, 0, 2);
         $check!(DescribeConfigsRequest, 1, 4);
         $check!(DescribeConfigsResponse, 1, 4);
+        $check!(DescribeDelegationTokenRequest, 1, 3);
+        $check!(DescribeDelegationTokenResponse, 1, 3);
         $check!(DescribeGroupsRequest, 0, 6);
         $check!(DescribeGroupsResponse, 0, 6);
+        $check!(DescribeLogDirsRequest, 1, 4);
+        $check!(DescribeLogDirsResponse, 1, 4);
         $check!(DescribeProducersRequest, 0, 0);
         $check!(DescribeProducersResponse, 0, 0);
+        $check!(DescribeQuorumRequest, 0, 2);
+        $check!(DescribeQuorumResponse, 0, 2);
         $check!(DescribeTopicPartitionsRequest, 0, 0);
         $check!(DescribeTopicPartitionsResponse, 0, 0);
         $check!(DescribeTransactionsRequest, 0, 0);
         $check!(DescribeTransactionsResponse, 0, 0);
+        $check!(ElectLeadersRequest, 0, 2);
+        $check!(ElectLeadersResponse, 0, 2);
         $check!(EndTxnRequest, 0, 5);
         $check!(EndTxnResponse, 0, 5);
+        $check!(ExpireDelegationTokenRequest, 1, 2);
+        $check!(ExpireDelegationTokenResponse, 1, 2);
         $check!(FetchRequest, 4, 17);
         $check!(FetchResponse, 4, 17);
         $check!(FindCoordinatorRequest, 0, 6);
@@ -2289,22 +3191,30 @@ macro_rules! for_each_message {
         $check!(ListGroupsResponse, 0, 5);
         $check!(ListOffsetsRequest, 1, 10);
         $check!(ListOffsetsResponse, 1, 10);
+        $check!(ListPartitionReassignmentsRequest, 0, 0);
+        $check!(ListPartitionReassignmentsResponse, 0, 0);
         $check!(ListTransactionsRequest, 0, 1);
         $check!(ListTransactionsResponse, 0, 1);
         $check!(MetadataRequest, 0, 13);
         $check!(MetadataResponse, 0, 13);
         $check!(OffsetCommitRequest, 2, 9);
         $check!(OffsetCommitResponse, 2, 9);
+        $check!(OffsetDeleteRequest, 0, 0);
+        $check!(OffsetDeleteResponse, 0, 0);
         $check!(OffsetFetchRequest, 1, 9);
         $check!(OffsetFetchResponse, 1, 9);
         $check!(OffsetForLeaderEpochRequest, 2, 4);
         $check!(OffsetForLeaderEpochResponse, 2, 4);
         $check!(ProduceRequest, 3, 12);
         $check!(ProduceResponse, 3, 12);
+        $check!(RenewDelegationTokenRequest, 1, 2);
+        $check!(RenewDelegationTokenResponse, 1, 2);
         $check!(SyncGroupRequest, 0, 5);
         $check!(SyncGroupResponse, 0, 5);
         $check!(TxnOffsetCommitRequest, 0, 5);
         $check!(TxnOffsetCommitResponse, 0, 5);
+        $check!(UpdateFeaturesRequest, 0, 2);
+        $check!(UpdateFeaturesResponse, 0, 2);
         $check!(WriteTxnMarkersRequest, 1, 1);
         $check!(WriteTxnMarkersResponse, 1, 1);
     };

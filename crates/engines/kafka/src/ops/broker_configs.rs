@@ -1,0 +1,81 @@
+//! The options of a broker as they are described: what counts, where it comes from, and what it hides.
+
+use std::collections::BTreeMap;
+
+use super::describe_configs::{Described, one};
+use crate::cluster::{Caller, Cluster};
+use crate::config::Config;
+use crate::dynamic;
+use crate::error::ErrorCode;
+use crate::wire::generated::describe_configs_response::{DescribeConfigsResourceResult, DescribeConfigsSynonym};
+
+const FROM_BROKER: i8 = 2;
+const FROM_ALL_BROKERS: i8 = 3;
+const FROM_FILE: i8 = 4;
+const FROM_DEFAULT: i8 = 5;
+
+/// The options of the asked broker, or with an empty name those that were set for all brokers.
+pub(super) fn describe(cluster: &Cluster, caller: &Caller, name: &str, synonyms: bool) -> Described {
+    let Some(image) = cluster.brokers.get(&caller.node).map(|broker| &broker.image) else { return Ok(Vec::new()) };
+    if name.is_empty() {
+        let set = image.broker_options.get("").cloned().unwrap_or_default();
+        let shown = |(name, value): (String, String)| {
+            let found = vec![(FROM_ALL_BROKERS, value)];
+            option(name, found, synonyms)
+        };
+        return Ok(set.into_iter().map(shown).collect());
+    }
+    let expected = caller.node.0.to_string();
+    if name.parse::<i32>().is_err() {
+        return Err((ErrorCode::InvalidRequest, format!("Broker id must be an integer, but it is: {name}")));
+    }
+    if name != expected {
+        let reason = format!("Unexpected broker id, expected {expected} or empty string, but received {name}");
+        return Err((ErrorCode::InvalidRequest, reason));
+    }
+    let mut sources: BTreeMap<String, Vec<(i8, String)>> = BTreeMap::new();
+    let set = [(FROM_BROKER, expected.as_str()), (FROM_ALL_BROKERS, "")];
+    for (source, resource) in set {
+        for (name, value) in image.broker_options.get(resource).into_iter().flatten() {
+            sources.entry(name.clone()).or_default().push((source, value.clone()));
+        }
+    }
+    let mut defaults = Config::default().entries();
+    defaults.extend(dynamic::without_effect().map(|(name, value)| (name.to_owned(), value.to_owned())));
+    for (name, value) in cluster.config.entries() {
+        if defaults.get(&name) != Some(&value) {
+            sources.entry(name).or_default().push((FROM_FILE, value));
+        }
+    }
+    for id in ["broker.id", "node.id"] {
+        sources.insert(id.to_owned(), vec![(FROM_FILE, expected.clone())]);
+    }
+    for (name, value) in defaults {
+        sources.entry(name).or_default().push((FROM_DEFAULT, value));
+    }
+    Ok(sources.into_iter().map(|(name, found)| option(name, found, synonyms)).collect())
+}
+
+/// One option with its values, the one that counts first.
+fn option(name: String, found: Vec<(i8, String)>, synonyms: bool) -> DescribeConfigsResourceResult {
+    let (source, value) = found.first().cloned().unwrap_or((FROM_DEFAULT, String::new()));
+    let hidden = is_secret(&name);
+    let config_type = dynamic::type_of(&name, &value) as i8;
+    let shown = |value: String| (!hidden).then_some(value);
+    let synonym =
+        |(source, value): (i8, String)| DescribeConfigsSynonym { name: name.clone(), value: shown(value), source };
+    let all = if synonyms { found.into_iter().map(synonym).collect() } else { Vec::new() };
+    DescribeConfigsResourceResult {
+        config_type: if hidden { PASSWORD } else { config_type },
+        is_sensitive: hidden,
+        synonyms: all,
+        ..one(&name, shown(value), source, !dynamic::is_dynamic(&name))
+    }
+}
+
+/// The type of an option whose value is told to nobody.
+const PASSWORD: i8 = 9;
+
+fn is_secret(name: &str) -> bool {
+    name.ends_with("sasl.jaas.config") || name.ends_with("password")
+}
