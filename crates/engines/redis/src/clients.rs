@@ -87,6 +87,8 @@ pub(crate) enum BlockedOn {
     Postponed { request: OwnedRequest },
     /// So many replicas at this position.
     Replicas { wanted: usize, position: u64 },
+    /// Its own script, which is slow.
+    Script,
 }
 
 impl Client {

@@ -83,7 +83,6 @@ pub const OPTIONS: &[OptionInfo] = &[
     mutable("lazyfree-lazy-expire", YesNo, "no"),
     mutable("list-compress-depth", INT, "0"),
     mutable("list-max-listpack-size", Integer(-5, i32::MAX as i64), "-2"),
-    mutable("lua-time-limit", INT, "5000"),
     mutable("maxclients", Integer(1, i32::MAX as i64), "10000"),
     mutable("maxmemory", Memory, "0"),
     mutable("maxmemory-policy", POLICIES, "noeviction"),
@@ -121,6 +120,7 @@ const ALIASES: &[(&str, &str)] = &[
     ("cluster-slave-no-failover", "cluster-replica-no-failover"),
     ("hash-max-ziplist-entries", "hash-max-listpack-entries"),
     ("hash-max-ziplist-value", "hash-max-listpack-value"),
+    ("lua-time-limit", "busy-reply-threshold"),
     ("list-max-ziplist-size", "list-max-listpack-size"),
     ("min-slaves-max-lag", "min-replicas-max-lag"),
     ("min-slaves-to-write", "min-replicas-to-write"),
@@ -205,6 +205,8 @@ pub(crate) struct Settings {
     pub(crate) thresholds: Thresholds,
     /// `rdbcompression`.
     pub(crate) dumps_compressed: bool,
+    /// After how many milliseconds a script is slow; 0: never.
+    pub(crate) script_limit_ms: u64,
     pub(crate) port: u16,
 }
 
@@ -368,6 +370,7 @@ fn settings(values: &BTreeMap<&'static str, String>) -> Settings {
             list_size_max: number("list-max-listpack-size"),
         },
         dumps_compressed: yes("rdbcompression"),
+        script_limit_ms: bytes("busy-reply-threshold"),
         port: u16::try_from(number("port")).unwrap_or(6379),
     }
 }

@@ -7,9 +7,11 @@
 
 mod admit;
 mod execute;
+mod scripts;
 mod waiting;
 
 pub(crate) use admit::find as find_command;
+use scripts::Scripts;
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -86,6 +88,8 @@ pub struct Cluster {
     pub(crate) names_given: u64,
     /// BGREWRITEAOF was asked for.
     pub(crate) rewrite_wanted: bool,
+    /// Interpreters, and slow scripts.
+    pub(crate) scripts: Scripts,
     /// False after DEBUG SET-ACTIVE-EXPIRE 0.
     pub(crate) expires_actively: bool,
 }
@@ -116,6 +120,7 @@ impl Cluster {
             wants_saving: true,
             names_given: 0,
             rewrite_wanted: false,
+            scripts: Scripts::default(),
             expires_actively: true,
         };
         cluster.follow_sync_policy();
@@ -178,7 +183,7 @@ impl Cluster {
 
     /// A connection is no more. Does nothing if the core knew.
     pub fn disconnect(&mut self, conn: ConnId) {
-        if self.clients.get(conn).is_some() {
+        if self.clients.get(conn).is_some() && !self.leaves_script_behind(conn.place) {
             self.forget_client(conn.place);
         }
     }
@@ -248,6 +253,10 @@ impl Cluster {
             }
             Ok(Then::Postpone) => {
                 self.clients.block(place, BlockedOn::Postponed { request: request.to_owned() }, None);
+                Outcome::Parked
+            }
+            Ok(Then::Script) => {
+                self.clients.block(place, BlockedOn::Script, None);
                 Outcome::Parked
             }
             Err(refusal) => {
@@ -359,6 +368,7 @@ impl Cluster {
 
     /// All connections of an instance are gone, as its process is.
     pub(crate) fn drop_clients(&mut self, id: InstanceId) {
+        self.scripts.forget(id);
         for place in self.clients.of(id) {
             self.forget_client(place);
         }
@@ -384,7 +394,7 @@ impl Cluster {
             self.datasets.iter().map(|(index, dataset)| (index, dataset.owner)).collect();
         for (dataset, owner) in owners {
             let is_up = self.instances[owner].run == Run::Up && self.instances[owner].dataset == Some(dataset);
-            if is_up && self.is_master(owner) {
+            if is_up && self.is_master(owner) && !self.scripts.is_busy(owner) {
                 is_late |= self.expire_some(ctx, owner);
             }
         }
@@ -413,6 +423,7 @@ impl Core for Cluster {
 
     fn advance(&mut self, ctx: &Context<'_>) {
         self.wall_offset_ms = ctx.kernel().wall().as_millis() - i64::try_from(ctx.now().as_millis()).unwrap_or(0);
+        self.advance_scripts(ctx);
         self.replicate_owed(ctx);
         self.sync_disks(ctx);
         self.advance_cluster(ctx);
@@ -426,6 +437,7 @@ impl Core for Cluster {
         }
         let waiter = self.clients.deadlines.first().map(|(at, _)| *at);
         let expiry = self.next_deadline().map(|at| at.max(self.expired_at + EXPIRE_PERIOD));
-        [self.next_cluster_wake(), waiter, expiry, self.disk_sync_at].into_iter().flatten().min()
+        let scripts = self.scripts.next_wake();
+        [self.next_cluster_wake(), waiter, expiry, self.disk_sync_at, scripts].into_iter().flatten().min()
     }
 }

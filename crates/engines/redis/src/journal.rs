@@ -172,7 +172,8 @@ impl Journal {
         for (&index, shard) in &mut self.shards {
             let size = shard.log.end() - shard.log.start();
             let is_large = size > REWRITE_SIZE_MIN && size > shard.size_after_rewrite * 2;
-            if (all || is_large) && shard.rewrite(cluster, index, wall_ms).is_err() {
+            let may = !cluster.scripts.is_any_busy();
+            if may && (all || is_large) && shard.rewrite(cluster, index, wall_ms).is_err() {
                 // The old records are still there; the next attempt comes when the file has doubled.
                 shard.size_after_rewrite = size;
             }

@@ -22,6 +22,7 @@ mod ops;
 mod persistence;
 mod pubsub;
 pub mod rdb;
+mod scripting;
 mod server;
 mod state;
 mod status;

@@ -12,6 +12,7 @@ mod command;
 mod config;
 mod connection;
 mod dump;
+mod functions;
 mod geo;
 mod glob;
 mod hashes;
@@ -24,6 +25,7 @@ mod lists;
 mod migrate;
 mod pubsub;
 mod scan;
+mod scripting;
 mod server;
 mod sets;
 mod sort;
@@ -46,6 +48,7 @@ use std::sync::OnceLock;
 use atoll_kernel::{Context, Stream};
 
 pub(crate) use command::{Command, Flags, Group, KeySpec, Run};
+pub(crate) use functions::restore_libraries;
 pub(crate) use glob::glob_matches;
 pub(crate) use table::COMMANDS;
 
@@ -70,6 +73,8 @@ pub(crate) enum Then {
     Wait { replicas: usize, position: u64, timeout_ms: u64 },
     /// It waits until writes are let through again.
     Postpone,
+    /// A script that it began goes on.
+    Script,
     /// The connection is to be closed once the reply is out.
     Close,
 }

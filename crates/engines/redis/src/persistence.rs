@@ -6,7 +6,7 @@
 use atoll_kernel::Context;
 
 use crate::core::{Cluster, find_command};
-use crate::ops::{Call, Effect, Run};
+use crate::ops::{Call, Effect, Run, restore_libraries};
 use crate::state::{Entry, NEVER, Stream, StreamId, Value};
 use crate::wire::{Limits, Parser, Reply, encode};
 
@@ -98,6 +98,10 @@ impl Cluster {
             if request.arg(0) == b"SELECT" {
                 database =
                     crate::state::parse_integer(request.arg(1)).and_then(|n| usize::try_from(n).ok()).unwrap_or(0);
+            } else if request.arg(0).eq_ignore_ascii_case(b"FUNCTION") {
+                if !restore_libraries(self, owner, request) {
+                    return false;
+                }
             } else if let Ok(Run::Keys(run)) = find_command(request).map(|command| command.run) {
                 let Some((mut db, random)) = self.db(ctx, owner, None) else { return false };
                 db.index = database.min(db.dataset.databases.len() - 1);
@@ -120,6 +124,12 @@ impl Cluster {
         let Some(dataset) = self.datasets.get(shard) else { return Vec::new() };
         let mut records = Vec::new();
         let mut record = Vec::new();
+        for library in dataset.libraries.list.values() {
+            command(&mut record, &[b"FUNCTION", b"LOAD", &library.code]);
+        }
+        if !record.is_empty() {
+            records.push(std::mem::take(&mut record));
+        }
         for (index, database) in dataset.databases.iter().enumerate() {
             for (key, entry) in database.iter() {
                 if dataset.databases.len() > 1 && record.is_empty() {

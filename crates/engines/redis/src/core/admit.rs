@@ -26,6 +26,12 @@ impl Cluster {
             Ok(command) => command,
             Err(refusal) => {
                 self.refused(place, request);
+                if request.arg(0).eq_ignore_ascii_case(b"exec") && !matches!(refusal, Refusal::Arity(_)) {
+                    return Err(Refusal::text(format!(
+                        "EXECABORT Transaction discarded because of: {}",
+                        refusal.line()
+                    )));
+                }
                 return Err(refusal);
             }
         };
@@ -69,10 +75,17 @@ impl Cluster {
         if client.transaction.is_some() && command.flags.has(Flags::NO_MULTI) {
             return Err(Refusal::text("ERR Command not allowed inside a transaction"));
         }
+        let described;
+        let effective = if command.flags.has(Flags::SCRIPT) {
+            described = self.script_command(client.instance, command, request);
+            &described
+        } else {
+            command
+        };
         if self.config.settings.is_cluster && (!command.keys.is_empty() || command.name == "exec") {
-            self.check_route(ctx, place, command, request)?;
+            self.check_route(ctx, place, effective, request)?;
         }
-        let is_write = command.flags.has(Flags::WRITE);
+        let is_write = effective.flags.has(Flags::WRITE);
         if (self.log_failure.is_some() || !ctx.is_healthy()) && (is_write || command.name == "ping") {
             self.check_disk(ctx, self.clients.list[place].instance)?;
         }
@@ -89,7 +102,7 @@ impl Cluster {
         }
         let instance = &self.instances[client.instance];
         if instance.link.master.is_some() && !instance.link.is_up {
-            let serves = self.config.settings.serves_stale || command.flags.has(Flags::STALE);
+            let serves = self.config.settings.serves_stale || effective.flags.has(Flags::STALE);
             if !serves {
                 return Err(Refusal::text(
                     "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
@@ -99,6 +112,9 @@ impl Cluster {
         if instance.loading_until.is_some_and(|until| until > ctx.now()) && !command.flags.has(Flags::LOADING) {
             return Err(Refusal::text("LOADING Redis is loading the dataset in memory"));
         }
+        if self.scripts.is_busy(client.instance) && !command.flags.has(Flags::ALLOW_BUSY) {
+            return Err(self.busy_refusal(client.instance));
+        }
         Ok(command)
     }
 
@@ -107,7 +123,7 @@ impl Cluster {
         &mut self,
         ctx: &Context<'_>,
         place: usize,
-        command: &'static Command,
+        command: &Command,
         request: Request<'_>,
     ) -> Result<(), Refusal> {
         let client = &self.clients.list[place];
@@ -137,13 +153,7 @@ impl Cluster {
     }
 
     /// While slots are open it depends on the keys where a request goes; EXEC counts all that are queued.
-    fn route_by_keys(
-        &mut self,
-        ctx: &Context<'_>,
-        place: usize,
-        command: &'static Command,
-        request: Request<'_>,
-    ) -> Route {
+    fn route_by_keys(&mut self, ctx: &Context<'_>, place: usize, command: &Command, request: Request<'_>) -> Route {
         let client = &self.clients.list[place];
         let (id, reads_replica) = (client.instance, client.reads_replica);
         let is_asking = client.is_asking || command.name == "restore-asking";
@@ -212,7 +222,7 @@ impl Cluster {
     }
 
     /// A master whose append-only file cannot be written accepts no writes.
-    fn check_disk(&self, ctx: &Context<'_>, id: InstanceId) -> Result<(), Refusal> {
+    pub(crate) fn check_disk(&self, ctx: &Context<'_>, id: InstanceId) -> Result<(), Refusal> {
         if !self.config.settings.has_log || !self.is_master(id) {
             return Ok(());
         }
@@ -230,7 +240,7 @@ impl Cluster {
         Err(Refusal::text(format!("MISCONF Errors writing to the AOF file: {reason}")))
     }
 
-    fn check_replication(&self, ctx: &Context<'_>, id: InstanceId) -> Result<(), Refusal> {
+    pub(crate) fn check_replication(&self, ctx: &Context<'_>, id: InstanceId) -> Result<(), Refusal> {
         let settings = &self.config.settings;
         let is_master = !settings.is_cluster || self.is_master(id);
         if is_master && settings.min_replicas > 0 && self.good_replicas(ctx, id) < settings.min_replicas {

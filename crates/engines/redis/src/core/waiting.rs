@@ -177,13 +177,16 @@ impl Cluster {
                 let name = request.as_request().arg(0).to_ascii_lowercase();
                 if matches!(name.as_slice(), b"blmove" | b"brpoplpush") { reply.null() } else { reply.null_array() }
             }
-            None => return,
+            Some(BlockedOn::Script) | None => return,
         }
         self.deliver_to(place, out, true, false);
     }
 
     /// CLIENT UNBLOCK: ends a wait as if its time were over, or with an error.
     pub(crate) fn end_wait(&mut self, place: usize, with_error: bool) {
+        if self.runs_script(place) {
+            return;
+        }
         if with_error {
             self.leave_keys(place);
             let mut out = Vec::new();
@@ -192,6 +195,12 @@ impl Cluster {
         } else {
             self.give_up(place);
         }
+    }
+
+    /// True for a client whose script has not ended.
+    fn runs_script(&self, place: usize) -> bool {
+        let blocked = self.clients.list.get(place).and_then(|client| client.blocked.as_ref());
+        blocked.is_some_and(|blocked| matches!(blocked.on, BlockedOn::Script))
     }
 
     /// A master has become a replica: whoever waits for its keys is sent away.
@@ -210,7 +219,7 @@ impl Cluster {
         }
         for place in self.clients.of(id) {
             let blocked = self.clients.list[place].blocked.as_ref().map(|blocked| &blocked.on);
-            if !matches!(blocked, None | Some(BlockedOn::Postponed { .. })) {
+            if !matches!(blocked, None | Some(BlockedOn::Postponed { .. } | BlockedOn::Script)) {
                 self.end_wait_with(place, line, closes);
             }
         }

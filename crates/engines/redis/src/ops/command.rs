@@ -51,6 +51,10 @@ impl Flags {
     pub(crate) const NO_MULTI: Flags = Flags(1 << 11);
     pub(crate) const MOVABLE_KEYS: Flags = Flags(1 << 12);
     pub(crate) const ALLOW_BUSY: Flags = Flags(1 << 13);
+    pub(crate) const SKIP_MONITOR: Flags = Flags(1 << 14);
+    pub(crate) const NO_MANDATORY_KEYS: Flags = Flags(1 << 15);
+    /// Not named by COMMAND INFO: runs a script, whose first line says whether it writes.
+    pub(crate) const SCRIPT: Flags = Flags(1 << 29);
     /// Not named by COMMAND INFO: sharded publishing, which has a rule of its own when the cluster is down.
     pub(crate) const SHARDED_PUBSUB: Flags = Flags(1 << 30);
     /// Not named by COMMAND INFO: executed at once inside MULTI.
@@ -66,8 +70,10 @@ impl Flags {
         (Flags::BLOCKING, "blocking"),
         (Flags::LOADING, "loading"),
         (Flags::STALE, "stale"),
+        (Flags::SKIP_MONITOR, "skip_monitor"),
         (Flags::FAST, "fast"),
         (Flags::NO_AUTH, "no_auth"),
+        (Flags::NO_MANDATORY_KEYS, "no_mandatory_keys"),
         (Flags::NO_MULTI, "no_multi"),
         (Flags::MOVABLE_KEYS, "movablekeys"),
         (Flags::ALLOW_BUSY, "allow_busy"),
@@ -75,6 +81,11 @@ impl Flags {
 
     pub(crate) const fn or(self, other: Flags) -> Flags {
         Flags(self.0 | other.0)
+    }
+
+    /// Without these.
+    pub(crate) const fn without(self, other: Flags) -> Flags {
+        Flags(self.0 & !other.0)
     }
 
     #[inline]
@@ -101,6 +112,7 @@ pub(crate) enum Group {
     Stream,
     Generic,
     Transactions,
+    Scripting,
     Pubsub,
     Connection,
     Server,
@@ -122,6 +134,7 @@ impl Group {
             Group::Stream => "stream",
             Group::Generic => "generic",
             Group::Transactions => "transactions",
+            Group::Scripting => "scripting",
             Group::Pubsub => "pubsub",
             Group::Connection => "connection",
             Group::Server => "server",
@@ -143,6 +156,7 @@ impl Group {
             Group::Stream => Some("@stream"),
             Group::Generic => Some("@keyspace"),
             Group::Transactions => Some("@transaction"),
+            Group::Scripting => Some("@scripting"),
             Group::Pubsub => Some("@pubsub"),
             Group::Connection => Some("@connection"),
             Group::Server | Group::Cluster => None,
@@ -277,7 +291,8 @@ impl Command {
         let is_keyspace = matches!(self.name, "flushdb" | "flushall" | "dbsize" | "swapdb");
         let mut categories: Vec<&str> = [
             flag(Flags::WRITE, "@write"),
-            (self.flags.has(Flags::READONLY) && self.group != Group::Connection).then_some("@read"),
+            (self.flags.has(Flags::READONLY) && !matches!(self.group, Group::Connection | Group::Scripting))
+                .then_some("@read"),
             self.group
                 .category()
                 .filter(|_| !is_sort && !matches!(self.run, Run::Container(_)))

@@ -97,6 +97,16 @@ fn memory(session: &Session<'_>, text: &mut String) -> std::fmt::Result {
         "# Memory\r\nmaxmemory:{}\r\nmaxmemory_policy:{}\r\n",
         config.get("maxmemory").unwrap_or_default(),
         config.get("maxmemory-policy").unwrap_or_default()
+    )?;
+    let (scripts, bytes) = session.cluster.scripts.engine(session.id).map_or((0, 0), |engine| engine.usage());
+    let dataset = session.cluster.instances[session.id].dataset;
+    let libraries = dataset.and_then(|dataset| session.cluster.datasets.get(dataset)).map(|dataset| &dataset.libraries);
+    write!(
+        text,
+        "used_memory_vm_total:{bytes}\r\nnumber_of_cached_scripts:{scripts}\r\nnumber_of_functions:{}\r\n\
+         number_of_libraries:{}\r\n",
+        libraries.map_or(0, |libraries| libraries.functions_count()),
+        libraries.map_or(0, |libraries| libraries.list.len())
     )
 }
 

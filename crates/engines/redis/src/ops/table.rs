@@ -8,13 +8,13 @@ use super::command::{
     counted, one, patterns, sort_target, streams as after_streams, up_to,
 };
 use super::{
-    bitmaps, blocking, client, cluster, cluster_admin, config, connection, dump, geo, hashes, hyperloglog, info,
-    introspection, keys, lcs, lists, migrate, pubsub, scan, server, sets, sort, sorted_sets, stream_claim,
-    stream_groups, stream_info, stream_read, streams, strings, transactions, zrange, zset_algebra,
+    bitmaps, blocking, client, cluster, cluster_admin, config, connection, dump, functions, geo, hashes, hyperloglog,
+    info, introspection, keys, lcs, lists, migrate, pubsub, scan, scripting, server, sets, sort, sorted_sets,
+    stream_claim, stream_groups, stream_info, stream_read, streams, strings, transactions, zrange, zset_algebra,
 };
 use Group::{
-    Bitmap, Cluster, Connection, Generic, Geo, Hash, HyperLogLog, List, Pubsub, Server as ServerGroup, Set, SortedSet,
-    Stream, String, Transactions,
+    Bitmap, Cluster, Connection, Generic, Geo, Hash, HyperLogLog, List, Pubsub, Scripting, Server as ServerGroup, Set,
+    SortedSet, Stream, String, Transactions,
 };
 use Run::{Container, ContainerOr, Keys, Server};
 
@@ -34,6 +34,9 @@ const NO_MULTI: Flags = Flags::NO_MULTI;
 const MOVABLE_KEYS: Flags = Flags::MOVABLE_KEYS;
 const ALLOW_BUSY: Flags = Flags::ALLOW_BUSY;
 const SHARDED_PUBSUB: Flags = Flags::SHARDED_PUBSUB;
+const SKIP_MONITOR: Flags = Flags::SKIP_MONITOR;
+const NO_MANDATORY_KEYS: Flags = Flags::NO_MANDATORY_KEYS;
+const SCRIPT: Flags = Flags::SCRIPT;
 const CONTROLS_MULTI: Flags = Flags::CONTROLS_MULTI;
 
 /// A channel stands where a key would: it has a slot, but it is no key.
@@ -94,13 +97,20 @@ pub(crate) const COMMANDS: &[Command] = &[
     line("discard", 1, of(&[NOSCRIPT, LOADING, STALE, FAST, CONTROLS_MULTI, ALLOW_BUSY]), &[], Transactions, "2.0.0", Server(transactions::discard)),
     line("dump", 2, of(&[READONLY]), &[one(RO)], Generic, "2.6.0", Keys(dump::dump)),
     line("echo", 2, of(&[LOADING, STALE, FAST]), &[], Connection, "1.0.0", Server(connection::echo)),
+    line("eval", -3, of(&[NOSCRIPT, STALE, SKIP_MONITOR, NO_MANDATORY_KEYS, MOVABLE_KEYS, SCRIPT]), &[counted(2, RW)], Scripting, "2.6.0", Server(scripting::eval)),
+    line("eval_ro", -3, of(&[READONLY, NOSCRIPT, STALE, SKIP_MONITOR, NO_MANDATORY_KEYS, MOVABLE_KEYS, SCRIPT]), &[counted(2, RO)], Scripting, "7.0.0", Server(scripting::eval)),
+    line("evalsha", -3, of(&[NOSCRIPT, STALE, SKIP_MONITOR, NO_MANDATORY_KEYS, MOVABLE_KEYS, SCRIPT]), &[counted(2, RW)], Scripting, "2.6.0", Server(scripting::evalsha)),
+    line("evalsha_ro", -3, of(&[READONLY, NOSCRIPT, STALE, SKIP_MONITOR, NO_MANDATORY_KEYS, MOVABLE_KEYS, SCRIPT]), &[counted(2, RO)], Scripting, "7.0.0", Server(scripting::evalsha)),
     line("exec", 1, of(&[NOSCRIPT, LOADING, STALE, CONTROLS_MULTI]), &[], Transactions, "1.2.0", Server(transactions::exec)),
     line("exists", -2, of(&[READONLY, FAST]), &[up_to(1, -1, 1, RO_ONLY)], Generic, "1.0.0", Keys(keys::exists)),
     line("expire", -3, of(&[WRITE, FAST]), &[one(RW_UPDATE)], Generic, "1.0.0", Keys(keys::expire)),
     line("expireat", -3, of(&[WRITE, FAST]), &[one(RW_UPDATE)], Generic, "1.2.0", Keys(keys::expireat)),
     line("expiretime", 2, of(&[READONLY, FAST]), &[one(RO)], Generic, "7.0.0", Keys(keys::expiretime)),
+    line("fcall", -3, of(&[NOSCRIPT, STALE, SKIP_MONITOR, NO_MANDATORY_KEYS, MOVABLE_KEYS, SCRIPT]), &[counted(2, RW)], Scripting, "7.0.0", Server(functions::fcall)),
+    line("fcall_ro", -3, of(&[READONLY, NOSCRIPT, STALE, SKIP_MONITOR, NO_MANDATORY_KEYS, MOVABLE_KEYS, SCRIPT]), &[counted(2, RO)], Scripting, "7.0.0", Server(functions::fcall)),
     line("flushall", -1, of(&[WRITE]), &[], ServerGroup, "1.0.0", Keys(keys::flushall)),
     line("flushdb", -1, of(&[WRITE]), &[], ServerGroup, "1.0.0", Keys(keys::flushdb)),
+    line("function", -2, NONE, &[], Scripting, "7.0.0", Container(FUNCTION)),
     line("geoadd", -5, of(&[WRITE, DENYOOM]), &[one(RW_UPDATE)], Geo, "3.2.0", Keys(geo::geoadd)),
     line("geodist", -4, of(&[READONLY]), &[one(RO)], Geo, "3.2.0", Keys(geo::geodist)),
     line("geohash", -2, of(&[READONLY]), &[one(RO)], Geo, "3.2.0", Keys(geo::geohash)),
@@ -194,6 +204,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     line("sadd", -3, of(&[WRITE, DENYOOM, FAST]), &[one(RW_INSERT)], Set, "1.0.0", Keys(sets::sadd)),
     line("scan", -2, of(&[READONLY]), &[], Generic, "2.8.0", Keys(scan::scan)),
     line("scard", 2, of(&[READONLY, FAST]), &[one(RO_ONLY)], Set, "1.0.0", Keys(sets::scard)),
+    line("script", -2, NONE, &[], Scripting, "2.6.0", Container(SCRIPT_COMMANDS)),
     line("sdiff", -2, of(&[READONLY]), &[up_to(1, -1, 1, RO)], Set, "1.0.0", Keys(sets::sdiff)),
     line("sdiffstore", -3, of(&[WRITE, DENYOOM]), &[at(1, OW), up_to(2, -1, 1, RO)], Set, "1.0.0", Keys(sets::sdiffstore)),
     line("select", 2, of(&[LOADING, STALE, FAST]), &[], Connection, "1.0.0", Server(connection::select)),
@@ -308,6 +319,27 @@ const XINFO: &[Command] = &[
     line("xinfo|groups", 3, of(&[READONLY]), &[at(2, RO)], Stream, "5.0.0", Keys(stream_info::groups)),
     line("xinfo|help", 2, of(&[LOADING, STALE]), &[], Stream, "5.0.0", Keys(stream_info::help)),
     line("xinfo|stream", -3, of(&[READONLY]), &[at(2, RO)], Stream, "5.0.0", Keys(stream_info::stream_info)),
+];
+
+#[rustfmt::skip]
+const SCRIPT_COMMANDS: &[Command] = &[
+    line("script|debug", 3, of(&[NOSCRIPT]), &[], Scripting, "3.2.0", Server(scripting::script_debug)),
+    line("script|exists", -3, of(&[NOSCRIPT]), &[], Scripting, "2.6.0", Server(scripting::script_exists)),
+    line("script|flush", -2, of(&[NOSCRIPT]), &[], Scripting, "2.6.0", Server(scripting::script_flush)),
+    line("script|help", 2, of(&[LOADING, STALE]), &[], Scripting, "5.0.0", Server(scripting::script_help)),
+    line("script|kill", 2, of(&[NOSCRIPT, ALLOW_BUSY]), &[], Scripting, "2.6.0", Server(scripting::script_kill)),
+    line("script|load", 3, of(&[NOSCRIPT, STALE]), &[], Scripting, "2.6.0", Server(scripting::script_load)),
+];
+
+#[rustfmt::skip]
+const FUNCTION: &[Command] = &[
+    line("function|delete", 3, of(&[WRITE, NOSCRIPT]), &[], Scripting, "7.0.0", Server(functions::delete)),
+    line("function|flush", -2, of(&[WRITE, NOSCRIPT]), &[], Scripting, "7.0.0", Server(functions::flush)),
+    line("function|help", 2, of(&[LOADING, STALE]), &[], Scripting, "7.0.0", Server(functions::help)),
+    line("function|kill", 2, of(&[NOSCRIPT, ALLOW_BUSY]), &[], Scripting, "7.0.0", Server(functions::kill)),
+    line("function|list", -2, of(&[NOSCRIPT]), &[], Scripting, "7.0.0", Server(functions::list)),
+    line("function|load", -3, of(&[WRITE, DENYOOM, NOSCRIPT]), &[], Scripting, "7.0.0", Server(functions::load)),
+    line("function|stats", 2, of(&[NOSCRIPT, ALLOW_BUSY]), &[], Scripting, "7.0.0", Server(functions::stats)),
 ];
 
 #[rustfmt::skip]

@@ -4,6 +4,7 @@ use super::images::Images;
 use super::keyspace::{Entry, Keyspace};
 use super::overlay::{Overlay, Position};
 use super::value::Blob;
+use crate::scripting::Libraries;
 use crate::wire;
 
 /// The index of an instance in the cluster.
@@ -43,6 +44,8 @@ pub(crate) struct Dataset {
     pub(crate) is_new: bool,
     /// What the disks of the instances hold; empty if that is what the instances have.
     pub(crate) images: Images,
+    /// The libraries of functions.
+    pub(crate) libraries: Libraries,
     /// Commands to be made durable, as RESP; None without an append-only file.
     pub(crate) log: Option<Vec<u8>>,
 }
@@ -59,6 +62,7 @@ impl Dataset {
             forked_at: 0,
             is_new: false,
             images: Images::default(),
+            libraries: Libraries::default(),
             log: has_log.then(Vec::new),
         }
     }

@@ -284,7 +284,7 @@ fn quoted(command: &str) -> Vec<Vec<u8>> {
             Some(inner) => inner.split_once('"').expect("a closing quote"),
             None => rest.split_once(' ').unwrap_or((rest, "")),
         };
-        words.push(word.as_bytes().to_vec());
+        words.push(word.replace("\\n", "\n").into_bytes());
         rest = tail.trim_start();
     }
     words

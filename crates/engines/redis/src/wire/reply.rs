@@ -147,6 +147,14 @@ impl<'a> Reply<'a> {
         }
     }
 
+    /// All of `lines` as an array of simple strings, as the HELP of a command has them.
+    pub fn statuses(&mut self, lines: &[&str]) {
+        self.array(lines.len());
+        for line in lines {
+            self.simple(line);
+        }
+    }
+
     fn line(&mut self, kind: u8, text: &[u8]) {
         self.buffer.reserve(text.len() + 3);
         self.buffer.push(kind);

@@ -86,6 +86,13 @@ impl OwnedRequest {
         self.bytes.extend_from_slice(argument);
     }
 
+    /// Takes all arguments away, and keeps the room that they took.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.spans.clear();
+        self.wire_length = 0;
+    }
+
     /// The request as commands take it.
     pub fn as_request(&self) -> Request<'_> {
         Request { bytes: &self.bytes, spans: &self.spans, wire_length: self.wire_length }

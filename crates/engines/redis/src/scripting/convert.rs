@@ -1,0 +1,212 @@
+//! Values of Lua ↔ RESP: <https://redis.io/docs/latest/develop/interact/programmability/lua-api/#data-type-conversion>.
+
+use mlua::{Lua, Table, Value};
+
+use super::number::{exact_integer, format_general};
+use super::sandbox::numeric;
+use crate::wire::Reply;
+
+/// How deep a table may be nested in a reply.
+const DEPTH_MAX: usize = 7995;
+
+/// Writes a value as the reply to a script. `is_script_resp3`: the script asked for RESP3 with `redis.setresp`.
+pub(super) fn write(out: &mut Reply<'_>, value: &Value, is_script_resp3: bool) {
+    write_value(out, value, is_script_resp3, 0);
+}
+
+fn write_value(out: &mut Reply<'_>, value: &Value, is_script_resp3: bool, depth: usize) {
+    match value {
+        Value::String(text) => out.bulk(&text.as_bytes()),
+        Value::Integer(number) => out.integer(*number),
+        Value::Number(number) => out.integer(*number as i64),
+        Value::Boolean(flag) if is_script_resp3 => match (out.is_resp3(), flag) {
+            (true, true) => out.raw(b"#t\r\n"),
+            (true, false) => out.raw(b"#f\r\n"),
+            (false, flag) => out.flag(*flag),
+        },
+        Value::Boolean(true) => out.integer(1),
+        Value::Table(table) => write_table(out, table, is_script_resp3, depth),
+        _ => out.null(),
+    }
+}
+
+fn write_table(out: &mut Reply<'_>, table: &Table, is_script_resp3: bool, depth: usize) {
+    if depth >= DEPTH_MAX {
+        out.error("ERR reached lua stack limit");
+        return;
+    }
+    let field = |name| table.raw_get::<Value>(name).unwrap_or(Value::Nil);
+    if let Value::String(text) = field("err") {
+        out.error(&String::from_utf8_lossy(&text.as_bytes()));
+        return;
+    }
+    if let Value::String(text) = field("ok") {
+        let text = String::from_utf8_lossy(&text.as_bytes()).replace(['\r', '\n'], " ");
+        out.simple(&text);
+        return;
+    }
+    if let Some(number) = numeric(&field("double")) {
+        out.double(number);
+        return;
+    }
+    if let Value::Table(map) = field("map") {
+        return write_map(out, &map, is_script_resp3, depth);
+    }
+    if let Value::Table(set) = field("set") {
+        let members: Vec<Value> =
+            set.pairs::<Value, Value>().filter_map(|pair| pair.ok()).map(|(key, _)| key).collect();
+        out.set(members.len());
+        for member in members {
+            write_value(out, &member, is_script_resp3, depth + 1);
+        }
+        return;
+    }
+    if let Value::String(number) = field("big_number") {
+        let number: Vec<u8> =
+            number.as_bytes().iter().map(|byte| if byte.is_ascii_control() { b' ' } else { *byte }).collect();
+        if out.is_resp3() {
+            out.raw(b"(");
+            out.raw(&number);
+            out.raw(b"\r\n");
+        } else {
+            out.bulk(&number);
+        }
+        return;
+    }
+    if let Value::Table(verbatim) = field("verbatim_string")
+        && write_verbatim(out, &verbatim)
+    {
+        return;
+    }
+    write_array(out, table, is_script_resp3, depth)
+}
+
+fn write_map(out: &mut Reply<'_>, map: &Table, is_script_resp3: bool, depth: usize) {
+    let pairs: Vec<(Value, Value)> = map.pairs::<Value, Value>().filter_map(|pair| pair.ok()).collect();
+    out.map(pairs.len());
+    for (key, value) in pairs {
+        write_value(out, &key, is_script_resp3, depth + 1);
+        write_value(out, &value, is_script_resp3, depth + 1);
+    }
+}
+
+fn write_verbatim(out: &mut Reply<'_>, verbatim: &Table) -> bool {
+    let field = |name| verbatim.raw_get::<Value>(name).unwrap_or(Value::Nil);
+    let (Value::String(format), Value::String(text)) = (field("format"), field("string")) else { return false };
+    let text = text.as_bytes();
+    if !out.is_resp3() {
+        out.bulk(&text);
+        return true;
+    }
+    let mut format = format.as_bytes().to_vec();
+    format.resize(3, b' ');
+    out.raw(format!("={}\r\n", text.len() + 4).as_bytes());
+    out.raw(&format);
+    out.raw(b":");
+    out.raw(&text);
+    out.raw(b"\r\n");
+    true
+}
+
+/// All elements up to the first that is nil.
+fn write_array(out: &mut Reply<'_>, table: &Table, is_script_resp3: bool, depth: usize) {
+    let element = |index: usize| table.raw_get::<Value>(index).ok().filter(|value| !value.is_nil());
+    let mut length = 0;
+    while element(length + 1).is_some() {
+        length += 1;
+    }
+    out.array(length);
+    for index in 1..=length {
+        write_value(out, &element(index).unwrap_or(Value::Nil), is_script_resp3, depth + 1);
+    }
+}
+
+/// An argument of `redis.call`: a string, or a number in as few digits as read back the same.
+pub(super) fn argument(value: &Value, push: impl FnOnce(&[u8])) -> bool {
+    let number = match value {
+        Value::String(text) => {
+            push(&text.as_bytes());
+            return true;
+        }
+        Value::Integer(number) => *number as f64,
+        Value::Number(number) => *number,
+        _ => return false,
+    };
+    match exact_integer(number) {
+        Some(integer) => push(itoa::Buffer::new().format(integer).as_bytes()),
+        None => push(format_general(number, 17).as_bytes()),
+    }
+    true
+}
+
+/// Reads one reply of the core. It is ours, and so always whole.
+pub(super) fn read(lua: &Lua, rest: &mut &[u8]) -> mlua::Result<Value> {
+    let Some((&kind, after)) = rest.split_first() else { return Ok(Value::Boolean(false)) };
+    let end = memchr::memchr(b'\r', after).unwrap_or(after.len());
+    let line = &after[..end];
+    *rest = after.get(end + 2..).unwrap_or_default();
+    let number = || crate::state::parse_integer(line).unwrap_or(-1);
+    match kind {
+        b':' => Ok(Value::Number(number() as f64)),
+        b'$' => match usize::try_from(number()) {
+            Ok(length) => Ok(Value::String(lua.create_string(take(rest, length))?)),
+            Err(_) => Ok(Value::Boolean(false)),
+        },
+        b'+' => single(lua, "ok", line),
+        b'-' => single(lua, "err", line),
+        b'*' | b'>' => match usize::try_from(number()) {
+            Ok(length) => {
+                let array = lua.create_table_with_capacity(length.min(1024), 0)?;
+                for index in 1..=length {
+                    array.raw_set(index, read(lua, rest)?)?;
+                }
+                Ok(Value::Table(array))
+            }
+            Err(_) => Ok(Value::Boolean(false)),
+        },
+        b'_' => Ok(Value::Nil),
+        b'#' => Ok(Value::Boolean(line == b"t")),
+        b',' => {
+            let number = std::str::from_utf8(line).ok().and_then(|text| text.parse::<f64>().ok()).unwrap_or(f64::NAN);
+            wrapped(lua, "double", Value::Number(number))
+        }
+        b'(' => single(lua, "big_number", line),
+        b'=' => {
+            let text = take(rest, usize::try_from(number()).unwrap_or(0));
+            let verbatim = lua.create_table()?;
+            verbatim.raw_set("format", lua.create_string(text.get(..3).unwrap_or_default())?)?;
+            verbatim.raw_set("string", lua.create_string(text.get(4..).unwrap_or_default())?)?;
+            wrapped(lua, "verbatim_string", Value::Table(verbatim))
+        }
+        b'%' | b'~' => read_keyed(lua, kind == b'%', number(), rest),
+        _ => Ok(Value::Nil),
+    }
+}
+
+fn read_keyed(lua: &Lua, is_map: bool, length: i64, rest: &mut &[u8]) -> mlua::Result<Value> {
+    let table = lua.create_table()?;
+    for _ in 0..length {
+        let key = read(lua, rest)?;
+        let value = if is_map { read(lua, rest)? } else { Value::Boolean(true) };
+        if !key.is_nil() {
+            table.raw_set(key, value)?;
+        }
+    }
+    wrapped(lua, if is_map { "map" } else { "set" }, Value::Table(table))
+}
+
+fn take<'a>(rest: &mut &'a [u8], length: usize) -> &'a [u8] {
+    let (bytes, after) = rest.split_at(length.min(rest.len()));
+    *rest = after.get(2..).unwrap_or_default();
+    bytes
+}
+
+fn single(lua: &Lua, field: &str, text: &[u8]) -> mlua::Result<Value> {
+    wrapped(lua, field, Value::String(lua.create_string(text)?))
+}
+
+fn wrapped(lua: &Lua, field: &str, value: Value) -> mlua::Result<Value> {
+    let table = lua.create_table()?;
+    table.raw_set(field, value)?;
+    Ok(Value::Table(table))
+}
