@@ -89,6 +89,8 @@ pub(crate) enum BlockedOn {
     Replicas { wanted: usize, position: u64 },
     /// Its own script, which is slow.
     Script,
+    /// The snapshot of this shard.
+    Save { shard: usize },
 }
 
 impl Client {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::de::{Deserialize, Deserializer, Error as _};
 
+use crate::notify;
 use crate::state::Thresholds;
 
 /// What an option's value looks like.
@@ -74,6 +75,8 @@ pub const OPTIONS: &[OptionInfo] = &[
     mutable("cluster-replica-validity-factor", INT, "10"),
     mutable("cluster-require-full-coverage", YesNo, "yes"),
     fixed("databases", Integer(1, 1024), "16"),
+    mutable("dbfilename", Text, "dump.rdb"),
+    fixed("dir", Text, ""),
     fixed("enable-debug-command", Choice(&["no", "yes", "local"]), "no"),
     mutable("hash-max-listpack-entries", INT, "128"),
     mutable("hash-max-listpack-value", INT, "64"),
@@ -203,10 +206,16 @@ pub(crate) struct Settings {
     pub(crate) clients_max: usize,
     pub(crate) idle_timeout: Option<Duration>,
     pub(crate) thresholds: Thresholds,
-    /// `rdbcompression`.
+    /// `rdbcompression` and `rdbchecksum`.
     pub(crate) dumps_compressed: bool,
     /// After how many milliseconds a script is slow; 0: never.
     pub(crate) script_limit_ms: u64,
+    pub(crate) dumps_checked: bool,
+    /// `save`: after so many seconds, if there were so many changes.
+    pub(crate) save_points: Vec<(u64, u64)>,
+    pub(crate) stops_on_save_error: bool,
+    /// `notify-keyspace-events`.
+    pub(crate) notified: u32,
     pub(crate) port: u16,
 }
 
@@ -234,6 +243,11 @@ impl Config {
             Some(option) if !option.is_mutable => Err(ConfigError::Immutable(option.name)),
             _ => self.set(name, value),
         }
+    }
+
+    /// Says in which directory files are, which is not for clients to choose.
+    pub(crate) fn set_directory(&mut self, path: String) {
+        self.values.insert("dir", path);
     }
 
     /// The value of an option; None if there is no such option.
@@ -298,8 +312,34 @@ fn check(option: &'static OptionInfo, value: &str) -> Result<String, ConfigError
             Some(word) => Ok((*word).to_owned()),
             None => Err(invalid(format!("argument(s) must be one of the following: {}", words.join(", ")))),
         },
-        Text => Ok(value.to_owned()),
+        Text => check_text(option.name, value).map_err(invalid),
     }
+}
+
+/// Texts that have a form of their own.
+fn check_text(name: &str, value: &str) -> Result<String, String> {
+    match name {
+        "dbfilename" if value.contains('/') => Err("dbfilename can't be a path, just a filename".to_owned()),
+        "notify-keyspace-events" => match notify::parse_classes(value) {
+            Some(classes) => Ok(notify::format_classes(classes)),
+            None => Err("Invalid event class character. Use 'Ag$lshzxeKEtmdn'.".to_owned()),
+        },
+        "save" => {
+            let points = save_points(value).ok_or_else(|| "Invalid save parameters".to_owned())?;
+            let pairs: Vec<String> = points.iter().map(|(seconds, changes)| format!("{seconds} {changes}")).collect();
+            Ok(pairs.join(" "))
+        }
+        _ => Ok(value.to_owned()),
+    }
+}
+
+/// Pairs of seconds and changes; none for an empty text.
+fn save_points(text: &str) -> Option<Vec<(u64, u64)>> {
+    let numbers: Option<Vec<u64>> = text.split_ascii_whitespace().map(|word| word.parse().ok()).collect();
+    let numbers = numbers?;
+    let (pairs, rest) = numbers.as_chunks::<2>();
+    let is_valid = rest.is_empty() && pairs.iter().all(|[seconds, _]| (1..=u64::from(u32::MAX)).contains(seconds));
+    is_valid.then(|| pairs.iter().map(|[seconds, changes]| (*seconds, *changes)).collect())
 }
 
 /// A number of bytes such as `512mb`: `k` is 1000, `kb` 1024.
@@ -371,6 +411,10 @@ fn settings(values: &BTreeMap<&'static str, String>) -> Settings {
         },
         dumps_compressed: yes("rdbcompression"),
         script_limit_ms: bytes("busy-reply-threshold"),
+        dumps_checked: yes("rdbchecksum"),
+        save_points: save_points(text("save")).unwrap_or_default(),
+        stops_on_save_error: yes("stop-writes-on-bgsave-error"),
+        notified: notify::parse_classes(text("notify-keyspace-events")).unwrap_or_default(),
         port: u16::try_from(number("port")).unwrap_or(6379),
     }
 }

@@ -7,10 +7,12 @@
 
 mod admit;
 mod execute;
+mod saving;
 mod scripts;
 mod waiting;
 
 pub(crate) use admit::find as find_command;
+pub use saving::{LoadError, SavePart};
 use scripts::Scripts;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -90,6 +92,8 @@ pub struct Cluster {
     pub(crate) rewrite_wanted: bool,
     /// Interpreters, and slow scripts.
     pub(crate) scripts: Scripts,
+    /// Snapshots that are being written.
+    saving: saving::Saving,
     /// False after DEBUG SET-ACTIVE-EXPIRE 0.
     pub(crate) expires_actively: bool,
 }
@@ -121,6 +125,7 @@ impl Cluster {
             names_given: 0,
             rewrite_wanted: false,
             scripts: Scripts::default(),
+            saving: saving::Saving::default(),
             expires_actively: true,
         };
         cluster.follow_sync_policy();
@@ -131,6 +136,11 @@ impl Cluster {
     pub fn addresses(&self) -> Vec<InstanceAddress> {
         let address = |(instance, of): (usize, &Instance)| InstanceAddress { instance, node: of.node, port: of.port };
         self.instances.iter().enumerate().map(address).collect()
+    }
+
+    /// Says in which directory files are: `dir`.
+    pub fn set_directory(&mut self, path: String) {
+        self.config.set_directory(path);
     }
 
     /// The configuration in force.
@@ -257,6 +267,10 @@ impl Cluster {
             }
             Ok(Then::Script) => {
                 self.clients.block(place, BlockedOn::Script, None);
+                Outcome::Parked
+            }
+            Ok(Then::Save { shard }) => {
+                self.park_on_save(place, shard);
                 Outcome::Parked
             }
             Err(refusal) => {
@@ -429,6 +443,7 @@ impl Core for Cluster {
         self.advance_cluster(ctx);
         self.time_out_waiters(ctx);
         self.expire_due(ctx);
+        self.save_some(ctx);
     }
 
     fn next_wake(&self) -> Option<Moment> {
@@ -438,6 +453,7 @@ impl Core for Cluster {
         let waiter = self.clients.deadlines.first().map(|(at, _)| *at);
         let expiry = self.next_deadline().map(|at| at.max(self.expired_at + EXPIRE_PERIOD));
         let scripts = self.scripts.next_wake();
-        [self.next_cluster_wake(), waiter, expiry, self.disk_sync_at, scripts].into_iter().flatten().min()
+        let others = [self.disk_sync_at, scripts, self.next_save()];
+        [self.next_cluster_wake(), waiter, expiry].into_iter().chain(others).flatten().min()
     }
 }

@@ -18,10 +18,12 @@ mod core;
 mod error;
 mod journal;
 mod nodes_file;
+mod notify;
 mod ops;
 mod persistence;
 mod pubsub;
 pub mod rdb;
+mod saver;
 mod scripting;
 mod server;
 mod state;
@@ -33,7 +35,7 @@ pub mod wire;
 pub use clients::ConnId;
 pub use cluster::{REPLICATE, WRITE_ACKNOWLEDGED};
 pub use config::{Config, ConfigError, OPTIONS, OptionInfo, OptionKind, option};
-pub use core::{Cluster, Delivery, InstanceAddress, Outcome};
+pub use core::{Cluster, Delivery, InstanceAddress, LoadError, Outcome, SavePart};
 
 pub use server::{Handle, PART, Redis};
 

@@ -24,6 +24,7 @@ mod lcs;
 mod lists;
 mod migrate;
 mod pubsub;
+mod saving;
 mod scan;
 mod scripting;
 mod server;
@@ -75,6 +76,8 @@ pub(crate) enum Then {
     Postpone,
     /// A script that it began goes on.
     Script,
+    /// It waits for the snapshot of a shard.
+    Save { shard: usize },
     /// The connection is to be closed once the reply is out.
     Close,
 }

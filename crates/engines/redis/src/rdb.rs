@@ -20,7 +20,7 @@ mod value;
 
 use std::fmt;
 
-pub(crate) use file::{Item, Options, Reader, Writer};
+pub(crate) use file::{Item, Options, Reader, Usage, Writer};
 
 use crate::state::{Thresholds, Value};
 use input::Input;

@@ -24,6 +24,7 @@ use crate::config::Config;
 use crate::core::{Cluster, Outcome};
 use crate::journal::{Journal, Stored};
 use crate::nodes_file::NodesFile;
+use crate::saver::{self, News, Saver};
 use crate::wire::Parser;
 use crate::{ConnId, InstanceAddress};
 
@@ -117,6 +118,7 @@ struct Shared {
     host: Host,
     journal: RefCell<Journal>,
     nodes_file: RefCell<NodesFile>,
+    saver: RefCell<Saver>,
     /// Wakes connections that wait for the append-only file.
     synced: Notify,
     outboxes: RefCell<BTreeMap<ConnId, Rc<Outbox>>>,
@@ -168,11 +170,18 @@ async fn run(
         Ok(journal) => journal,
         Err(error) => return drop(ready.send(Err(error))),
     };
+    let (said, mut news) = mpsc::unbounded_channel();
+    let loaded = saver::load(&host, &mut cluster, listeners.len());
+    let saver = match loaded.and_then(|()| Saver::start(Arc::clone(&host.disk), said)) {
+        Ok(saver) => saver,
+        Err(error) => return drop(ready.send(Err(error))),
+    };
     let shared = Rc::new(Shared {
         live: Live::new(&host.kernel, cluster),
         host,
         journal: RefCell::new(journal),
         nodes_file: RefCell::new(nodes_file),
+        saver: RefCell::new(saver),
         synced: Notify::new(),
         outboxes: RefCell::default(),
     });
@@ -197,13 +206,17 @@ async fn run(
                 shared.journal.borrow_mut().finished(shard, outcome);
                 shared.synced.notify_waiters();
             }
+            Some(news) = news.recv() => shared.take_news(&news),
             Some(question) = questions.recv() => {
                 let _ = question.send(shared.live.with(|cluster, ctx| cluster.status(ctx)));
             }
             () = shutdown.notified() => break,
         }
     }
-    shared.live.with(|cluster, ctx| shared.store(cluster, ctx));
+    shared.live.with(|cluster, ctx| {
+        shared.store(cluster, ctx);
+        shared.saver.borrow_mut().close(cluster, ctx, &*shared.host.disk);
+    });
     shared.journal.borrow_mut().close();
 }
 
@@ -267,7 +280,19 @@ impl Shared {
         if cluster.wants_saving {
             self.nodes_file.borrow_mut().save(cluster);
         }
+        self.saver.borrow().submit(cluster);
         if cluster.has_log_bytes() { self.journal.borrow_mut().store(cluster, ctx) } else { Stored::default() }
+    }
+
+    /// What the thread that writes snapshots has to say.
+    fn take_news(&self, news: &News) {
+        self.live.with(|cluster, ctx| {
+            match news {
+                News::Written(bytes) => cluster.save_written(*bytes),
+                News::Ended { shard, is_good } => cluster.save_ended(ctx, *shard, *is_good),
+            }
+            self.hand_out(cluster);
+        });
     }
 
     async fn durable(&self, stored: &Stored) {

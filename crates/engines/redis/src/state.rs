@@ -4,6 +4,7 @@
 //! - [`Keyspace`] in `keyspace.rs`: keys, values and deadlines of one database.
 //! - [`Dataset`] in `dataset.rs`: one physical copy, its owner, and followers that see it through overlays.
 //! - `images.rs`: what the disks of the instances hold, for power failures.
+//! - `snapshot.rs`: a dataset as it was at one moment, written while it changes.
 //! - [`Db`] in `db.rs`: what one instance sees of a dataset; the only way by which commands reach keys.
 
 mod dataset;
@@ -18,6 +19,7 @@ pub(crate) mod listpack;
 mod number;
 mod overlay;
 mod set;
+mod snapshot;
 mod stream;
 mod stream_group;
 #[cfg(test)]

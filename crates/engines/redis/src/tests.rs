@@ -5,4 +5,5 @@ mod faults;
 mod harness;
 mod live;
 mod restart;
+mod saving;
 mod scripts;

@@ -90,6 +90,7 @@ impl Cluster {
             self.check_disk(ctx, self.clients.list[place].instance)?;
         }
         if is_write {
+            self.check_snapshots(self.clients.list[place].instance)?;
             self.check_replication(ctx, self.clients.list[place].instance)?;
         }
         let client = &self.clients.list[place];
@@ -238,6 +239,25 @@ impl Cluster {
             },
         };
         Err(Refusal::text(format!("MISCONF Errors writing to the AOF file: {reason}")))
+    }
+
+    /// A master that is to save and cannot accepts no writes.
+    #[inline]
+    fn check_snapshots(&self, id: InstanceId) -> Result<(), Refusal> {
+        let settings = &self.config.settings;
+        if settings.save_points.is_empty() || !settings.stops_on_save_error {
+            return Ok(());
+        }
+        let dataset = self.instances[id].dataset.and_then(|dataset| self.datasets.get(dataset));
+        if !dataset.is_some_and(|dataset| dataset.owner == id && dataset.saves.has_failed) {
+            return Ok(());
+        }
+        Err(Refusal::text(
+            "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. Commands \
+             that may modify the data set are disabled, because this instance is configured to report errors during \
+             writes if RDB snapshotting fails (stop-writes-on-bgsave-error option). Please check the Redis logs for \
+             details about the RDB error.",
+        ))
     }
 
     pub(crate) fn check_replication(&self, ctx: &Context<'_>, id: InstanceId) -> Result<(), Refusal> {

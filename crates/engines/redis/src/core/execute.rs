@@ -5,6 +5,7 @@ use atoll_kernel::{Context, Entry, Kind};
 use super::Cluster;
 use crate::cluster::InstanceId;
 use crate::error::Refusal;
+use crate::notify::Notices;
 use crate::ops::{Answer, Call, Command, Effect, Flags, Run, Session};
 use crate::state::{Blob, Db};
 use crate::wire::{Reply, Request};
@@ -56,13 +57,16 @@ impl Cluster {
             // A trigger may go off between the acknowledgement and the replication.
             self.wake_bus(ctx);
         }
-        let Some((db, random)) = self.db(ctx, id, Some(place)) else {
+        let Some((mut db, random)) = self.db(ctx, id, Some(place)) else {
             return Err(Refusal::text("LOADING Redis is loading the dataset in memory"));
         };
+        if let Some(notices) = &mut db.notices {
+            notices.begin(command.name, request);
+        }
         let mut call = Call { request, db, out: Reply::new(out, is_resp3), random, may_block, effect: Effect::AsSent };
         let answer = run(&mut call);
         let Call { db, effect, .. } = call;
-        let Db { dirty, hits, misses, expired, follower, stale, .. } = db;
+        let Db { dirty, hits, misses, expired, follower, stale, notices, .. } = db;
         let stats = &mut self.instances[id].stats;
         stats.hits += hits;
         stats.misses += misses;
@@ -70,6 +74,9 @@ impl Cluster {
         if dirty > 0 || !stale.is_empty() {
             let aftermath = Aftermath { dirty, effect, follower, stale };
             self.after_keys(ctx, place, id, (command, request), aftermath);
+        }
+        if notices.is_some() {
+            self.announce(id, notices);
         }
         answer
     }
@@ -102,6 +109,7 @@ impl Cluster {
             hits: 0,
             misses: 0,
             expired: 0,
+            notices: Notices::new(self.config.settings.notified),
             stale: Vec::new(),
         };
         Some((db, &mut self.random))
@@ -161,10 +169,12 @@ impl Cluster {
         let Some(dataset) = self.datasets.get_mut(index) else { return };
         match (aftermath.follower, &aftermath.effect) {
             (None, Effect::AsSent) => {
+                dataset.saves.changes += aftermath.dirty;
                 dataset.count(request.encoded_length());
                 dataset.log_command(self.clients.list[place].database, request);
             }
             (None, Effect::Instead(requests)) => {
+                dataset.saves.changes += aftermath.dirty;
                 for request in requests {
                     let request = request.as_request();
                     dataset.count(request.encoded_length());
@@ -217,6 +227,8 @@ impl Cluster {
         }
         touched.append(&mut db.interest.touched);
         let is_lockstep = db.dataset.is_lockstep;
+        db.dataset.saves.changes += count as u64;
+        let notices = db.notices.take();
         self.instances[id].stats.expired += count as u64;
         for client in touched {
             if let Some(client) = self.clients.list.get_mut(client) {
@@ -231,6 +243,7 @@ impl Cluster {
                 self.schedule_disk_sync(ctx, dataset);
             }
         }
+        self.announce(id, notices);
         count >= super::EXPIRE_BATCH
     }
 }

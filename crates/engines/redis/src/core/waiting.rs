@@ -177,6 +177,7 @@ impl Cluster {
                 let name = request.as_request().arg(0).to_ascii_lowercase();
                 if matches!(name.as_slice(), b"blmove" | b"brpoplpush") { reply.null() } else { reply.null_array() }
             }
+            Some(BlockedOn::Save { .. }) => reply.error("ERR"),
             Some(BlockedOn::Script) | None => return,
         }
         self.deliver_to(place, out, true, false);

@@ -286,7 +286,10 @@ impl Command {
     pub(crate) fn categories(&self) -> Vec<&'static str> {
         let flag = |flag, name| self.flags.has(flag).then_some(name);
         let is_dangerous = self.flags.has(Flags::ADMIN)
-            || matches!(self.name, "keys" | "sort" | "sort_ro" | "flushdb" | "flushall" | "info" | "role" | "swapdb");
+            || matches!(
+                self.name,
+                "keys" | "sort" | "sort_ro" | "flushdb" | "flushall" | "info" | "lastsave" | "role" | "swapdb"
+            );
         let is_sort = matches!(self.name, "sort" | "sort_ro");
         let is_keyspace = matches!(self.name, "flushdb" | "flushall" | "dbsize" | "swapdb");
         let mut categories: Vec<&str> = [

@@ -111,13 +111,36 @@ fn memory(session: &Session<'_>, text: &mut String) -> std::fmt::Result {
 }
 
 fn persistence(session: &Session<'_>, text: &mut String) -> std::fmt::Result {
-    let instance = &session.cluster.instances[session.id];
+    let cluster = &session.cluster;
+    let instance = &cluster.instances[session.id];
     let is_loading = instance.loading_until.is_some_and(|until| until > session.ctx.now());
+    let began = instance.dataset.and_then(|dataset| cluster.save_began(dataset));
     write!(
         text,
-        "# Persistence\r\nloading:{}\r\naof_enabled:{}\r\n",
+        "# Persistence\r\nloading:{}\r\nasync_loading:0\r\nrdb_bgsave_in_progress:{}\r\n\
+         rdb_current_bgsave_time_sec:{}\r\n",
         u8::from(is_loading),
-        u8::from(session.cluster.config.settings.has_log)
+        u8::from(began.is_some()),
+        began.map_or(-1, |began| session.ctx.now().since(began).as_secs() as i64),
+    )?;
+    if let Some(saves) = instance.dataset.map(|dataset| &cluster.datasets[dataset].saves) {
+        write!(
+            text,
+            "rdb_changes_since_last_save:{}\r\nrdb_last_save_time:{}\r\nrdb_last_bgsave_status:{}\r\n\
+             rdb_last_bgsave_time_sec:{}\r\nrdb_saves:{}\r\nrdb_last_cow_size:0\r\n",
+            saves.changes,
+            saves.succeeded_at_s,
+            if saves.has_failed { "err" } else { "ok" },
+            saves.seconds.map_or(-1, |seconds| seconds as i64),
+            saves.completed,
+        )?;
+    }
+    write!(
+        text,
+        "aof_enabled:{}\r\naof_rewrite_in_progress:0\r\naof_rewrite_scheduled:0\r\naof_last_bgrewrite_status:ok\r\n\
+         aof_last_write_status:{}\r\n",
+        u8::from(cluster.config.settings.has_log),
+        if cluster.log_failure.is_some() { "err" } else { "ok" },
     )
 }
 

@@ -9,7 +9,7 @@ use super::command::{
 };
 use super::{
     bitmaps, blocking, client, cluster, cluster_admin, config, connection, dump, functions, geo, hashes, hyperloglog,
-    info, introspection, keys, lcs, lists, migrate, pubsub, scan, scripting, server, sets, sort, sorted_sets,
+    info, introspection, keys, lcs, lists, migrate, pubsub, saving, scan, scripting, server, sets, sort, sorted_sets,
     stream_claim, stream_groups, stream_info, stream_read, streams, strings, transactions, zrange, zset_algebra,
 };
 use Group::{
@@ -71,6 +71,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     line("asking", 1, of(&[FAST]), &[], Cluster, "3.0.0", Server(connection::asking)),
     line("auth", -2, of(&[NOSCRIPT, LOADING, STALE, FAST, NO_AUTH, ALLOW_BUSY]), &[], Connection, "1.0.0", Server(connection::auth)),
     line("bgrewriteaof", 1, of(&[ADMIN, NOSCRIPT]), &[], ServerGroup, "1.0.0", Server(server::bgrewriteaof)),
+    line("bgsave", -1, of(&[ADMIN, NOSCRIPT]), &[], ServerGroup, "1.0.0", Server(saving::bgsave)),
     line("bitcount", -2, of(&[READONLY]), &[one(RO)], Bitmap, "2.6.0", Keys(bitmaps::bitcount)),
     line("bitfield", -2, of(&[WRITE, DENYOOM]), &[one(RW_VARIABLE)], Bitmap, "3.2.0", Keys(bitmaps::bitfield)),
     line("bitfield_ro", -2, of(&[READONLY, FAST]), &[one(RO)], Bitmap, "6.0.0", Keys(bitmaps::bitfield_ro)),
@@ -149,6 +150,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     line("incrbyfloat", 3, of(&[WRITE, DENYOOM, FAST]), &[one(RW)], String, "2.6.0", Keys(strings::incrbyfloat)),
     line("info", -1, of(&[LOADING, STALE]), &[], ServerGroup, "1.0.0", Server(info::info)),
     line("keys", 2, of(&[READONLY]), &[], Generic, "1.0.0", Keys(keys::keys)),
+    line("lastsave", 1, of(&[LOADING, STALE, FAST]), &[], ServerGroup, "1.0.0", Server(saving::lastsave)),
     line("lcs", -3, of(&[READONLY]), &[up_to(1, 1, 1, RO)], String, "7.0.0", Keys(lcs::lcs)),
     line("lindex", 3, of(&[READONLY]), &[one(RO)], List, "1.0.0", Keys(lists::lindex)),
     line("linsert", 5, of(&[WRITE, DENYOOM]), &[one(RW_INSERT)], List, "2.2.0", Keys(lists::linsert)),
@@ -202,6 +204,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     line("rpush", -3, of(&[WRITE, DENYOOM, FAST]), &[one(RW_INSERT)], List, "1.0.0", Keys(lists::rpush)),
     line("rpushx", -3, of(&[WRITE, DENYOOM, FAST]), &[one(RW_INSERT)], List, "2.2.0", Keys(lists::rpushx)),
     line("sadd", -3, of(&[WRITE, DENYOOM, FAST]), &[one(RW_INSERT)], Set, "1.0.0", Keys(sets::sadd)),
+    line("save", 1, of(&[ADMIN, NOSCRIPT, NO_MULTI]), &[], ServerGroup, "1.0.0", Server(saving::save)),
     line("scan", -2, of(&[READONLY]), &[], Generic, "2.8.0", Keys(scan::scan)),
     line("scard", 2, of(&[READONLY, FAST]), &[one(RO_ONLY)], Set, "1.0.0", Keys(sets::scard)),
     line("script", -2, NONE, &[], Scripting, "2.6.0", Container(SCRIPT_COMMANDS)),

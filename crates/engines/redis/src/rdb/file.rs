@@ -97,6 +97,11 @@ impl Writer {
         self.out.splice(start + 1..start + 1, name);
     }
 
+    /// How many bytes are to be taken.
+    pub(crate) fn pending(&self) -> usize {
+        self.out.len()
+    }
+
     /// Takes what was written since the last time.
     pub(crate) fn take(&mut self) -> Vec<u8> {
         self.checksum = crc64::update(self.checksum, &self.out);

@@ -3,6 +3,7 @@
 use super::images::Images;
 use super::keyspace::{Entry, Keyspace};
 use super::overlay::{Overlay, Position};
+use super::snapshot::Saves;
 use super::value::Blob;
 use crate::scripting::Libraries;
 use crate::wire;
@@ -48,6 +49,8 @@ pub(crate) struct Dataset {
     pub(crate) libraries: Libraries,
     /// Commands to be made durable, as RESP; None without an append-only file.
     pub(crate) log: Option<Vec<u8>>,
+    /// Its snapshots: the one that is being written, and what became of those before.
+    pub(crate) saves: Saves,
 }
 
 impl Dataset {
@@ -64,6 +67,7 @@ impl Dataset {
             images: Images::default(),
             libraries: Libraries::default(),
             log: has_log.then(Vec::new),
+            saves: Saves::default(),
         }
     }
 
@@ -180,6 +184,7 @@ impl Dataset {
 
     /// Keeps what a key is for those who will not see it change now. To be called before the owner writes it.
     pub(crate) fn save(&mut self, database: usize, key: &[u8]) {
+        self.databases[database].preserve(key);
         if self.is_lockstep && self.images.is_empty() {
             return;
         }

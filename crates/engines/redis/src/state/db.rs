@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use super::dataset::Dataset;
 use super::keyspace::{Entry, NEVER};
 use super::value::{Blob, Thresholds, Value};
+use crate::notify::Notices;
 
 /// Who is to be told when a key changes, on one instance. Keys are those of one database each.
 #[derive(Debug, Default)]
@@ -64,6 +65,8 @@ pub(crate) struct Db<'a> {
     pub(crate) misses: u64,
     /// How many keys expired.
     pub(crate) expired: u64,
+    /// What is done to keys, for those who want to be told.
+    pub(crate) notices: Option<Box<Notices>>,
     /// Keys that were read though writes to them are missing here, and how many.
     pub(crate) stale: Vec<(Blob, u64)>,
 }
@@ -90,7 +93,7 @@ impl Db<'_> {
             if found.is_some() && self.deletes_expired {
                 self.expire(key);
             }
-            self.misses += 1;
+            self.missed(key);
             return None;
         }
         self.hits += 1;
@@ -101,9 +104,17 @@ impl Db<'_> {
         Some(entry)
     }
 
+    #[cold]
+    fn missed(&mut self, key: &[u8]) {
+        self.misses += 1;
+        if let Some(notices) = &mut self.notices {
+            notices.missed(self.index, key);
+        }
+    }
+
     fn read_through_overlay(&mut self, key: &[u8]) -> Option<&Entry> {
         if !self.exists(key) {
-            self.misses += 1;
+            self.missed(key);
             return None;
         }
         self.hits += 1;
@@ -167,7 +178,10 @@ impl Db<'_> {
 
     /// Deletes a key whose time has come, and passes that on as DEL.
     pub(crate) fn expire(&mut self, key: &[u8]) {
-        if self.remove(key).is_some() {
+        self.notices.iter_mut().for_each(|notices| notices.expires = true);
+        let entry = self.remove(key);
+        self.notices.iter_mut().for_each(|notices| notices.expires = false);
+        if entry.is_some() {
             self.expired += 1;
             if self.follower.is_none() {
                 self.dataset.feed(self.index, &[b"DEL", key]);
@@ -234,8 +248,12 @@ impl Db<'_> {
     pub(crate) fn set_entry(&mut self, key: &[u8], mut entry: Entry) {
         self.prepare(key);
         entry.used_at_s = (self.now_ms / 1000) as u32;
+        let has_deadline = entry.expire_at_ms != NEVER;
         self.put(key, entry);
         self.changed(key);
+        if has_deadline && let Some(notices) = &mut self.notices {
+            notices.set_with_deadline(self.index, key);
+        }
     }
 
     /// Gives a key a deadline, or takes it away with [`NEVER`]. False if there is no such key.
@@ -252,7 +270,10 @@ impl Db<'_> {
             }
             None => drop(self.dataset.databases[self.index].set_deadline(key, deadline)),
         }
-        self.changed(key);
+        self.count_change(key);
+        if let Some(notices) = &mut self.notices {
+            notices.deadline(self.index, key, deadline);
+        }
         true
     }
 
@@ -281,7 +302,10 @@ impl Db<'_> {
             None => self.dataset.databases[self.index].remove(key),
         };
         if entry.is_some() {
-            self.changed(key);
+            self.count_change(key);
+            if let Some(notices) = &mut self.notices {
+                notices.removed(self.index, key);
+            }
         }
         entry
     }
@@ -309,7 +333,7 @@ impl Db<'_> {
             }
         }
         if self.follower.is_none() {
-            self.dataset.databases[self.index].take();
+            self.dataset.empty_database(self.index);
         }
         self.dirty += 1;
     }
@@ -317,6 +341,14 @@ impl Db<'_> {
     /// A key was changed: counts it, and tells those who watch or wait.
     #[inline]
     pub(crate) fn changed(&mut self, key: &[u8]) {
+        self.count_change(key);
+        if let Some(notices) = &mut self.notices {
+            notices.changed(self.index, key);
+        }
+    }
+
+    #[inline]
+    fn count_change(&mut self, key: &[u8]) {
         self.dirty += 1;
         self.interest.key_changed(self.index, key);
         match self.follower {
@@ -398,6 +430,9 @@ impl Db<'_> {
 
     #[inline]
     fn put(&mut self, key: &[u8], entry: Entry) {
+        if self.notices.is_some() && self.peek(key).is_none() {
+            self.notices.iter_mut().for_each(|notices| notices.added(self.index, key));
+        }
         match self.follower {
             Some(follower) => {
                 if let Some(place) = self.dataset.followers[follower].overlay.own_entry(key) {

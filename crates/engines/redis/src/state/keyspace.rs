@@ -22,11 +22,13 @@ pub(crate) struct Entry {
     pub(crate) expire_at_ms: i64,
     /// When it was last used, in wall-clock seconds.
     pub(crate) used_at_s: u32,
+    /// The walk that has written it last, or that began before it was there.
+    pub(crate) saved_in: u32,
 }
 
 impl Entry {
     pub(crate) fn new(value: Value) -> Entry {
-        Entry { value, expire_at_ms: NEVER, used_at_s: 0 }
+        Entry { value, expire_at_ms: NEVER, used_at_s: 0, saved_in: 0 }
     }
 
     pub(crate) fn is_expired(&self, now_ms: i64) -> bool {
@@ -42,6 +44,21 @@ pub(crate) struct Keyspace {
     /// Deadlines in order. An element counts only if the key still has that very deadline.
     deadlines: BinaryHeap<Reverse<(i64, Blob)>>,
     expiring: usize,
+    saving: Option<Saving>,
+}
+
+/// A walk over all keys as they were when it began, in slices, while they change. It goes from the last position to the
+/// first: a removal moves the last key to a lower position, and by then the walk has been there.
+#[derive(Debug)]
+struct Saving {
+    /// Distinguishes this walk from those before it.
+    number: u32,
+    /// Which database the keys were of.
+    database: usize,
+    /// Positions below this are still to be visited.
+    rest: usize,
+    /// What was changed before the walk came to it, as it was.
+    early: Vec<(Blob, Entry)>,
 }
 
 impl Keyspace {
@@ -86,7 +103,9 @@ impl Keyspace {
 
     /// Puts an entry in place. Returns the one that was there.
     #[inline]
-    pub(crate) fn insert(&mut self, key: &[u8], entry: Entry) -> Option<Entry> {
+    pub(crate) fn insert(&mut self, key: &[u8], mut entry: Entry) -> Option<Entry> {
+        self.preserve(key);
+        entry.saved_in = self.saving.as_ref().map_or(0, |saving| saving.number);
         let deadline = entry.expire_at_ms;
         let before = match self.map.get_mut(key) {
             Some(place) => Some(std::mem::replace(place, entry)),
@@ -103,6 +122,7 @@ impl Keyspace {
     }
 
     pub(crate) fn remove(&mut self, key: &[u8]) -> Option<Entry> {
+        self.preserve(key);
         let entry = self.map.swap_remove(key)?;
         if entry.expire_at_ms != NEVER {
             self.expiring -= 1;
@@ -112,6 +132,7 @@ impl Keyspace {
 
     /// Gives a key a deadline, or takes it away with [`NEVER`]. False if there is no such key.
     pub(crate) fn set_deadline(&mut self, key: &[u8], deadline: i64) -> bool {
+        self.preserve(key);
         let Some(entry) = self.map.get_mut(key) else { return false };
         let was = std::mem::replace(&mut entry.expire_at_ms, deadline);
         if was != deadline {
@@ -148,6 +169,51 @@ impl Keyspace {
             }
         }
         None
+    }
+
+    /// Begins a walk; `number` is that of no walk before.
+    pub(crate) fn begin_saving(&mut self, number: u32, database: usize) {
+        self.saving = Some(Saving { number, database, rest: self.map.len(), early: Vec::new() });
+    }
+
+    pub(crate) fn end_saving(&mut self) {
+        self.saving = None;
+    }
+
+    /// Which database is being walked over; None if none is.
+    pub(crate) fn saves(&self) -> Option<usize> {
+        self.saving.as_ref().map(|saving| saving.database)
+    }
+
+    /// Before a key changes: keeps it for a walk that has not come to it.
+    #[inline]
+    pub(crate) fn preserve(&mut self, key: &[u8]) {
+        if let Some(saving) = &mut self.saving
+            && let Some(entry) = self.map.get_mut(key)
+            && entry.saved_in != saving.number
+        {
+            entry.saved_in = saving.number;
+            saving.early.push((Blob::from_slice(key), entry.clone()));
+        }
+    }
+
+    /// Goes on with the walk for as long as `write` asks for more. True once there is no more.
+    pub(crate) fn save_some(&mut self, mut write: impl FnMut(&[u8], &Entry) -> bool) -> bool {
+        let Some(saving) = &mut self.saving else { return true };
+        let mut wants_more = true;
+        for (key, entry) in saving.early.drain(..) {
+            wants_more = write(&key, &entry);
+        }
+        while wants_more && saving.rest > 0 {
+            saving.rest = (saving.rest - 1).min(self.map.len());
+            if let Some((key, entry)) = self.map.get_index_mut(saving.rest)
+                && entry.saved_in != saving.number
+            {
+                entry.saved_in = saving.number;
+                wants_more = write(key, entry);
+            }
+        }
+        saving.rest == 0
     }
 
     /// Takes everything out.

@@ -1,0 +1,167 @@
+//! Snapshots on their way to files. A thread writes them, so that no client waits for the disk.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc as blocking;
+use std::thread;
+
+use atoll_kernel::Context;
+use atoll_kernel::disk::{Disk, DiskError, DiskFile, Open, join, read_file, replace_file};
+use atoll_net::Host;
+use tokio::sync::mpsc;
+
+use crate::config::Config;
+use crate::core::{Cluster, SavePart};
+
+/// Where all files of this engine are.
+const DIRECTORY: &str = "redis";
+
+/// What the thread has to say.
+#[derive(Debug)]
+pub(crate) enum News {
+    /// So many bytes have reached a file, or have been given up.
+    Written(usize),
+    /// A shard's snapshot is durable, or has failed.
+    Ended { shard: usize, is_good: bool },
+}
+
+/// The thread that writes snapshots.
+pub(crate) struct Saver {
+    work: Option<blocking::Sender<(SavePart, Place)>>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+/// The directory and the name of a shard's snapshot.
+struct Place {
+    directory: String,
+    name: String,
+}
+
+impl Place {
+    /// A single server has one file; the shards of a cluster have a directory each, as its servers would.
+    fn new(config: &Config, shard: usize) -> Place {
+        let name = config.get("dbfilename").unwrap_or_default().to_owned();
+        let is_cluster = config.settings.is_cluster;
+        let directory = if is_cluster { format!("{DIRECTORY}/shard-{shard}") } else { DIRECTORY.to_owned() };
+        Place { directory, name }
+    }
+
+    fn path(&self) -> String {
+        join(&self.directory, &self.name)
+    }
+
+    fn temporary(&self) -> String {
+        join(&self.directory, &format!("temp-{}", self.name))
+    }
+}
+
+impl Saver {
+    pub(crate) fn start(disk: Arc<dyn Disk>, news: mpsc::UnboundedSender<News>) -> io::Result<Saver> {
+        let (work, parts) = blocking::channel();
+        let thread =
+            thread::Builder::new().name("redis-save".to_owned()).spawn(move || write(&*disk, &parts, &news))?;
+        Ok(Saver { work: Some(work), thread: Some(thread) })
+    }
+
+    /// Hands on what the core has of snapshots; it does not give more than a limit at a time.
+    pub(crate) fn submit(&self, cluster: &mut Cluster) {
+        for part in cluster.take_save_parts() {
+            let place = Place::new(&cluster.config, part.shard);
+            if let Some(work) = &self.work {
+                // The thread is there for as long as this is.
+                let _ = work.send((part, place));
+            }
+        }
+    }
+
+    /// Waits for the thread, and with `save` points writes everything once more, as SHUTDOWN does.
+    pub(crate) fn close(&mut self, cluster: &Cluster, ctx: &Context<'_>, disk: &dyn Disk) {
+        self.work = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+        if !cluster.has_save_points() {
+            return;
+        }
+        for (shard, file) in cluster.snapshots(ctx) {
+            let place = Place::new(&cluster.config, shard);
+            // There is nobody left to be told; what was saved before is still there.
+            let _ = disk.create_directory(&place.directory);
+            let _ = replace_file(disk, &place.directory, &place.name, &file);
+        }
+    }
+}
+
+/// The thread.
+fn write(disk: &dyn Disk, parts: &blocking::Receiver<(SavePart, Place)>, news: &mpsc::UnboundedSender<News>) {
+    let mut files: BTreeMap<usize, (Arc<dyn DiskFile>, u64)> = BTreeMap::new();
+    for (part, place) in parts {
+        let (shard, is_last) = (part.shard, part.is_last);
+        if part.is_first
+            && let Ok(file) = begin(disk, &place)
+        {
+            files.insert(shard, (file, 0));
+        }
+        let written = files.get_mut(&shard).is_some_and(|(file, end)| {
+            let is_good = file.write_at(*end, &part.bytes).is_ok();
+            *end += part.bytes.len() as u64;
+            is_good
+        });
+        if !written {
+            files.remove(&shard);
+        }
+        let _ = news.send(News::Written(part.bytes.len()));
+        if is_last {
+            let is_good = files.remove(&shard).is_some_and(|(file, _)| finish(disk, &place, &*file).is_ok());
+            let _ = news.send(News::Ended { shard, is_good });
+        }
+    }
+}
+
+fn begin(disk: &dyn Disk, place: &Place) -> Result<Arc<dyn DiskFile>, DiskError> {
+    disk.create_directory(&place.directory)?;
+    let file = disk.open(&place.temporary(), Open::Create)?;
+    file.truncate(0)?;
+    Ok(file)
+}
+
+fn finish(disk: &dyn Disk, place: &Place, file: &dyn DiskFile) -> Result<(), DiskError> {
+    file.sync()?;
+    disk.rename(&place.temporary(), &place.path())?;
+    disk.sync_directory(&place.directory)
+}
+
+/// Reads the snapshots that are there. A cluster without any reads one that a single server has left in the directory
+/// above, and gives each shard what belongs to it. Says where all that is: `dir`. With an append-only file nothing is read: it knows better.
+pub(crate) fn load(host: &Host, cluster: &mut Cluster, shards: usize) -> io::Result<()> {
+    if let Some(root) = &host.data_directory {
+        cluster.set_directory(root.join(DIRECTORY).display().to_string());
+    }
+    if cluster.config.settings.has_log {
+        return Ok(());
+    }
+    let ctx = Context::new(&host.kernel);
+    let mut found = 0;
+    for shard in 0..shards {
+        let path = Place::new(&cluster.config, shard).path();
+        found += usize::from(load_file(host, cluster, &ctx, &path, Some(shard))?);
+    }
+    if found == 0 && cluster.config.settings.is_cluster {
+        let name = cluster.config.get("dbfilename").unwrap_or_default().to_owned();
+        load_file(host, cluster, &ctx, &join(DIRECTORY, &name), None)?;
+    }
+    Ok(())
+}
+
+fn load_file(
+    host: &Host,
+    cluster: &mut Cluster,
+    ctx: &Context<'_>,
+    path: &str,
+    shard: Option<usize>,
+) -> io::Result<bool> {
+    let Some(file) = read_file(&*host.disk, path, usize::MAX).map_err(io::Error::other)? else { return Ok(false) };
+    cluster.load_snapshot(ctx, shard, &file).map_err(|error| io::Error::other(format!("{path}: {error}")))?;
+    Ok(true)
+}
