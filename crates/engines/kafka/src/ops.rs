@@ -172,6 +172,9 @@ fn ids(nodes: &[u16]) -> Vec<i32> {
 
 /// The operations bit field when it was not asked for.
 const OPERATIONS_NOT_ASKED: i32 = i32::MIN;
+/// All that can be done to a topic, since there is no authorizer that would forbid any of it: a bit for each of Kafka's
+/// `AclOperation`s READ (3), WRITE, CREATE, DELETE, ALTER, DESCRIBE (8), DESCRIBE_CONFIGS (10) and ALTER_CONFIGS (11).
+const TOPIC_OPERATIONS: i32 = 0b1101_1111_1000;
 
 #[cfg(test)]
 mod tests;

@@ -35,6 +35,10 @@ impl Cluster {
         if self.authority.topics.contains_key(&topic.name) {
             return Err((ErrorCode::TopicAlreadyExists, format!("Topic '{}' already exists.", topic.name)));
         }
+        if let Some(other) = self.authority.topics.keys().find(|other| collide(other, &topic.name)) {
+            let reason = format!("Topic '{}' collides with existing topic: {other}", topic.name);
+            return Err((ErrorCode::InvalidTopic, reason));
+        }
         TopicConfig::resolve(&self.config, &topic.options).map_err(|reason| (ErrorCode::InvalidConfig, reason))?;
         let assignment = self.assign_replicas(ctx, topic)?;
         if dry {
@@ -325,6 +329,12 @@ impl Cluster {
         // Without a majority nothing moves; the next check comes.
         let _ = self.commit(ctx, records);
     }
+}
+
+/// Dots and underscores are the same in the names of metrics, so that topics may not differ by them alone.
+fn collide(one: &str, other: &str) -> bool {
+    let same = |(one, other): (u8, u8)| one == other || (matches!(one, b'.' | b'_') && matches!(other, b'.' | b'_'));
+    one.len() == other.len() && one.bytes().zip(other.bytes()).all(same)
 }
 
 fn check_topic_name(name: &str) -> Result<(), Refusal> {

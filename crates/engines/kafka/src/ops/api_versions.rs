@@ -1,5 +1,5 @@
 //! ApiVersions (18), versions 0–4: which APIs are there, in which versions. A client asks first, with a version that it
-//! guesses; one that is too new is answered in version 0 with the error and the list (KIP-511).
+//! guesses; one that is too new is answered in version 0 with the error and the versions of this request (KIP-511).
 //!
 //! <https://kafka.apache.org/protocol.html#The_Messages_ApiVersions>
 
@@ -43,9 +43,11 @@ pub(super) fn apply(cluster: &Cluster, caller: &Caller, request: &ApiVersionsReq
     .into()
 }
 
-/// The answer to a version that is not known, to be written in version 0.
+/// The answer to a version that is not known, to be written in version 0: it names the versions of this request alone.
 pub fn unsupported() -> Response {
-    Response::ApiVersions(response(ErrorCode::UnsupportedVersion))
+    let mut answer = response(ErrorCode::UnsupportedVersion);
+    answer.api_keys.retain(|api| api.api_key == ApiKey::ApiVersions as i16);
+    Response::ApiVersions(answer)
 }
 
 fn response(error: ErrorCode) -> ApiVersionsResponse {

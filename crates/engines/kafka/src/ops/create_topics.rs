@@ -24,12 +24,18 @@ pub(super) fn apply(
         return cluster.park_for_controller(ctx, caller, Request::CreateTopics(request), timeout_ms);
     }
     let mut topics = Vec::new();
+    let mut times: BTreeMap<&str, usize> = BTreeMap::new();
+    request.topics.iter().for_each(|topic| *times.entry(&topic.name).or_default() += 1);
     for topic in &request.topics {
-        let twice = request.topics.iter().filter(|other| other.name == topic.name).count() > 1;
-        topics.push(match twice {
-            true => refused(&topic.name, ErrorCode::InvalidRequest, "Duplicate topic name.".to_owned()),
-            false => create(cluster, ctx, topic, request.validate_only),
-        });
+        match times.get_mut(topic.name.as_str()) {
+            Some(1) => topics.push(create(cluster, ctx, topic, request.validate_only)),
+            // Named twice, answered once.
+            Some(times @ 2..) => {
+                *times = 0;
+                topics.push(refused(&topic.name, ErrorCode::InvalidRequest, "Duplicate topic name.".to_owned()));
+            }
+            _ => {}
+        }
     }
     Response::CreateTopics(CreateTopicsResponse { topics, ..CreateTopicsResponse::default() }).into()
 }

@@ -77,6 +77,7 @@ pub(super) fn one(
         value,
         read_only,
         config_source,
+        documentation: None,
         ..DescribeConfigsResourceResult::default()
     }
 }

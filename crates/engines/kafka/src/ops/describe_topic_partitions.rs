@@ -4,7 +4,7 @@
 
 use atoll_kernel::NodeId;
 
-use super::{OPERATIONS_NOT_ASKED, ids};
+use super::{TOPIC_OPERATIONS, ids};
 use crate::cluster::{Caller, Cluster, Outcome};
 use crate::error::ErrorCode;
 use crate::state::image::{Image, PartitionState, is_internal};
@@ -58,7 +58,7 @@ fn describe(
     let mut answer = DescribeTopicPartitionsResponseTopic {
         name: Some(name.to_owned()),
         is_internal: is_internal(name),
-        topic_authorized_operations: OPERATIONS_NOT_ASKED,
+        topic_authorized_operations: TOPIC_OPERATIONS,
         ..DescribeTopicPartitionsResponseTopic::default()
     };
     let Some(topic) = image.topics.get(name) else {

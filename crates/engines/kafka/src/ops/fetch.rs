@@ -149,6 +149,7 @@ fn refused(error: ErrorCode, cluster: &Cluster, caller: &Caller, topic: Option<&
         error_code: error.code(),
         high_watermark: -1,
         current_leader,
+        aborted_transactions: None,
         records: Some(Bytes::new()),
         ..PartitionData::default()
     };

@@ -5,7 +5,7 @@
 
 use atoll_kernel::{Context, NodeId};
 
-use super::{OPERATIONS_NOT_ASKED, address, controller_id, ids, rack};
+use super::{OPERATIONS_NOT_ASKED, TOPIC_OPERATIONS, address, controller_id, ids, rack};
 use crate::cluster::{Caller, Cluster, NewTopic, Outcome};
 use crate::error::ErrorCode;
 use crate::state::image::{Image, OFFSETS_TOPIC, PartitionState, Topic, is_internal};
@@ -31,8 +31,13 @@ pub(super) fn apply(cluster: &mut Cluster, ctx: &Context<'_>, caller: &Caller, r
         }
     }
     let Some(image) = cluster.brokers.get(&caller.node).map(|broker| &broker.image) else { return Outcome::Close };
+    let operations = if request.include_topic_authorized_operations { TOPIC_OPERATIONS } else { OPERATIONS_NOT_ASKED };
+    let describe = |name: &str, topic: &Topic| MetadataResponseTopic {
+        topic_authorized_operations: operations,
+        ..describe(image, name, topic)
+    };
     let topics = match wanted {
-        None => image.topics.iter().map(|(name, topic)| describe(image, name, topic)).collect(),
+        None => image.topics.iter().map(|(name, topic)| describe(name, topic)).collect(),
         Some(wanted) => wanted
             .into_iter()
             .map(|topic| {
@@ -40,7 +45,7 @@ pub(super) fn apply(cluster: &mut Cluster, ctx: &Context<'_>, caller: &Caller, r
                 let name = if by_id { image.names.get(&topic.topic_id).cloned() } else { topic.name };
                 let found = name.as_ref().and_then(|name| image.topics.get(name));
                 match (found, name) {
-                    (Some(found), Some(name)) => describe(image, &name, found),
+                    (Some(found), Some(name)) => describe(&name, found),
                     (_, name) => {
                         let error = match name.as_ref().and_then(|name| refused.get(name)) {
                             Some(error) => *error,
@@ -100,7 +105,6 @@ fn describe(image: &Image, name: &str, topic: &Topic) -> MetadataResponseTopic {
         topic_id: topic.id,
         is_internal: is_internal(name),
         partitions: partitions.map(|(index, state)| describe_partition(image, index as i32, state)).collect(),
-        topic_authorized_operations: OPERATIONS_NOT_ASKED,
         ..MetadataResponseTopic::default()
     }
 }
