@@ -357,7 +357,9 @@ impl Cluster {
         view.candidacy = super::instance::Candidacy { attempts: view.candidacy.attempts, ..Default::default() };
         ctx.trace(|| format!("redis {id} becomes a replica of {master}"));
         let now = self.clock(ctx, id);
-        let since = if was_master { Some(now) } else { self.instances[id].link.last_up(now) };
+        // A deposed master was never connected, which counts as for ever: nobody elects it before it has synchronised, or
+        // writes would come back that its successor never had.
+        let since = if was_master { None } else { self.instances[id].link.last_up(now) };
         self.instances[id].link = MasterLink::down(master, since, now).trying_at(ctx.now());
         self.instances[id].attached.clear();
         self.instances[id].shard = self.instances[master].shard.clone();
