@@ -145,11 +145,13 @@ fn refused(error: ErrorCode, cluster: &Cluster, caller: &Caller, topic: Option<&
         }
         _ => LeaderIdAndEpoch::default(),
     };
+    // Kafka answers for partitions that it does not know without asking its logs, which makes this difference.
+    let is_unknown = matches!(error, ErrorCode::UnknownTopicOrPartition | ErrorCode::UnknownTopicId);
     let data = PartitionData {
         error_code: error.code(),
         high_watermark: -1,
         current_leader,
-        aborted_transactions: None,
+        aborted_transactions: is_unknown.then(Vec::new),
         records: Some(Bytes::new()),
         ..PartitionData::default()
     };
