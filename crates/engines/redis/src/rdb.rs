@@ -1,7 +1,7 @@
 //! Redis's own binary format for values and data sets: what DUMP answers, what `dump.rdb` holds, and what a replica is sent.
 //!
-//! - [`dump_payload`] and [`restore_payload`]: one value with the footer that DUMP and RESTORE use.
-//! - `file.rs`: a whole data set, [`Writer`] and [`Reader`].
+//! - `dump_payload` and `restore_payload`: one value with the footer that DUMP and RESTORE use.
+//! - `file.rs`: a whole data set, `Writer` and `Reader`.
 //! - `value.rs`: one value; `packed.rs`: listpacks, ziplists, zipmaps and intsets inside of strings.
 //! - `input.rs`: lengths and strings; `lzf.rs` and `crc64.rs` are what their names say.
 //!
