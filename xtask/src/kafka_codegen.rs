@@ -1,5 +1,5 @@
 //! `cargo xtask kafka-codegen FOLDER`: Kafka's JSON message definitions become plain Rust in
-//! `crates/engines/kafka/src/wire/generated/`, one file per message. The result is committed, so that a build needs
+//! `crates/core/kafka-wire/src/generated/`, one file per message. The result is committed, so that a build needs
 //! neither the definitions nor this tool. The definitions are those of Kafka 4.0.0: `common/message/*.json` in
 //! `kafka-clients-4.0.0.jar`, which `conformance/` brings; older or newer ones are refused.
 
@@ -79,7 +79,7 @@ pub fn run(folder: &Path, check: bool) -> Result<()> {
         println!("{} does not exist: nothing to compare with", folder.display());
         return Ok(());
     }
-    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/engines/kafka/src/wire/generated");
+    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/core/kafka-wire/src/generated");
     let files = generate(folder)?;
     if check {
         return compare(&target, &files);

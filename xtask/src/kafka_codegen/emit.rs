@@ -33,7 +33,7 @@ fn imports(body: &str) -> String {
         out.push_str("use uuid::Uuid;\n");
     }
     if body.contains("primitive::") {
-        out.push_str("use crate::wire::primitive;\n");
+        out.push_str("use crate::primitive;\n");
     }
     out
 }

@@ -87,7 +87,7 @@ pub fn api(messages: &[Message]) -> Result<String> {
 /// `samples.rs`: values that a version can carry, for the tests.
 pub fn samples(messages: &[Message]) -> Result<String> {
     let mut out = format!(
-        "//! Random messages for tests. {HEAD}\n\n#![allow(unused_variables, missing_docs)]\n\nuse super::*;\nuse crate::wire::tests::Sampler;\n\n"
+        "//! Random messages for tests. {HEAD}\n\n#![allow(unused_variables, missing_docs)]\n\nuse super::*;\nuse crate::tests::Sampler;\n\n"
     );
     for message in messages {
         sample(&mut out, message, &message.name, &message.fields)?;

@@ -1,22 +1,4 @@
-//! Bytes ↔ requests, responses and record batches. Everything here is bounded and knows no state.
-//!
-//! - [`frame`]: the four-byte length, headers, and [`decode_request`], where a client's bytes come in;
-//! - [`generated`]: one file per message, written by `cargo xtask kafka-codegen`, over the functions in [`primitive`];
-//! - [`batch`]: record batches, validated by their headers and checksums;
-//! - [`validation`] and [`compression`]: what is inside of a producer's batch, checked as it passes by;
-//! - [`control`]: how transactions ended, as partitions keep it;
-//! - [`record`]: the records inside a batch, where a broker must know them, and of the batches that brokers write themselves.
+//! Bytes ↔ requests, responses and record batches: all in the crate `atoll-kafka-wire`, which takes long to compile and
+//! seldom changes.
 
-pub mod batch;
-pub mod compression;
-pub mod control;
-pub mod frame;
-pub mod generated;
-pub mod primitive;
-pub mod record;
-#[cfg(test)]
-pub(crate) mod tests;
-pub mod validation;
-
-pub use frame::{DecodeError, RequestFrame, decode_request, encode_response};
-pub use generated::api::{ApiKey, Request, Response};
+pub use atoll_kafka_wire::*;
