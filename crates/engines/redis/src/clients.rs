@@ -9,6 +9,7 @@ use slab::Slab;
 
 use crate::cluster::InstanceId;
 use crate::state::Blob;
+use crate::tracking::Tracking;
 use crate::wire::OwnedRequest;
 
 /// Names a connection: its place, and its number, which no other connection ever has.
@@ -58,6 +59,8 @@ pub(crate) struct Client {
     pub(crate) connected_at: Moment,
     pub(crate) used_at: Moment,
     pub(crate) last_command: &'static str,
+    /// What it asked for with CLIENT TRACKING.
+    pub(crate) tracking: Option<Box<Tracking>>,
     /// The position after its last write, for WAIT.
     pub(crate) write_position: u64,
     pub(crate) is_closing: bool,
@@ -83,7 +86,7 @@ pub(crate) struct Blocked {
 pub(crate) enum BlockedOn {
     /// One of these keys; then the request is executed again.
     Keys { keys: Vec<(usize, Blob)>, request: OwnedRequest },
-    /// The end of a manual failover; then the request is executed.
+    /// The end of a manual failover or of CLIENT PAUSE; then the request is executed.
     Postponed { request: OwnedRequest },
     /// So many replicas at this position.
     Replicas { wanted: usize, position: u64 },
@@ -97,10 +100,14 @@ impl Client {
     /// What CLIENT LIST shows after `flags=`.
     pub(crate) fn flags(&self) -> String {
         let subscribed = self.subscriptions() > 0;
+        let tracking = self.tracking.as_deref();
         let flags: String = [
             (subscribed, 'P'),
             (self.transaction.is_some(), 'x'),
             (self.blocked.is_some(), 'b'),
+            (tracking.is_some(), 't'),
+            (tracking.is_some_and(|tracking| tracking.is_broken), 'R'),
+            (tracking.is_some_and(|tracking| tracking.broadcasts), 'B'),
             (self.is_dirty, 'd'),
             (self.is_closing, 'c'),
             (self.reads_replica, 'r'),

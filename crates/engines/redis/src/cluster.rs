@@ -33,7 +33,7 @@ pub(crate) mod slots;
 mod topology;
 
 pub(crate) use bus::{Bus, Message};
-pub(crate) use instance::{Instance, InstanceId, Peer, Run, Stats, View};
+pub(crate) use instance::{ClientPause, Instance, InstanceId, Peer, Run, Stats, View};
 pub(crate) use migration::{MoveError, MoveOptions, Question};
 pub(crate) use replication::Attached;
 pub use replication::{REPLICATE, WRITE_ACKNOWLEDGED};

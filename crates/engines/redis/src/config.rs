@@ -113,6 +113,7 @@ pub const OPTIONS: &[OptionInfo] = &[
     mutable("stream-node-max-entries", INT, "100"),
     mutable("tcp-keepalive", INT, "300"),
     mutable("timeout", INT, "0"),
+    mutable("tracking-table-max-keys", Integer(0, i64::MAX), "1000000"),
     mutable("zset-max-listpack-entries", INT, "128"),
     mutable("zset-max-listpack-value", INT, "64"),
 ];
@@ -204,6 +205,7 @@ pub(crate) struct Settings {
     pub(crate) bulk_length_max: u64,
     pub(crate) query_buffer_max: u64,
     pub(crate) clients_max: usize,
+    pub(crate) tracked_keys_max: usize,
     pub(crate) idle_timeout: Option<Duration>,
     pub(crate) thresholds: Thresholds,
     /// `rdbcompression` and `rdbchecksum`.
@@ -395,6 +397,7 @@ fn settings(values: &BTreeMap<&'static str, String>) -> Settings {
         bulk_length_max: bytes("proto-max-bulk-len"),
         query_buffer_max: bytes("client-query-buffer-limit"),
         clients_max: size("maxclients"),
+        tracked_keys_max: size("tracking-table-max-keys"),
         idle_timeout: Some(seconds("timeout")).filter(|timeout| !timeout.is_zero()),
         thresholds: Thresholds {
             hash_entries_max: size("hash-max-listpack-entries"),

@@ -7,6 +7,7 @@
 
 mod admit;
 mod execute;
+mod pausing;
 mod saving;
 mod scripts;
 mod waiting;
@@ -94,6 +95,12 @@ pub struct Cluster {
     pub(crate) scripts: Scripts,
     /// Snapshots that are being written.
     saving: saving::Saving,
+    /// How many clients track keys, anywhere: while none do, reading is not noted.
+    pub(crate) tracking_clients: usize,
+    /// Clients in BCAST mode have something to be told.
+    pub(crate) has_broadcasts: bool,
+    /// What clients are to be told after the reply to the request of theirs that is being executed.
+    pub(crate) own_pushes: Vec<(usize, Vec<u8>)>,
     /// False after DEBUG SET-ACTIVE-EXPIRE 0.
     pub(crate) expires_actively: bool,
 }
@@ -126,6 +133,9 @@ impl Cluster {
             rewrite_wanted: false,
             scripts: Scripts::default(),
             saving: saving::Saving::default(),
+            tracking_clients: 0,
+            has_broadcasts: false,
+            own_pushes: Vec::new(),
             expires_actively: true,
         };
         cluster.follow_sync_policy();
@@ -185,6 +195,7 @@ impl Cluster {
             connected_at: ctx.now(),
             used_at: ctx.now(),
             last_command: "NULL",
+            tracking: None,
             write_position: 0,
             is_closing: false,
         };
@@ -248,6 +259,9 @@ impl Cluster {
     ) -> Outcome {
         let start = out.len();
         let (instance, is_resp3) = (self.clients.list[place].instance, self.clients.list[place].is_resp3);
+        if self.tracking_clients > 0 {
+            self.limit_tracked_keys(instance);
+        }
         let answer = self.admit_and_execute(ctx, place, request, out);
         let outcome = match answer {
             Ok(Then::Done) => Outcome::Done,
@@ -284,6 +298,10 @@ impl Cluster {
             self.serve_ready(ctx, instance);
         }
         self.filter_replies(place, start, out);
+        if self.tracking_clients > 0 {
+            self.end_caching(place, request);
+            self.append_own_pushes(place, out);
+        }
         outcome
     }
 
@@ -320,12 +338,13 @@ impl Cluster {
 
     /// Bytes for other connections, in order.
     pub fn take_deliveries(&mut self) -> Vec<Delivery> {
+        self.broadcast_invalidations();
         std::mem::take(&mut self.deliveries)
     }
 
     /// True if other connections have something to receive.
     pub fn has_deliveries(&self) -> bool {
-        !self.deliveries.is_empty()
+        !self.deliveries.is_empty() || self.has_broadcasts
     }
 
     /// The commands that were executed since the last call, by shard: what the append-only file has to hold before the
@@ -386,12 +405,14 @@ impl Cluster {
         for place in self.clients.of(id) {
             self.forget_client(place);
         }
+        self.forget_tracking(id);
     }
 
     fn forget_client(&mut self, place: usize) {
         self.leave_keys(place);
         self.unwatch(place);
         self.unsubscribe_all(place);
+        self.untrack(place);
         self.clients.list.remove(place);
     }
 
@@ -408,7 +429,7 @@ impl Cluster {
             self.datasets.iter().map(|(index, dataset)| (index, dataset.owner)).collect();
         for (dataset, owner) in owners {
             let is_up = self.instances[owner].run == Run::Up && self.instances[owner].dataset == Some(dataset);
-            if is_up && self.is_master(owner) && !self.scripts.is_busy(owner) {
+            if is_up && self.is_master(owner) && !self.scripts.is_busy(owner) && !self.stands_still(owner) {
                 is_late |= self.expire_some(ctx, owner);
             }
         }
@@ -419,6 +440,9 @@ impl Cluster {
 
     fn next_deadline(&self) -> Option<Moment> {
         let deadline = |(_, dataset): (usize, &Dataset)| {
+            if self.stands_still(dataset.owner) {
+                return None;
+            }
             let first = dataset.databases.iter().filter_map(crate::state::Keyspace::next_deadline).min()?;
             Some(first.saturating_sub(self.instances[dataset.owner].clock_ms))
         };
@@ -442,6 +466,7 @@ impl Core for Cluster {
         self.sync_disks(ctx);
         self.advance_cluster(ctx);
         self.time_out_waiters(ctx);
+        self.end_pauses(ctx);
         self.expire_due(ctx);
         self.save_some(ctx);
     }
@@ -453,7 +478,7 @@ impl Core for Cluster {
         let waiter = self.clients.deadlines.first().map(|(at, _)| *at);
         let expiry = self.next_deadline().map(|at| at.max(self.expired_at + EXPIRE_PERIOD));
         let scripts = self.scripts.next_wake();
-        let others = [self.disk_sync_at, scripts, self.next_save()];
+        let others = [self.disk_sync_at, scripts, self.next_save(), self.next_pause_end()];
         [self.next_cluster_wake(), waiter, expiry].into_iter().chain(others).flatten().min()
     }
 }

@@ -30,6 +30,7 @@ mod state;
 mod status;
 #[cfg(test)]
 mod tests;
+mod tracking;
 pub mod wire;
 
 pub use clients::ConnId;

@@ -6,6 +6,7 @@
 mod bitmaps;
 mod blocking;
 mod client;
+mod client_tracking;
 mod cluster;
 mod cluster_admin;
 mod command;

@@ -108,6 +108,7 @@ impl Cluster {
         instance.loading_until = None;
         instance.log_refuses = false;
         instance.writes_wait_until = None;
+        instance.paused = None;
         instance.view.manual = super::manual::Manual::default();
         self.drop_clients(id);
         if !self.config.settings.has_log {

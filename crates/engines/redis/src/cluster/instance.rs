@@ -13,6 +13,7 @@ use super::replication::{Attached, MasterLink};
 use super::slots::SLOTS;
 use crate::pubsub::Subscriptions;
 use crate::state::Interest;
+use crate::tracking::TrackingTable;
 
 /// The index of an instance in the cluster.
 pub(crate) type InstanceId = usize;
@@ -31,6 +32,14 @@ pub(crate) enum Run {
     Down,
 }
 
+/// CLIENT PAUSE.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ClientPause {
+    pub(crate) until: Moment,
+    /// Not only those who would write wait.
+    pub(crate) is_for_all: bool,
+}
+
 /// One server process of the cluster.
 #[derive(Debug)]
 pub(crate) struct Instance {
@@ -42,12 +51,16 @@ pub(crate) struct Instance {
     pub(crate) shard: String,
     /// Writes of its clients wait until then: it stands still for a manual failover.
     pub(crate) writes_wait_until: Option<Moment>,
+    /// Its clients wait, as one of them asked for.
+    pub(crate) paused: Option<ClientPause>,
     pub(crate) run: Run,
     /// Which dataset it owns or follows; None while it is dead and left nothing on disk.
     pub(crate) dataset: Option<usize>,
     pub(crate) view: View,
     pub(crate) interest: Interest,
     pub(crate) subscriptions: Subscriptions,
+    /// What its clients may hold copies of.
+    pub(crate) tracking: TrackingTable,
     /// As a replica: its link to its master.
     pub(crate) link: MasterLink,
     /// As a master: the replicas that are attached.

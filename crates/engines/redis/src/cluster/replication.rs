@@ -221,6 +221,7 @@ impl Cluster {
         instance.link.heard_at = now;
         let before = self.datasets[dataset].position(id);
         let reached = self.datasets[dataset].advance(id, position);
+        self.tell_trackers_up_to(id, reached);
         if reached > before && self.cannot_write_always(disk) {
             self.exit(ctx, id);
             return;
@@ -335,6 +336,11 @@ impl Cluster {
         attached.acknowledged = position;
         attached.sent = position;
         self.instances[master].attached.insert(id, attached);
+        if is_full {
+            self.tell_trackers_all(id);
+        } else {
+            self.tell_trackers_up_to(id, position);
+        }
         ctx.trace(|| format!("redis {id} follows {master} at {position}"));
     }
 

@@ -35,7 +35,7 @@ impl Cluster {
                 return Err(refusal);
             }
         };
-        if self.must_wait(place, command) {
+        if self.must_wait(place, command, request) {
             return Ok(Then::Postpone);
         }
         if !ctx.is_healthy() && self.meets_bad_disk(ctx, place, command) {
@@ -178,20 +178,6 @@ impl Cluster {
     pub(crate) fn check_write(&self, ctx: &Context<'_>, id: InstanceId) -> Result<(), Refusal> {
         self.check_disk(ctx, id)?;
         self.check_replication(ctx, id)
-    }
-
-    /// A write of a master that stands still for a manual failover waits.
-    #[inline]
-    fn must_wait(&self, place: usize, command: &Command) -> bool {
-        let client = &self.clients.list[place];
-        if self.instances[client.instance].writes_wait_until.is_none() {
-            return false;
-        }
-        let queued = client.transaction.iter().flat_map(|transaction| &transaction.queue);
-        let writes = |queued: &crate::wire::OwnedRequest| {
-            find(queued.as_request()).is_ok_and(|command| command.flags.has(Flags::WRITE))
-        };
-        command.flags.has(Flags::WRITE) || command.name == "exec" && queued.into_iter().any(writes)
     }
 
     /// A write is about to go to a disk that cannot take it. With `appendfsync always` that ends the process: true. Otherwise

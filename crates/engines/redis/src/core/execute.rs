@@ -32,6 +32,9 @@ impl Cluster {
         let client = &self.clients.list[place];
         let (id, is_resp3) = (client.instance, client.is_resp3);
         self.instances[id].stats.commands += 1;
+        if self.tracking_clients > 0 && command.flags.has(Flags::READONLY) && !command.flags.has(Flags::SCRIPT) {
+            self.remember_keys(place, command, request);
+        }
         match command.run {
             Run::Keys(run) => self.execute_on_keys(ctx, place, (command, run), request, out, may_block),
             Run::Server(run) | Run::ContainerOr(_, run) => {
@@ -74,6 +77,7 @@ impl Cluster {
         if dirty > 0 || !stale.is_empty() {
             let aftermath = Aftermath { dirty, effect, follower, stale };
             self.after_keys(ctx, place, id, (command, request), aftermath);
+            self.tell_trackers(id, Some(place));
         }
         if notices.is_some() {
             self.announce(id, notices);
@@ -89,7 +93,8 @@ impl Cluster {
         id: InstanceId,
         place: Option<usize>,
     ) -> Option<(Db<'_>, &mut atoll_kernel::Stream)> {
-        let deletes_expired = !self.config.settings.is_cluster || self.is_master(id);
+        let is_master = !self.config.settings.is_cluster || self.is_master(id);
+        let deletes_expired = is_master && !self.stands_still(id);
         let client = place.and_then(|place| self.clients.list.get(place));
         let instance = &mut self.instances[id];
         let dataset = self.datasets.get_mut(instance.dataset?)?;
@@ -140,6 +145,7 @@ impl Cluster {
             self.owed.push(id);
         }
         self.schedule_disk_sync(ctx, index);
+        self.tell_trackers(id, None);
     }
 
     /// Replication, the append-only file, watchers, and the ledger.
@@ -244,6 +250,7 @@ impl Cluster {
             }
         }
         self.announce(id, notices);
+        self.tell_trackers(id, None);
         count >= super::EXPIRE_BATCH
     }
 }

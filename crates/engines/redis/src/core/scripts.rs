@@ -214,7 +214,8 @@ impl Cluster {
             let Some(mut run) = scripting.run.take() else { continue };
             run.log_start = self.log_length(id);
             let reply = self.drive(ctx, &mut scripting.engine, &mut run);
-            if let Some(reply) = reply {
+            if let Some(mut reply) = reply {
+                self.append_own_pushes(run.place, &mut reply);
                 self.scripts.busy -= 1;
                 self.clients.unblock(run.place);
                 self.scripts.put(id, scripting);
@@ -383,7 +384,8 @@ impl Cluster {
             return Err(Refusal::text("ERR Can not execute the command on a stale replica"));
         }
         let is_write = command.flags.has(Flags::WRITE);
-        if is_write && run.is_read_only {
+        // What may be passed on to replicas counts as a write, so that scripts that only read can run during CLIENT PAUSE.
+        if command.flags.has(Flags::WRITE.or(Flags::MAY_REPLICATE)) && run.is_read_only {
             return Err(Refusal::text("ERR Write commands are not allowed from read-only scripts."));
         }
         // What has begun to write is not stopped in the middle.

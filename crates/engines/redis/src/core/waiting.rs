@@ -129,6 +129,7 @@ impl Cluster {
             }
         }
         self.leave_keys(place);
+        self.append_own_pushes(place, &mut out);
         self.deliver_to(place, out, true, false);
     }
 

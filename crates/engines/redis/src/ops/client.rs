@@ -1,8 +1,10 @@
 //! CLIENT: <https://redis.io/docs/latest/commands/?name=client>.
 
+use super::client_tracking::redirection;
 use super::connection::{NAME, check_name};
+use super::server::milliseconds;
 use super::{Answer, Session, Then, is};
-use crate::clients::{Client, Replies};
+use crate::clients::{BlockedOn, Client, Replies};
 use crate::error::Refusal;
 use crate::state::parse_integer;
 
@@ -50,10 +52,20 @@ fn describe(session: &Session<'_>, client: &Client) -> String {
         None => (String::new(), String::new()),
     };
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let is_own = client.number == session.cluster.clients.list[session.client].number;
+    // Nobody else's request is being read while this one is executed.
+    let qbuf = if is_own { session.request.encoded_length() } else { 0 };
+    let argv = match client.blocked.as_ref().map(|blocked| &blocked.on) {
+        _ if is_own => session.request.tail(0).map(<[u8]>::len).sum(),
+        Some(BlockedOn::Keys { request, .. } | BlockedOn::Postponed { request }) => request.size(),
+        _ => 0,
+    };
+    let multi = client.transaction.as_ref().map_or(0, |queued| queued.size);
+    let total = size_of::<Client>() as u64 + qbuf + (argv + multi + client.name.len()) as u64;
     format!(
         "id={} addr={address} laddr={local} fd={} name={} age={} idle={} flags={} db={} sub={} psub={} ssub={} multi={} \
-         qbuf=0 qbuf-free=0 argv-mem=0 multi-mem={} rbs=0 rbp=0 obl=0 oll=0 omem=0 tot-mem=0 events=r cmd={} user=default \
-         redir=-1 resp={} lib-name={} lib-ver={}\n",
+         qbuf={qbuf} qbuf-free=0 argv-mem={argv} multi-mem={} rbs=0 rbp=0 obl=0 oll=0 omem=0 tot-mem={total} events=r \
+         cmd={} user=default redir={} resp={} lib-name={} lib-ver={}\n",
         client.number,
         client.number + 7,
         text(&client.name),
@@ -65,8 +77,9 @@ fn describe(session: &Session<'_>, client: &Client) -> String {
         client.patterns,
         client.shard_channels,
         client.transaction.as_ref().map_or(-1, |queued| queued.queue.len() as i64),
-        client.transaction.as_ref().map_or(0, |queued| queued.size),
+        multi,
         client.last_command,
+        redirection(client.tracking.as_deref()),
         if client.is_resp3 { 3 } else { 2 },
         text(&client.library),
         text(&client.library_version),
@@ -131,6 +144,7 @@ pub(super) fn list(session: &mut Session<'_>) -> Answer {
     }
     let places = session.cluster.clients.of(session.id);
     let clients = places.into_iter().map(|place| &session.cluster.clients.list[place]);
+    let clients = clients.filter(|client| !client.is_closing);
     let lines: String =
         clients.filter(|client| selection.matches(session, client)).map(|client| describe(session, client)).collect();
     session.out.verbatim(&lines);
@@ -178,8 +192,11 @@ pub(super) fn kill(session: &mut Session<'_>) -> Answer {
         kill_selection(session)?
     };
     let all = session.cluster.clients.of(session.id);
-    let doomed: Vec<usize> =
-        all.into_iter().filter(|place| selection.matches(session, &session.cluster.clients.list[*place])).collect();
+    let is_doomed = |place: &usize| {
+        let client = &session.cluster.clients.list[*place];
+        !client.is_closing && selection.matches(session, client)
+    };
+    let doomed: Vec<usize> = all.into_iter().filter(is_doomed).collect();
     let mut closes_own = false;
     for place in &doomed {
         if *place == session.client {
@@ -255,19 +272,67 @@ pub(super) fn unblock(session: &mut Session<'_>) -> Answer {
     Ok(Then::Done)
 }
 
+/// CLIENT PAUSE: in milliseconds, for all or for those who would write.
+pub(super) fn pause(session: &mut Session<'_>) -> Answer {
+    let is_for_all = match session.request.get(3) {
+        None => true,
+        Some(_) if session.request.len() > 4 => {
+            return Err(Refusal::UnknownSubcommand("pause".to_owned(), "CLIENT".to_owned()));
+        }
+        Some(word) if is(word, "WRITE") => false,
+        Some(word) if is(word, "ALL") => true,
+        Some(_) => return Err(Refusal::text("ERR CLIENT PAUSE mode must be WRITE or ALL")),
+    };
+    let time_ms = milliseconds(session.arg(2))?;
+    if time_ms > 0 {
+        let until = session.ctx.now() + std::time::Duration::from_millis(time_ms);
+        session.cluster.pause_clients(session.id, until, is_for_all);
+    }
+    session.out.ok();
+    Ok(Then::Done)
+}
+
+pub(super) fn unpause(session: &mut Session<'_>) -> Answer {
+    session.cluster.unpause_clients(session.ctx, session.id);
+    session.out.ok();
+    Ok(Then::Done)
+}
+
 pub(super) fn help(session: &mut Session<'_>) -> Answer {
-    session.out.strings(&[
+    session.out.statuses(&[
         "CLIENT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+        "CACHING (YES|NO)",
+        "    Enable/disable tracking of the keys for next command in OPTIN/OPTOUT modes.",
+        "GETREDIR",
+        "    Return the client ID we are redirecting to when tracking is enabled.",
         "GETNAME",
         "    Return the name of the current connection.",
         "ID",
         "    Return the ID of the current connection.",
         "INFO",
         "    Return information about the current client connection.",
-        "KILL <option> ...",
-        "    Kill connections.",
+        "KILL <ip:port>",
+        "    Kill connection made from <ip:port>.",
+        "KILL <option> <value> [<option> <value> [...]]",
+        "    Kill connections. Options are:",
+        "    * ADDR (<ip:port>|<unixsocket>:0)",
+        "      Kill connections made from the specified address",
+        "    * LADDR (<ip:port>|<unixsocket>:0)",
+        "      Kill connections made to specified local address",
+        "    * TYPE (NORMAL|MASTER|REPLICA|PUBSUB)",
+        "      Kill connections by type.",
+        "    * USER <username>",
+        "      Kill connections authenticated by <username>.",
+        "    * SKIPME (YES|NO)",
+        "      Skip killing current connection (default: yes).",
         "LIST [options ...]",
-        "    Return information about client connections.",
+        "    Return information about client connections. Options:",
+        "    * TYPE (NORMAL|MASTER|REPLICA|PUBSUB)",
+        "      Return clients of specified type.",
+        "UNPAUSE",
+        "    Stop the current client pause, resuming traffic.",
+        "PAUSE <timeout> [WRITE|ALL]",
+        "    Suspend all, or just write, clients for <timeout> milliseconds.",
         "NO-EVICT (ON|OFF)",
         "    Protect current client connection from eviction.",
         "NO-TOUCH (ON|OFF)",
@@ -275,9 +340,16 @@ pub(super) fn help(session: &mut Session<'_>) -> Answer {
         "REPLY (ON|OFF|SKIP)",
         "    Control the replies sent to the current connection.",
         "SETINFO <option> <value>",
-        "    Set client meta attr.",
+        "    Set client meta attr. Options are:",
+        "    * LIB-NAME: the client lib name.",
+        "    * LIB-VER: the client lib version.",
         "SETNAME <name>",
         "    Assign the name <name> to the current connection.",
+        "TRACKING (ON|OFF) [REDIRECT <id>] [BCAST] [PREFIX <prefix> [...]]",
+        "         [OPTIN] [OPTOUT] [NOLOOP]",
+        "    Control server assisted client side caching.",
+        "TRACKINGINFO",
+        "    Report tracking status for the current connection.",
         "UNBLOCK <clientid> [TIMEOUT|ERROR]",
         "    Unblock the specified blocked client.",
         "HELP",

@@ -311,7 +311,7 @@ pub(super) fn getkeysinslot(session: &mut Session<'_>) -> Answer {
 }
 
 pub(super) fn help(session: &mut Session<'_>) -> Answer {
-    session.out.strings(&[
+    session.out.statuses(&[
         "CLUSTER <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
         "ADDSLOTS <slot> [<slot> ...]",
         "    Assign slots to current node.",

@@ -53,6 +53,7 @@ impl Flags {
     pub(crate) const ALLOW_BUSY: Flags = Flags(1 << 13);
     pub(crate) const SKIP_MONITOR: Flags = Flags(1 << 14);
     pub(crate) const NO_MANDATORY_KEYS: Flags = Flags(1 << 15);
+    pub(crate) const MAY_REPLICATE: Flags = Flags(1 << 16);
     /// Not named by COMMAND INFO: runs a script, whose first line says whether it writes.
     pub(crate) const SCRIPT: Flags = Flags(1 << 29);
     /// Not named by COMMAND INFO: sharded publishing, which has a rule of its own when the cluster is down.
@@ -75,6 +76,7 @@ impl Flags {
         (Flags::NO_AUTH, "no_auth"),
         (Flags::NO_MANDATORY_KEYS, "no_mandatory_keys"),
         (Flags::NO_MULTI, "no_multi"),
+        (Flags::MAY_REPLICATE, "may_replicate"),
         (Flags::MOVABLE_KEYS, "movablekeys"),
         (Flags::ALLOW_BUSY, "allow_busy"),
     ];

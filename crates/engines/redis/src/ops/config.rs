@@ -72,7 +72,7 @@ pub(super) fn rewrite(_session: &mut Session<'_>) -> Answer {
 }
 
 pub(super) fn help(session: &mut Session<'_>) -> Answer {
-    session.out.strings(&[
+    session.out.statuses(&[
         "CONFIG <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
         "GET <pattern>",
         "    Return parameters matching the glob-like <pattern> and their values.",

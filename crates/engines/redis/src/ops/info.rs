@@ -81,10 +81,11 @@ fn clients(session: &Session<'_>, text: &mut String) -> std::fmt::Result {
     write!(
         text,
         "# Clients\r\nconnected_clients:{connected}\r\ncluster_connections:{}\r\nmaxclients:{}\r\n\
-         blocked_clients:{blocked}\r\npubsub_clients:{subscribed}\r\ntotal_blocking_keys:{}\r\n\
+         blocked_clients:{blocked}\r\ntracking_clients:{}\r\npubsub_clients:{subscribed}\r\ntotal_blocking_keys:{}\r\n\
          total_blocking_keys_on_nokey:{}\r\n",
         (session.cluster.instances.len() - 1) * 2,
         session.cluster.config.settings.clients_max,
+        session.cluster.instances[session.id].tracking.clients,
         session.cluster.instances[session.id].interest.awaited.len(),
         awaited_without_key.len(),
     )
@@ -151,7 +152,8 @@ fn stats(session: &Session<'_>, text: &mut String) -> std::fmt::Result {
         text,
         "# Stats\r\ntotal_connections_received:{}\r\ntotal_commands_processed:{}\r\nrejected_connections:{}\r\n\
          sync_full:{}\r\nsync_partial_ok:{}\r\nexpired_keys:{}\r\nevicted_keys:0\r\nkeyspace_hits:{}\r\n\
-         keyspace_misses:{}\r\npubsub_channels:{}\r\npubsub_patterns:{}\r\npubsubshard_channels:{}\r\n",
+         keyspace_misses:{}\r\npubsub_channels:{}\r\npubsub_patterns:{}\r\npubsubshard_channels:{}\r\n\
+         tracking_total_keys:{}\r\ntracking_total_items:{}\r\ntracking_total_prefixes:{}\r\n",
         stats.connections,
         stats.commands,
         stats.rejected,
@@ -163,6 +165,9 @@ fn stats(session: &Session<'_>, text: &mut String) -> std::fmt::Result {
         instance.subscriptions.channels.len(),
         instance.subscriptions.patterns.len(),
         instance.subscriptions.shard_channels.len(),
+        instance.tracking.keys_count(),
+        instance.tracking.items,
+        instance.tracking.prefixes_count(),
     )
 }
 

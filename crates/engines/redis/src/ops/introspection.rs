@@ -248,7 +248,7 @@ pub(super) fn getkeysandflags(session: &mut Session<'_>) -> Answer {
 }
 
 pub(super) fn help(session: &mut Session<'_>) -> Answer {
-    session.out.strings(&[
+    session.out.statuses(&[
         "COMMAND <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
         "(no subcommand)",
         "    Return details about all Redis commands.",

@@ -158,7 +158,7 @@ pub(super) fn pubsub_numpat(session: &mut Session<'_>) -> Answer {
 }
 
 pub(super) fn pubsub_help(session: &mut Session<'_>) -> Answer {
-    session.out.strings(&[
+    session.out.statuses(&[
         "PUBSUB <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
         "CHANNELS [<pattern>]",
         "    Return the currently active channels matching a <pattern> (default: '*').",

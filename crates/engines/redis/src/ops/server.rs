@@ -13,7 +13,7 @@ pub(super) fn time(session: &mut Session<'_>) -> Answer {
     Ok(Then::Done)
 }
 
-fn milliseconds(argument: &[u8]) -> Result<u64, Refusal> {
+pub(super) fn milliseconds(argument: &[u8]) -> Result<u64, Refusal> {
     let number = parse_integer(argument).ok_or(Refusal::text("ERR timeout is not an integer or out of range"))?;
     u64::try_from(number).map_err(|_| Refusal::NegativeTimeout)
 }

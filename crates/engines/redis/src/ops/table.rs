@@ -8,9 +8,10 @@ use super::command::{
     counted, one, patterns, sort_target, streams as after_streams, up_to,
 };
 use super::{
-    bitmaps, blocking, client, cluster, cluster_admin, config, connection, dump, functions, geo, hashes, hyperloglog,
-    info, introspection, keys, lcs, lists, migrate, pubsub, saving, scan, scripting, server, sets, sort, sorted_sets,
-    stream_claim, stream_groups, stream_info, stream_read, streams, strings, transactions, zrange, zset_algebra,
+    bitmaps, blocking, client, client_tracking, cluster, cluster_admin, config, connection, dump, functions, geo,
+    hashes, hyperloglog, info, introspection, keys, lcs, lists, migrate, pubsub, saving, scan, scripting, server, sets,
+    sort, sorted_sets, stream_claim, stream_groups, stream_info, stream_read, streams, strings, transactions, zrange,
+    zset_algebra,
 };
 use Group::{
     Bitmap, Cluster, Connection, Generic, Geo, Hash, HyperLogLog, List, Pubsub, Scripting, Server as ServerGroup, Set,
@@ -36,6 +37,7 @@ const ALLOW_BUSY: Flags = Flags::ALLOW_BUSY;
 const SHARDED_PUBSUB: Flags = Flags::SHARDED_PUBSUB;
 const SKIP_MONITOR: Flags = Flags::SKIP_MONITOR;
 const NO_MANDATORY_KEYS: Flags = Flags::NO_MANDATORY_KEYS;
+const MAY_REPLICATE: Flags = Flags::MAY_REPLICATE;
 const SCRIPT: Flags = Flags::SCRIPT;
 const CONTROLS_MULTI: Flags = Flags::CONTROLS_MULTI;
 
@@ -98,16 +100,16 @@ pub(crate) const COMMANDS: &[Command] = &[
     line("discard", 1, of(&[NOSCRIPT, LOADING, STALE, FAST, CONTROLS_MULTI, ALLOW_BUSY]), &[], Transactions, "2.0.0", Server(transactions::discard)),
     line("dump", 2, of(&[READONLY]), &[one(RO)], Generic, "2.6.0", Keys(dump::dump)),
     line("echo", 2, of(&[LOADING, STALE, FAST]), &[], Connection, "1.0.0", Server(connection::echo)),
-    line("eval", -3, of(&[NOSCRIPT, STALE, SKIP_MONITOR, NO_MANDATORY_KEYS, MOVABLE_KEYS, SCRIPT]), &[counted(2, RW)], Scripting, "2.6.0", Server(scripting::eval)),
+    line("eval", -3, of(&[NOSCRIPT, STALE, SKIP_MONITOR, NO_MANDATORY_KEYS, MOVABLE_KEYS, SCRIPT, MAY_REPLICATE]), &[counted(2, RW)], Scripting, "2.6.0", Server(scripting::eval)),
     line("eval_ro", -3, of(&[READONLY, NOSCRIPT, STALE, SKIP_MONITOR, NO_MANDATORY_KEYS, MOVABLE_KEYS, SCRIPT]), &[counted(2, RO)], Scripting, "7.0.0", Server(scripting::eval)),
-    line("evalsha", -3, of(&[NOSCRIPT, STALE, SKIP_MONITOR, NO_MANDATORY_KEYS, MOVABLE_KEYS, SCRIPT]), &[counted(2, RW)], Scripting, "2.6.0", Server(scripting::evalsha)),
+    line("evalsha", -3, of(&[NOSCRIPT, STALE, SKIP_MONITOR, NO_MANDATORY_KEYS, MOVABLE_KEYS, SCRIPT, MAY_REPLICATE]), &[counted(2, RW)], Scripting, "2.6.0", Server(scripting::evalsha)),
     line("evalsha_ro", -3, of(&[READONLY, NOSCRIPT, STALE, SKIP_MONITOR, NO_MANDATORY_KEYS, MOVABLE_KEYS, SCRIPT]), &[counted(2, RO)], Scripting, "7.0.0", Server(scripting::evalsha)),
     line("exec", 1, of(&[NOSCRIPT, LOADING, STALE, CONTROLS_MULTI]), &[], Transactions, "1.2.0", Server(transactions::exec)),
     line("exists", -2, of(&[READONLY, FAST]), &[up_to(1, -1, 1, RO_ONLY)], Generic, "1.0.0", Keys(keys::exists)),
     line("expire", -3, of(&[WRITE, FAST]), &[one(RW_UPDATE)], Generic, "1.0.0", Keys(keys::expire)),
     line("expireat", -3, of(&[WRITE, FAST]), &[one(RW_UPDATE)], Generic, "1.2.0", Keys(keys::expireat)),
     line("expiretime", 2, of(&[READONLY, FAST]), &[one(RO)], Generic, "7.0.0", Keys(keys::expiretime)),
-    line("fcall", -3, of(&[NOSCRIPT, STALE, SKIP_MONITOR, NO_MANDATORY_KEYS, MOVABLE_KEYS, SCRIPT]), &[counted(2, RW)], Scripting, "7.0.0", Server(functions::fcall)),
+    line("fcall", -3, of(&[NOSCRIPT, STALE, SKIP_MONITOR, NO_MANDATORY_KEYS, MOVABLE_KEYS, SCRIPT, MAY_REPLICATE]), &[counted(2, RW)], Scripting, "7.0.0", Server(functions::fcall)),
     line("fcall_ro", -3, of(&[READONLY, NOSCRIPT, STALE, SKIP_MONITOR, NO_MANDATORY_KEYS, MOVABLE_KEYS, SCRIPT]), &[counted(2, RO)], Scripting, "7.0.0", Server(functions::fcall)),
     line("flushall", -1, of(&[WRITE]), &[], ServerGroup, "1.0.0", Keys(keys::flushall)),
     line("flushdb", -1, of(&[WRITE]), &[], ServerGroup, "1.0.0", Keys(keys::flushdb)),
@@ -178,7 +180,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     line("pexpireat", -3, of(&[WRITE, FAST]), &[one(RW_UPDATE)], Generic, "2.6.0", Keys(keys::pexpireat)),
     line("pexpiretime", 2, of(&[READONLY, FAST]), &[one(RO)], Generic, "7.0.0", Keys(keys::pexpiretime)),
     line("pfadd", -2, of(&[WRITE, DENYOOM, FAST]), &[one(RW_INSERT)], HyperLogLog, "2.8.9", Keys(hyperloglog::pfadd)),
-    line("pfcount", -2, of(&[READONLY]), &[up_to(1, -1, 1, RW_ACCESS)], HyperLogLog, "2.8.9", Keys(hyperloglog::pfcount)),
+    line("pfcount", -2, of(&[READONLY, MAY_REPLICATE]), &[up_to(1, -1, 1, RW_ACCESS)], HyperLogLog, "2.8.9", Keys(hyperloglog::pfcount)),
     line("pfdebug", 3, of(&[WRITE, DENYOOM, ADMIN]), &[at(2, RW_ACCESS)], HyperLogLog, "2.8.9", Keys(hyperloglog::pfdebug)),
     line("pfmerge", -2, of(&[WRITE, DENYOOM]), &[at(1, RW_ALL), up_to(2, -1, 1, RO)], HyperLogLog, "2.8.9", Keys(hyperloglog::pfmerge)),
     line("pfselftest", 1, of(&[ADMIN]), &[], HyperLogLog, "2.8.9", Keys(hyperloglog::pfselftest)),
@@ -186,7 +188,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     line("psetex", 4, of(&[WRITE, DENYOOM]), &[one(OW)], String, "2.6.0", Keys(strings::psetex)),
     line("psubscribe", -2, of(&[PUBSUB, NOSCRIPT, LOADING, STALE]), &[], Pubsub, "2.0.0", Server(pubsub::psubscribe)),
     line("pttl", 2, of(&[READONLY, FAST]), &[one(RO)], Generic, "2.6.0", Keys(keys::pttl)),
-    line("publish", 3, of(&[PUBSUB, LOADING, STALE, FAST]), &[], Pubsub, "2.0.0", Server(pubsub::publish)),
+    line("publish", 3, of(&[PUBSUB, LOADING, STALE, FAST, MAY_REPLICATE]), &[], Pubsub, "2.0.0", Server(pubsub::publish)),
     line("pubsub", -2, NONE, &[], Pubsub, "2.8.0", Container(PUBSUB_COMMANDS)),
     line("punsubscribe", -1, of(&[PUBSUB, NOSCRIPT, LOADING, STALE]), &[], Pubsub, "2.0.0", Server(pubsub::punsubscribe)),
     line("quit", -1, of(&[NOSCRIPT, LOADING, STALE, FAST, NO_AUTH, CONTROLS_MULTI, ALLOW_BUSY]), &[], Connection, "1.0.0", Server(connection::quit)),
@@ -227,7 +229,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     line("sort", -2, of(&[WRITE, DENYOOM, MOVABLE_KEYS]), &[one(RO), patterns(RO), sort_target(OW)], Generic, "1.0.0", Keys(sort::sort)),
     line("sort_ro", -2, of(&[READONLY, MOVABLE_KEYS]), &[one(RO), patterns(RO)], Generic, "7.0.0", Keys(sort::sort_ro)),
     line("spop", -2, of(&[WRITE, FAST]), &[one(RW_POP)], Set, "1.0.0", Keys(sets::spop)),
-    line("spublish", 3, of(&[PUBSUB, LOADING, STALE, FAST, SHARDED_PUBSUB]), &[one(NOT_A_KEY)], Pubsub, "7.0.0", Server(pubsub::spublish)),
+    line("spublish", 3, of(&[PUBSUB, LOADING, STALE, FAST, SHARDED_PUBSUB, MAY_REPLICATE]), &[one(NOT_A_KEY)], Pubsub, "7.0.0", Server(pubsub::spublish)),
     line("srandmember", -2, of(&[READONLY]), &[one(RO)], Set, "1.0.0", Keys(sets::srandmember)),
     line("srem", -3, of(&[WRITE, FAST]), &[one(RW_DELETE)], Set, "1.0.0", Keys(sets::srem)),
     line("sscan", -3, of(&[READONLY]), &[one(RO)], Set, "2.8.0", Keys(scan::sscan)),
@@ -357,7 +359,9 @@ const PUBSUB_COMMANDS: &[Command] = &[
 
 #[rustfmt::skip]
 const CLIENT: &[Command] = &[
+    line("client|caching", 3, of(&[NOSCRIPT, LOADING, STALE]), &[], Connection, "6.0.0", Server(client_tracking::caching)),
     line("client|getname", 2, of(&[NOSCRIPT, LOADING, STALE]), &[], Connection, "2.6.9", Server(client::getname)),
+    line("client|getredir", 2, of(&[NOSCRIPT, LOADING, STALE]), &[], Connection, "6.0.0", Server(client_tracking::getredir)),
     line("client|help", 2, of(&[LOADING, STALE]), &[], Connection, "5.0.0", Server(client::help)),
     line("client|id", 2, of(&[NOSCRIPT, LOADING, STALE]), &[], Connection, "5.0.0", Server(client::id)),
     line("client|info", 2, of(&[NOSCRIPT, LOADING, STALE]), &[], Connection, "6.2.0", Server(client::info)),
@@ -365,10 +369,14 @@ const CLIENT: &[Command] = &[
     line("client|list", -2, of(&[ADMIN, NOSCRIPT, LOADING, STALE]), &[], Connection, "2.4.0", Server(client::list)),
     line("client|no-evict", 3, of(&[ADMIN, NOSCRIPT, LOADING, STALE]), &[], Connection, "7.0.0", Server(client::no_evict)),
     line("client|no-touch", 3, of(&[NOSCRIPT, LOADING, STALE]), &[], Connection, "7.2.0", Server(client::no_touch)),
+    line("client|pause", -3, of(&[ADMIN, NOSCRIPT, LOADING, STALE]), &[], Connection, "3.0.0", Server(client::pause)),
     line("client|reply", 3, of(&[NOSCRIPT, LOADING, STALE]), &[], Connection, "3.2.0", Server(client::reply)),
     line("client|setinfo", 4, of(&[NOSCRIPT, LOADING, STALE]), &[], Connection, "7.2.0", Server(client::setinfo)),
     line("client|setname", 3, of(&[NOSCRIPT, LOADING, STALE]), &[], Connection, "2.6.9", Server(client::setname)),
+    line("client|tracking", -3, of(&[NOSCRIPT, LOADING, STALE]), &[], Connection, "6.0.0", Server(client_tracking::tracking)),
+    line("client|trackinginfo", 2, of(&[NOSCRIPT, LOADING, STALE]), &[], Connection, "6.2.0", Server(client_tracking::trackinginfo)),
     line("client|unblock", -3, of(&[ADMIN, NOSCRIPT, LOADING, STALE]), &[], Connection, "5.0.0", Server(client::unblock)),
+    line("client|unpause", 2, of(&[ADMIN, NOSCRIPT, LOADING, STALE]), &[], Connection, "6.2.0", Server(client::unpause)),
 ];
 
 #[rustfmt::skip]

@@ -6,6 +6,7 @@ use super::dataset::Dataset;
 use super::keyspace::{Entry, NEVER};
 use super::value::{Blob, Thresholds, Value};
 use crate::notify::Notices;
+use crate::tracking::Modified;
 
 /// Who is to be told when a key changes, on one instance. Keys are those of one database each.
 #[derive(Debug, Default)]
@@ -18,16 +19,22 @@ pub(crate) struct Interest {
     pub(crate) awaited: HashMap<(usize, Blob), Vec<usize>>,
     /// Awaited keys that have changed, in order.
     pub(crate) ready: Vec<(usize, Blob)>,
+    /// Clients hold copies of keys, here or on a replica: changes are noted in `modified`.
+    pub(crate) is_tracked: bool,
+    pub(crate) modified: Modified,
 }
 
 impl Interest {
     fn is_empty(&self) -> bool {
-        self.watched.is_empty() && self.awaited.is_empty()
+        !self.is_tracked && self.watched.is_empty() && self.awaited.is_empty()
     }
 
     fn key_changed(&mut self, database: usize, key: &[u8]) {
         if self.is_empty() {
             return;
+        }
+        if self.is_tracked {
+            self.modified.keys.push(Blob::from_slice(key));
         }
         let name = (database, Blob::from_slice(key));
         if let Some(clients) = self.watched.get(&name) {
@@ -326,6 +333,9 @@ impl Db<'_> {
 
     /// Removes all keys.
     pub(crate) fn clear(&mut self) {
+        // Those who track keys are told once that all are gone.
+        let is_tracked = std::mem::take(&mut self.interest.is_tracked);
+        self.interest.modified.is_flushed |= is_tracked;
         let is_shared = !self.dataset.is_lockstep || !self.dataset.images.is_empty();
         if self.follower.is_some() || is_shared || !self.interest.is_empty() {
             for key in self.keys() {
@@ -335,6 +345,7 @@ impl Db<'_> {
         if self.follower.is_none() {
             self.dataset.empty_database(self.index);
         }
+        self.interest.is_tracked = is_tracked;
         self.dirty += 1;
     }
 

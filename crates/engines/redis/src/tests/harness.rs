@@ -32,12 +32,17 @@ impl Stage {
         let request = OwnedRequest::new(arguments.iter().copied());
         let mut out = Vec::new();
         let outcome = self.sim.call(|core, ctx| core.apply(ctx, conn, &request.as_request(), &mut out));
-        self.collect();
-        match outcome {
-            Outcome::Parked => None,
-            _ if out.is_empty() => None,
-            _ => Some(parse(&mut out.as_slice())),
+        let mut rest = out.as_slice();
+        let reply = (!rest.is_empty()).then(|| parse(&mut rest));
+        // Pushes that follow the reply.
+        if !rest.is_empty() {
+            self.received.entry(conn).or_default().extend(rest);
         }
+        self.collect();
+        if outcome == Outcome::Close {
+            self.sim.call(|core, _| core.disconnect(conn));
+        }
+        reply.filter(|_| outcome != Outcome::Parked)
     }
 
     pub(super) fn collect(&mut self) {
