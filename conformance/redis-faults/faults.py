@@ -4,10 +4,8 @@
 is decided by how long it took, but for one thing: nobody takes over before the timeout has passed.
 """
 
-import json
 import os
 import socket
-import subprocess
 import threading
 import time
 
@@ -18,17 +16,10 @@ from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from harness.check import check, end, equal, eventually
+from harness.stack import atoll, heal, ledger, status
 
 NODE_TIMEOUT_S = 2.0
 NODES = [ClusterNode(host, int(port)) for host, port in (node.rsplit(":", 1) for node in os.environ.get("REDIS_NODES", "").split(",") if node)]
-
-
-def atoll(*words: str) -> str:
-    done = subprocess.run(
-        [os.environ["ATOLL"], *words], capture_output=True, text=True, timeout=60, cwd=os.environ["ATOLL_FOLDER"], stdin=subprocess.DEVNULL
-    )
-    assert done.returncode == 0, f"atoll {' '.join(words)}: {done.stderr or done.stdout}"
-    return done.stdout
 
 
 def application() -> RedisCluster:
@@ -85,7 +76,7 @@ class Shard:
 
 def node_of(host: str) -> str:
     """The number of the node with this address."""
-    nodes = json.loads(atoll("status", "--json"))["nodes"]
+    nodes = status()["nodes"]
     return next(str(node["id"]) for node in nodes if node["address"] == host)
 
 
@@ -146,17 +137,8 @@ class Writer:
         self._thread.join(40)
 
 
-def ledger(kind: str, key: str) -> int:
-    """How many times the ledger says this of this key."""
-    entries = json.loads(atoll("ledger", "--json"))["entries"]
-    return sum(entry["count"] for entry in entries if entry["kind"] == kind and entry["subject"] == key)
-
-
 def undo() -> None:
-    atoll("heal")
-    for node in json.loads(atoll("status", "--json"))["nodes"]:
-        if node["state"] != "running":
-            atoll("node", "start", str(node["id"]))
+    heal()
     # Every primary on a node of its own again, so that the next fault leaves a majority.
     for entry in everybody():
         for place in entry[3:]:
