@@ -64,6 +64,12 @@ pub(crate) struct Client {
     /// The position after its last write, for WAIT.
     pub(crate) write_position: u64,
     pub(crate) is_closing: bool,
+    /// It sees every command: MONITOR.
+    pub(crate) is_monitor: bool,
+    /// A script of its is executing a command.
+    pub(crate) in_script: bool,
+    /// How long its command has been executed that waits now.
+    pub(crate) spent_ns: u64,
 }
 
 /// Commands that MULTI has queued.
@@ -102,6 +108,7 @@ impl Client {
         let subscribed = self.subscriptions() > 0;
         let tracking = self.tracking.as_deref();
         let flags: String = [
+            (self.is_monitor, 'O'),
             (subscribed, 'P'),
             (self.transaction.is_some(), 'x'),
             (self.blocked.is_some(), 'b'),

@@ -82,6 +82,9 @@ pub const OPTIONS: &[OptionInfo] = &[
     mutable("hash-max-listpack-value", INT, "64"),
     mutable("hll-sparse-max-bytes", Memory, "3000"),
     mutable("hz", Integer(1, i32::MAX as i64), "10"),
+    mutable("latency-monitor-threshold", Integer(0, i64::MAX), "0"),
+    mutable("latency-tracking", YesNo, "yes"),
+    mutable("latency-tracking-info-percentiles", Text, "50 99 99.9"),
     mutable("lazyfree-lazy-eviction", YesNo, "no"),
     mutable("lazyfree-lazy-expire", YesNo, "no"),
     mutable("list-compress-depth", INT, "0"),
@@ -219,6 +222,14 @@ pub(crate) struct Settings {
     /// `notify-keyspace-events`.
     pub(crate) notified: u32,
     pub(crate) port: u16,
+    /// `slowlog-log-slower-than` in nanoseconds; None: nothing is logged.
+    pub(crate) slow_ns: Option<u64>,
+    pub(crate) slowlog_length_max: usize,
+    /// `latency-monitor-threshold`; 0: nothing is monitored.
+    pub(crate) latency_threshold_ms: u64,
+    /// A command that takes no longer than this interests neither the slow log nor the monitor of latency.
+    pub(crate) notable_ns: u64,
+    pub(crate) latency_tracking: bool,
 }
 
 impl Default for Config {
@@ -322,6 +333,14 @@ fn check(option: &'static OptionInfo, value: &str) -> Result<String, ConfigError
 fn check_text(name: &str, value: &str) -> Result<String, String> {
     match name {
         "dbfilename" if value.contains('/') => Err("dbfilename can't be a path, just a filename".to_owned()),
+        "latency-tracking-info-percentiles" => {
+            let numbers =
+                percentiles(value).ok_or_else(|| "Invalid latency-tracking-info-percentiles parameters".to_owned())?;
+            if numbers.iter().any(|number| !(0.0..=100.0).contains(number)) {
+                return Err("latency-tracking-info-percentiles parameters should sit between [0.0,100.0]".to_owned());
+            }
+            Ok(numbers.iter().map(|number| format_percentile(*number)).collect::<Vec<_>>().join(" "))
+        }
         "notify-keyspace-events" => match notify::parse_classes(value) {
             Some(classes) => Ok(notify::format_classes(classes)),
             None => Err("Invalid event class character. Use 'Ag$lshzxeKEtmdn'.".to_owned()),
@@ -333,6 +352,17 @@ fn check_text(name: &str, value: &str) -> Result<String, String> {
         }
         _ => Ok(value.to_owned()),
     }
+}
+
+/// Percentiles, as many as there are words.
+pub(crate) fn percentiles(text: &str) -> Option<Vec<f64>> {
+    text.split_ascii_whitespace().map(|word| word.parse().ok().filter(|number: &f64| !number.is_nan())).collect()
+}
+
+/// Up to six decimals, without the zeros at the end.
+pub(crate) fn format_percentile(number: f64) -> String {
+    let text = format!("{number:.6}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 /// Pairs of seconds and changes; none for an empty text.
@@ -370,6 +400,9 @@ fn settings(values: &BTreeMap<&'static str, String>) -> Settings {
     let millis = |name| Duration::from_millis(bytes(name));
     let seconds = |name| Duration::from_secs(bytes(name));
     let is_cluster = yes("cluster-enabled");
+    let slow_ns = u64::try_from(number("slowlog-log-slower-than")).ok().map(|micros| micros.saturating_mul(1000));
+    let latency_threshold_ms = bytes("latency-monitor-threshold");
+    let monitored_ns = (latency_threshold_ms > 0).then(|| latency_threshold_ms.saturating_mul(1_000_000));
     Settings {
         is_cluster,
         has_log: yes("appendonly"),
@@ -419,5 +452,10 @@ fn settings(values: &BTreeMap<&'static str, String>) -> Settings {
         stops_on_save_error: yes("stop-writes-on-bgsave-error"),
         notified: notify::parse_classes(text("notify-keyspace-events")).unwrap_or_default(),
         port: u16::try_from(number("port")).unwrap_or(6379),
+        slow_ns,
+        slowlog_length_max: size("slowlog-max-len"),
+        latency_threshold_ms,
+        notable_ns: slow_ns.into_iter().chain(monitored_ns).min().unwrap_or(u64::MAX),
+        latency_tracking: yes("latency-tracking"),
     }
 }

@@ -26,6 +26,7 @@ use crate::clients::{BlockedOn, Client, Clients, ConnId, Replies};
 use crate::cluster::{self, Bus, Instance, InstanceId, Run};
 use crate::config::Config;
 use crate::ops::Then;
+use crate::process::ProcessUsage;
 use crate::state::Dataset;
 use crate::wire::{Limits, Reply, Request};
 
@@ -103,6 +104,10 @@ pub struct Cluster {
     pub(crate) own_pushes: Vec<(usize, Vec<u8>)>,
     /// False after DEBUG SET-ACTIVE-EXPIRE 0.
     pub(crate) expires_actively: bool,
+    /// When the clock was last read for the duration of a command.
+    pub(crate) measured_at: Moment,
+    /// How the process is measured; None in simulations.
+    meter: Option<fn() -> ProcessUsage>,
 }
 
 /// How often keys are looked for that have expired and that nobody asks for.
@@ -137,6 +142,8 @@ impl Cluster {
             has_broadcasts: false,
             own_pushes: Vec::new(),
             expires_actively: true,
+            measured_at: Moment::ZERO,
+            meter: None,
         };
         cluster.follow_sync_policy();
         cluster
@@ -151,6 +158,16 @@ impl Cluster {
     /// Says in which directory files are: `dir`.
     pub fn set_directory(&mut self, path: String) {
         self.config.set_directory(path);
+    }
+
+    /// Says how the process is measured, for INFO.
+    pub(crate) fn set_meter(&mut self, meter: fn() -> ProcessUsage) {
+        self.meter = Some(meter);
+    }
+
+    /// What the operating system says of the process; nothing in simulations.
+    pub(crate) fn process_usage(&self) -> ProcessUsage {
+        self.meter.map_or_else(ProcessUsage::default, |measure| measure())
     }
 
     /// The configuration in force.
@@ -198,6 +215,9 @@ impl Cluster {
             tracking: None,
             write_position: 0,
             is_closing: false,
+            is_monitor: false,
+            in_script: false,
+            spent_ns: 0,
         };
         ConnId { place: self.clients.list.insert(client), number }
     }
@@ -213,6 +233,20 @@ impl Cluster {
     pub fn limits(&self, conn: ConnId) -> Limits {
         let unauthenticated = self.clients.get(conn).is_some_and(|client| !client.is_authenticated);
         Limits { bulk_length_max: self.config.settings.bulk_length_max, unauthenticated }
+    }
+
+    /// Something was read from a connection.
+    pub(crate) fn count_read(&mut self, conn: ConnId) {
+        if let Some(client) = self.clients.get(conn) {
+            self.instances[client.instance].stats.reads += 1;
+        }
+    }
+
+    /// Something is to be written to a connection.
+    pub(crate) fn count_write(&mut self, conn: ConnId) {
+        if let Some(client) = self.clients.get(conn) {
+            self.instances[client.instance].stats.writes += 1;
+        }
     }
 
     /// How long a connection may be silent, and how much it may send without completing a request, in bytes.
@@ -258,6 +292,7 @@ impl Cluster {
         out: &mut Vec<u8>,
     ) -> Outcome {
         let start = out.len();
+        let input = request.encoded_length();
         let (instance, is_resp3) = (self.clients.list[place].instance, self.clients.list[place].is_resp3);
         if self.tracking_clients > 0 {
             self.limit_tracked_keys(instance);
@@ -302,6 +337,9 @@ impl Cluster {
             self.end_caching(place, request);
             self.append_own_pushes(place, out);
         }
+        let stats = &mut self.instances[instance].stats;
+        stats.input_bytes += input;
+        stats.output_bytes += (out.len() - start) as u64;
         outcome
     }
 
@@ -374,6 +412,7 @@ impl Cluster {
         if let Some(client) = self.clients.list.get_mut(place) {
             client.is_closing |= closes;
             let conn = ConnId { place, number: client.number };
+            self.instances[client.instance].stats.output_bytes += bytes.len() as u64;
             self.deliveries.push(Delivery { conn, bytes, resumes, closes });
         }
     }
@@ -409,6 +448,7 @@ impl Cluster {
     }
 
     fn forget_client(&mut self, place: usize) {
+        self.stop_monitoring(place);
         self.leave_keys(place);
         self.unwatch(place);
         self.unsubscribe_all(place);

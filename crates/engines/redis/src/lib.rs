@@ -21,6 +21,7 @@ mod nodes_file;
 mod notify;
 mod ops;
 mod persistence;
+mod process;
 mod pubsub;
 pub mod rdb;
 mod saver;
@@ -28,6 +29,7 @@ mod scripting;
 mod server;
 mod state;
 mod status;
+mod telemetry;
 #[cfg(test)]
 mod tests;
 mod tracking;

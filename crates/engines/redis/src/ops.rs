@@ -19,17 +19,21 @@ mod glob;
 mod hashes;
 mod hyperloglog;
 mod info;
+mod info_stats;
 mod introspection;
 mod keys;
+mod latency;
 mod lcs;
 mod lists;
 mod migrate;
+mod monitor;
 mod pubsub;
 mod saving;
 mod scan;
 mod scripting;
 mod server;
 mod sets;
+mod slowlog;
 mod sort;
 mod sorted_sets;
 mod stream_claim;
@@ -45,6 +49,7 @@ mod transactions;
 mod zrange;
 mod zset_algebra;
 
+use std::collections::HashMap;
 use std::sync::OnceLock;
 
 use atoll_kernel::{Context, Stream};
@@ -167,6 +172,36 @@ pub(crate) fn lookup_subcommand(container: &Command, name: &[u8]) -> Option<&'st
     let prefix = container.name.len() + 1;
     let is_it = |command: &&Command| command.name.as_bytes()[prefix..].eq_ignore_ascii_case(name);
     container.subcommands().iter().find(is_it)
+}
+
+/// A command by its name, or a subcommand by `container|subcommand`.
+pub(crate) fn by_name(name: &[u8]) -> Option<&'static Command> {
+    match name.iter().position(|byte| *byte == b'|') {
+        None => lookup(name),
+        Some(bar) => lookup(&name[..bar]).and_then(|container| lookup_subcommand(container, &name[bar + 1..])),
+    }
+}
+
+/// The number of a command: its place in the table; subcommands come after all commands.
+#[inline]
+pub(crate) fn number_of(command: &'static Command) -> usize {
+    let offset = std::ptr::from_ref(command).addr().wrapping_sub(COMMANDS.as_ptr().addr());
+    let number = offset / size_of::<Command>();
+    if number < COMMANDS.len() { number } else { number_of_subcommand(command) }
+}
+
+fn number_of_subcommand(command: &'static Command) -> usize {
+    static NUMBERS: OnceLock<HashMap<&'static str, usize>> = OnceLock::new();
+    let numbers = NUMBERS.get_or_init(|| {
+        let names = COMMANDS.iter().flat_map(|command| command.subcommands()).map(|command| command.name);
+        names.zip(COMMANDS.len()..).collect()
+    });
+    numbers.get(command.name).copied().unwrap_or_default()
+}
+
+/// How many numbers there are.
+pub(crate) fn commands_count() -> usize {
+    COMMANDS.len() + COMMANDS.iter().map(|command| command.subcommands().len()).sum::<usize>()
 }
 
 /// True if an argument is this word, in any case.

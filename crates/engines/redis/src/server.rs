@@ -161,6 +161,7 @@ async fn run(
     shutdown: Arc<Notify>,
 ) {
     let mut cluster = empty_cluster(&config, &host);
+    cluster.set_meter(crate::process::measure);
     for (instance, listener) in listeners.iter().enumerate() {
         cluster.set_port(instance, listener.port());
     }
@@ -370,6 +371,7 @@ impl Task<'_> {
         }
         let mut consumed = 0;
         let stored = shared.live.with(|cluster, ctx| {
+            cluster.count_read(*conn);
             let mut limits = cluster.limits(*conn);
             while !buffers.is_parked && !buffers.closes {
                 let rest = &buffers.input[consumed..];
@@ -397,6 +399,9 @@ impl Task<'_> {
                 }
             }
             buffers.limits = cluster.connection_limits(*conn);
+            if !buffers.output.is_empty() {
+                cluster.count_write(*conn);
+            }
             shared.hand_out(cluster);
             let stored = shared.store(cluster, ctx);
             if cluster.owes_replication() && !stored.is_pending() {

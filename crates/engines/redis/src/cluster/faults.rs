@@ -135,6 +135,7 @@ impl Cluster {
         let instance = &mut self.instances[id];
         instance.run = Run::Up;
         instance.stats = super::instance::Stats { started: ctx.now(), ..Default::default() };
+        instance.telemetry = crate::telemetry::Telemetry::default();
         instance.loading_until = (!loading.is_zero()).then(|| ctx.now() + loading);
         if settings.is_cluster {
             let view = &mut instance.view;

@@ -13,6 +13,7 @@ use super::replication::{Attached, MasterLink};
 use super::slots::SLOTS;
 use crate::pubsub::Subscriptions;
 use crate::state::Interest;
+use crate::telemetry::{Sample, Telemetry};
 use crate::tracking::TrackingTable;
 
 /// The index of an instance in the cluster.
@@ -75,6 +76,15 @@ pub(crate) struct Instance {
     /// How far its clock is ahead of true time, as it last noticed.
     pub(crate) clock_ms: i64,
     pub(crate) stats: Stats,
+    pub(crate) telemetry: Telemetry,
+}
+
+impl Instance {
+    /// What is counted, as it stands now.
+    pub(crate) fn sample(&self, at: Moment) -> Sample {
+        let Stats { commands, input_bytes, output_bytes, .. } = self.stats;
+        Sample { at, commands, input_bytes, output_bytes }
+    }
 }
 
 /// What INFO counts.
@@ -90,6 +100,12 @@ pub(crate) struct Stats {
     pub(crate) partial_syncs: u64,
     pub(crate) messages_sent: u64,
     pub(crate) messages_received: u64,
+    /// Bytes of requests, and of replies and messages.
+    pub(crate) input_bytes: u64,
+    pub(crate) output_bytes: u64,
+    /// How often something was read from a connection, and how often something was written.
+    pub(crate) reads: u64,
+    pub(crate) writes: u64,
     pub(crate) started: Moment,
 }
 

@@ -103,6 +103,7 @@ fn instance(ctx: &Context<'_>, node: NodeId, port: u16, index: usize, count: usi
         loading_until: None,
         log_refuses: false,
         clock_ms: 0,
+        telemetry: crate::telemetry::Telemetry::default(),
         stats: Stats { started: Moment::ZERO.max(ctx.now()), ..Stats::default() },
     }
 }

@@ -26,12 +26,15 @@ impl Cluster {
             Ok(command) => command,
             Err(refusal) => {
                 self.refused(place, request);
+                let id = self.clients.list[place].instance;
                 if request.arg(0).eq_ignore_ascii_case(b"exec") && !matches!(refusal, Refusal::Arity(_)) {
-                    return Err(Refusal::text(format!(
-                        "EXECABORT Transaction discarded because of: {}",
-                        refusal.line()
-                    )));
+                    let line = format!("EXECABORT Transaction discarded because of: {}", refusal.line());
+                    let refusal = Refusal::text(line);
+                    self.count_rejected(id, request, &refusal);
+                    self.show_aborted_exec(ctx, id, place, request);
+                    return Err(refusal);
                 }
+                self.count_rejected(id, request, &refusal);
                 return Err(refusal);
             }
         };
@@ -112,6 +115,9 @@ impl Cluster {
         }
         if instance.loading_until.is_some_and(|until| until > ctx.now()) && !command.flags.has(Flags::LOADING) {
             return Err(Refusal::text("LOADING Redis is loading the dataset in memory"));
+        }
+        if client.is_monitor && command.flags.has(Flags::WRITE.or(Flags::READONLY)) {
+            return Err(Refusal::text("ERR Replica can't interact with the keyspace"));
         }
         if self.scripts.is_busy(client.instance) && !command.flags.has(Flags::ALLOW_BUSY) {
             return Err(self.busy_refusal(client.instance));
@@ -256,6 +262,15 @@ impl Cluster {
             return Err(Refusal::text("READONLY You can't write against a read only replica."));
         }
         Ok(())
+    }
+
+    /// Monitors have seen MULTI, and see that it has come to nothing.
+    fn show_aborted_exec(&mut self, ctx: &Context<'_>, id: InstanceId, place: usize, request: Request<'_>) {
+        if let Ok(command) = find(request).map_err(drop)
+            && !self.instances[id].telemetry.monitors.is_empty()
+        {
+            self.feed_monitors(ctx, id, place, command, request);
+        }
     }
 
     fn queue(&mut self, place: usize, request: Request<'_>, out: &mut Vec<u8>) -> Answer {

@@ -3,11 +3,13 @@
 use atoll_kernel::{Context, Entry, Kind};
 
 use super::Cluster;
+use crate::clients::BlockedOn;
 use crate::cluster::InstanceId;
 use crate::error::Refusal;
 use crate::notify::Notices;
 use crate::ops::{Answer, Call, Command, Effect, Flags, Run, Session};
 use crate::state::{Blob, Db};
+use crate::telemetry::Executed;
 use crate::wire::{Reply, Request};
 
 /// What the execution of a command on keys left behind.
@@ -31,18 +33,31 @@ impl Cluster {
     ) -> Answer {
         let client = &self.clients.list[place];
         let (id, is_resp3) = (client.instance, client.is_resp3);
-        self.instances[id].stats.commands += 1;
         if self.tracking_clients > 0 && command.flags.has(Flags::READONLY) && !command.flags.has(Flags::SCRIPT) {
             self.remember_keys(place, command, request);
         }
-        match command.run {
+        let is_again = self.clients.list[place]
+            .blocked
+            .as_ref()
+            .is_some_and(|blocked| matches!(blocked.on, BlockedOn::Keys { .. }));
+        let errors_before = self.instances[id].telemetry.errors.total;
+        let began = self.command_begins(ctx);
+        let executed = Executed { place, id, command, request, began, errors_before, may_block, is_again };
+        let start = out.len();
+        if command.flags.has(Flags::SCRIPT) && !self.instances[id].telemetry.monitors.is_empty() {
+            // Before the commands that the script executes.
+            self.feed_monitors(ctx, id, place, command, request);
+        }
+        let answer = match command.run {
             Run::Keys(run) => self.execute_on_keys(ctx, place, (command, run), request, out, may_block),
             Run::Server(run) | Run::ContainerOr(_, run) => {
                 let out = Reply::new(out, is_resp3);
                 run(&mut Session { cluster: self, ctx, client: place, id, request, out })
             }
             Run::Container(_) => Err(Refusal::Arity(command.name.to_owned())),
-        }
+        };
+        self.executed(ctx, &executed, &answer, out.get(start..).unwrap_or_default());
+        answer
     }
 
     #[inline]
@@ -221,6 +236,7 @@ impl Cluster {
     pub(super) fn expire_some(&mut self, ctx: &Context<'_>, id: InstanceId) -> bool {
         let mut touched = Vec::new();
         let mut count = 0;
+        let began = self.command_begins(ctx);
         let Some((mut db, _)) = self.db(ctx, id, None) else { return false };
         for index in 0..db.dataset.databases.len() {
             db.index = index;
@@ -251,6 +267,10 @@ impl Cluster {
         }
         self.announce(id, notices);
         self.tell_trackers(id, None);
+        if count > 0 {
+            self.measured_at = ctx.kernel().now();
+            self.note_latency(ctx, id, "expire-cycle", self.measured_at.since(began));
+        }
         count >= super::EXPIRE_BATCH
     }
 }

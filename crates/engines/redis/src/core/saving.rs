@@ -193,6 +193,7 @@ impl Cluster {
             } else {
                 reply.error("ERR")
             }
+            self.wait_is_over(place, out.strip_prefix(b"-"));
             self.deliver_to(place, out, true, false);
         }
     }

@@ -219,6 +219,7 @@ impl Cluster {
                 self.scripts.busy -= 1;
                 self.clients.unblock(run.place);
                 self.scripts.put(id, scripting);
+                self.script_is_over(ctx, &run, &reply);
                 match run.is_orphan {
                     true => self.forget_client(run.place),
                     false => self.deliver_to(run.place, reply, true, false),
@@ -228,6 +229,20 @@ impl Cluster {
                 scripting.run = Some(run);
                 self.scripts.put(id, scripting);
             }
+        }
+    }
+
+    /// A slow script's call is over: it is counted, with all the time since it began.
+    fn script_is_over(&mut self, ctx: &Context<'_>, run: &ScriptRun, reply: &[u8]) {
+        self.measured_at = ctx.kernel().now();
+        let took = self.measured_at.since(run.began);
+        if let Some(client) = self.clients.list.get_mut(run.place) {
+            client.spent_ns = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        }
+        let ended = self.wait_is_over(run.place, reply.strip_prefix(b"-"));
+        if let Some((command, nanoseconds)) = ended {
+            self.note_latency(ctx, run.id, "command", took);
+            self.log_slow(ctx, run.id, run.place, (command, run.request.as_request()), nanoseconds);
         }
     }
 
@@ -319,7 +334,10 @@ impl Cluster {
                 let replication = engine.bridge.replication.get();
                 self.execute_as_script(ctx, run, (command, request), is_resp3, replication, &mut reply)
             }
-            Err(refusal) => Err(refusal),
+            Err(refusal) => {
+                self.count_rejected(run.id, request, &refusal);
+                Err(refusal)
+            }
         };
         match answer {
             Ok(Then::Wait { position, .. }) => {
@@ -350,10 +368,12 @@ impl Cluster {
         let client = &mut self.clients.list[run.place];
         let own = (client.is_resp3, client.database);
         (client.is_resp3, client.database) = (is_resp3, run.database);
+        client.in_script = true;
         let answer = self.execute(ctx, run.place, command, request, reply, false);
         let client = &mut self.clients.list[run.place];
         run.database = client.database;
         (client.is_resp3, client.database) = own;
+        client.in_script = false;
         run.writes += usize::from(self.executed_by(run.id) != before);
         if replication & TO_FILE == 0
             && let Some(log) = self.log_of(run.id)

@@ -150,6 +150,7 @@ impl Cluster {
 
     fn answer_wait(&mut self, place: usize, count: usize) {
         self.clients.unblock(place);
+        self.wait_is_over(place, None);
         let mut out = Vec::new();
         Reply::new(&mut out, false).count(count);
         self.deliver_to(place, out, true, false);
@@ -181,6 +182,7 @@ impl Cluster {
             Some(BlockedOn::Save { .. }) => reply.error("ERR"),
             Some(BlockedOn::Script) | None => return,
         }
+        self.wait_is_over(place, out.strip_prefix(b"-"));
         self.deliver_to(place, out, true, false);
     }
 
@@ -190,10 +192,7 @@ impl Cluster {
             return;
         }
         if with_error {
-            self.leave_keys(place);
-            let mut out = Vec::new();
-            Reply::new(&mut out, false).error("UNBLOCKED client unblocked via CLIENT UNBLOCK");
-            self.deliver_to(place, out, true, false);
+            self.end_wait_with(place, "UNBLOCKED client unblocked via CLIENT UNBLOCK", false);
         } else {
             self.give_up(place);
         }
@@ -230,6 +229,7 @@ impl Cluster {
     /// Ends a client's wait with an error.
     pub(crate) fn end_wait_with(&mut self, place: usize, line: &str, closes: bool) {
         self.leave_keys(place);
+        self.wait_is_over(place, Some(line.as_bytes()));
         let mut out = Vec::new();
         Reply::new(&mut out, false).error(line);
         self.deliver_to(place, out, true, closes);

@@ -54,6 +54,7 @@ impl Flags {
     pub(crate) const SKIP_MONITOR: Flags = Flags(1 << 14);
     pub(crate) const NO_MANDATORY_KEYS: Flags = Flags(1 << 15);
     pub(crate) const MAY_REPLICATE: Flags = Flags(1 << 16);
+    pub(crate) const SKIP_SLOWLOG: Flags = Flags(1 << 17);
     /// Not named by COMMAND INFO: runs a script, whose first line says whether it writes.
     pub(crate) const SCRIPT: Flags = Flags(1 << 29);
     /// Not named by COMMAND INFO: sharded publishing, which has a rule of its own when the cluster is down.
@@ -72,6 +73,7 @@ impl Flags {
         (Flags::LOADING, "loading"),
         (Flags::STALE, "stale"),
         (Flags::SKIP_MONITOR, "skip_monitor"),
+        (Flags::SKIP_SLOWLOG, "skip_slowlog"),
         (Flags::FAST, "fast"),
         (Flags::NO_AUTH, "no_auth"),
         (Flags::NO_MANDATORY_KEYS, "no_mandatory_keys"),

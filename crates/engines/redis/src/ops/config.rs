@@ -63,6 +63,10 @@ pub(super) fn set(session: &mut Session<'_>) -> Answer {
 pub(super) fn resetstat(session: &mut Session<'_>) -> Answer {
     let stats = &mut session.cluster.instances[session.id].stats;
     *stats = crate::cluster::Stats { started: stats.started, ..Default::default() };
+    let telemetry = &mut session.cluster.instances[session.id].telemetry;
+    telemetry.commands = Default::default();
+    telemetry.errors = Default::default();
+    telemetry.rates = Default::default();
     session.out.ok();
     Ok(Then::Done)
 }

@@ -166,6 +166,7 @@ pub(super) fn reset(session: &mut Session<'_>) -> Answer {
     session.cluster.unwatch(session.client);
     session.cluster.unsubscribe_all(session.client);
     session.cluster.untrack(session.client);
+    session.cluster.stop_monitoring(session.client);
     let is_open = session.cluster.config.settings.password.is_empty();
     let client = &mut session.cluster.clients.list[session.client];
     client.transaction = None;

@@ -3,43 +3,50 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use super::{Answer, Session, Then};
+use super::{Answer, Session, Then, info_stats, is};
 use crate::VERSION;
 use crate::clients::BlockedOn;
 use crate::state::Keyspace;
 
-const SECTIONS: [&str; 9] =
-    ["server", "clients", "memory", "persistence", "stats", "replication", "cpu", "cluster", "keyspace"];
+type Section = fn(&Session<'_>, &mut String) -> std::fmt::Result;
+
+/// Sections in the order in which they are shown, and whether INFO shows them without being asked.
+const SECTIONS: [(&str, bool, Section); 13] = [
+    ("server", true, server),
+    ("clients", true, clients),
+    ("memory", true, memory),
+    ("persistence", true, persistence),
+    ("stats", true, info_stats::stats),
+    ("replication", true, replication),
+    ("cpu", true, info_stats::cpu),
+    ("modules", true, |_, text| text.write_str("# Modules\r\n")),
+    ("commandstats", false, info_stats::commands),
+    ("errorstats", true, info_stats::errors),
+    ("latencystats", false, info_stats::latencies),
+    ("cluster", true, cluster),
+    ("keyspace", true, keyspace),
+];
 
 pub(super) fn info(session: &mut Session<'_>) -> Answer {
-    let wanted: Vec<String> =
-        session.request.tail(1).map(|word| String::from_utf8_lossy(word).to_ascii_lowercase()).collect();
-    let is_all =
-        wanted.is_empty() || wanted.iter().any(|word| matches!(word.as_str(), "all" | "everything" | "default"));
+    let is_asked = |name: &str| session.request.tail(1).any(|word| is(word, name));
+    let is_all = is_asked("all") || is_asked("everything");
+    let is_default = session.request.len() == 1 || is_asked("default");
     let mut text = String::new();
-    for section in SECTIONS.into_iter().filter(|section| is_all || wanted.iter().any(|word| word == section)) {
-        if !text.is_empty() {
-            text.push_str("\r\n");
+    for (name, is_shown, section) in SECTIONS {
+        if is_all || is_default && is_shown || is_asked(name) || name == "modules" && is_asked("module_list") {
+            if !text.is_empty() {
+                text.push_str("\r\n");
+            }
+            // Writing into a string cannot fail.
+            let _ = section(session, &mut text);
         }
-        // Writing into a string cannot fail.
-        let _ = match section {
-            "server" => server(session, &mut text),
-            "clients" => clients(session, &mut text),
-            "memory" => memory(session, &mut text),
-            "persistence" => persistence(session, &mut text),
-            "stats" => stats(session, &mut text),
-            "replication" => replication(session, &mut text),
-            "cluster" => write!(
-                text,
-                "# Cluster\r\ncluster_enabled:{}\r\n",
-                u8::from(session.cluster.config.settings.is_cluster)
-            ),
-            "keyspace" => keyspace(session, &mut text),
-            _ => write!(text, "# CPU\r\n"),
-        };
     }
     session.out.verbatim(&text);
     Ok(Then::Done)
+}
+
+fn cluster(session: &Session<'_>, text: &mut String) -> std::fmt::Result {
+    write!(text, "# Cluster\r\ncluster_enabled:{}\r\n", u8::from(session.cluster.config.settings.is_cluster))
 }
 
 fn server(session: &Session<'_>, text: &mut String) -> std::fmt::Result {
@@ -50,10 +57,11 @@ fn server(session: &Session<'_>, text: &mut String) -> std::fmt::Result {
     write!(
         text,
         "# Server\r\nredis_version:{VERSION}\r\nredis_git_sha1:00000000\r\nredis_git_dirty:0\r\nredis_mode:{mode}\r\n\
-         os:{}\r\narch_bits:{}\r\nmultiplexing_api:epoll\r\nprocess_id:{}\r\nrun_id:{}\r\ntcp_port:{}\r\n\
-         server_time_usec:{}\r\nuptime_in_seconds:{uptime}\r\nuptime_in_days:{}\r\nhz:10\r\nconfigured_hz:{}\r\n\
-         executable:atoll\r\nconfig_file:\r\n",
-        std::env::consts::OS,
+         os:{}\r\narch_bits:{}\r\nmonotonic_clock:POSIX clock_gettime\r\nmultiplexing_api:epoll\r\nprocess_id:{}\r\n\
+         process_supervised:no\r\nrun_id:{}\r\ntcp_port:{}\r\nserver_time_usec:{}\r\nuptime_in_seconds:{uptime}\r\n\
+         uptime_in_days:{}\r\nhz:10\r\nconfigured_hz:{}\r\nlru_clock:{}\r\nexecutable:atoll\r\nconfig_file:\r\n\
+         io_threads_active:0\r\nlistener0:name=tcp,bind={},port={}\r\n",
+        cluster.process_usage().system,
         usize::BITS,
         std::process::id(),
         instance.name,
@@ -61,12 +69,15 @@ fn server(session: &Session<'_>, text: &mut String) -> std::fmt::Result {
         session.ctx.wall(instance.node).as_millis() * 1000,
         uptime / 86_400,
         cluster.config.get("hz").unwrap_or_default(),
+        session.ctx.wall(instance.node).as_millis().div_euclid(1000) & 0xff_ffff,
+        cluster.advertised(session.ctx, session.id, cluster.clients.list[session.client].peer).0,
+        instance.port,
     )
 }
 
 fn clients(session: &Session<'_>, text: &mut String) -> std::fmt::Result {
     let own = session.cluster.clients.list.iter().filter(|(_, client)| client.instance == session.id);
-    let (mut connected, mut blocked, mut subscribed) = (0, 0, 0);
+    let (mut connected, mut blocked, mut timed, mut subscribed) = (0, 0, 0, 0);
     let mut awaited_without_key = BTreeSet::new();
     for (_, client) in own {
         if let Some(BlockedOn::Keys { keys, request }) = client.blocked.as_ref().map(|blocked| &blocked.on)
@@ -76,16 +87,18 @@ fn clients(session: &Session<'_>, text: &mut String) -> std::fmt::Result {
         }
         connected += 1;
         blocked += usize::from(client.blocked.is_some());
+        timed += usize::from(client.blocked.as_ref().is_some_and(|blocked| blocked.deadline.is_some()));
         subscribed += usize::from(client.subscriptions() > 0);
     }
     write!(
         text,
         "# Clients\r\nconnected_clients:{connected}\r\ncluster_connections:{}\r\nmaxclients:{}\r\n\
-         blocked_clients:{blocked}\r\ntracking_clients:{}\r\npubsub_clients:{subscribed}\r\ntotal_blocking_keys:{}\r\n\
-         total_blocking_keys_on_nokey:{}\r\n",
+         blocked_clients:{blocked}\r\ntracking_clients:{}\r\npubsub_clients:{subscribed}\r\n\
+         clients_in_timeout_table:{}\r\ntotal_blocking_keys:{}\r\ntotal_blocking_keys_on_nokey:{}\r\n",
         (session.cluster.instances.len() - 1) * 2,
         session.cluster.config.settings.clients_max,
         session.cluster.instances[session.id].tracking.clients,
+        timed,
         session.cluster.instances[session.id].interest.awaited.len(),
         awaited_without_key.len(),
     )
@@ -93,9 +106,12 @@ fn clients(session: &Session<'_>, text: &mut String) -> std::fmt::Result {
 
 fn memory(session: &Session<'_>, text: &mut String) -> std::fmt::Result {
     let config = &session.cluster.config;
+    let usage = session.cluster.process_usage();
     write!(
         text,
-        "# Memory\r\nmaxmemory:{}\r\nmaxmemory_policy:{}\r\n",
+        "# Memory\r\nused_memory_rss:{}\r\ntotal_system_memory:{}\r\nmaxmemory:{}\r\nmaxmemory_policy:{}\r\n",
+        usage.resident_bytes,
+        usage.system_memory_bytes,
         config.get("maxmemory").unwrap_or_default(),
         config.get("maxmemory-policy").unwrap_or_default()
     )?;
@@ -118,7 +134,8 @@ fn persistence(session: &Session<'_>, text: &mut String) -> std::fmt::Result {
     let began = instance.dataset.and_then(|dataset| cluster.save_began(dataset));
     write!(
         text,
-        "# Persistence\r\nloading:{}\r\nasync_loading:0\r\nrdb_bgsave_in_progress:{}\r\n\
+        "# Persistence\r\nloading:{}\r\nasync_loading:0\r\ncurrent_cow_peak:0\r\ncurrent_cow_size:0\r\n\
+         current_cow_size_age:0\r\nmodule_fork_in_progress:0\r\nmodule_fork_last_cow_size:0\r\nrdb_bgsave_in_progress:{}\r\n\
          rdb_current_bgsave_time_sec:{}\r\n",
         u8::from(is_loading),
         u8::from(began.is_some()),
@@ -142,32 +159,6 @@ fn persistence(session: &Session<'_>, text: &mut String) -> std::fmt::Result {
          aof_last_write_status:{}\r\n",
         u8::from(cluster.config.settings.has_log),
         if cluster.log_failure.is_some() { "err" } else { "ok" },
-    )
-}
-
-fn stats(session: &Session<'_>, text: &mut String) -> std::fmt::Result {
-    let instance = &session.cluster.instances[session.id];
-    let stats = &instance.stats;
-    write!(
-        text,
-        "# Stats\r\ntotal_connections_received:{}\r\ntotal_commands_processed:{}\r\nrejected_connections:{}\r\n\
-         sync_full:{}\r\nsync_partial_ok:{}\r\nexpired_keys:{}\r\nevicted_keys:0\r\nkeyspace_hits:{}\r\n\
-         keyspace_misses:{}\r\npubsub_channels:{}\r\npubsub_patterns:{}\r\npubsubshard_channels:{}\r\n\
-         tracking_total_keys:{}\r\ntracking_total_items:{}\r\ntracking_total_prefixes:{}\r\n",
-        stats.connections,
-        stats.commands,
-        stats.rejected,
-        stats.full_syncs,
-        stats.partial_syncs,
-        stats.expired,
-        stats.hits,
-        stats.misses,
-        instance.subscriptions.channels.len(),
-        instance.subscriptions.patterns.len(),
-        instance.subscriptions.shard_channels.len(),
-        instance.tracking.keys_count(),
-        instance.tracking.items,
-        instance.tracking.prefixes_count(),
     )
 }
 

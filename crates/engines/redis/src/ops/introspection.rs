@@ -1,19 +1,11 @@
 //! COMMAND: what the dispatch table says, to clients that ask.
 
 use super::command::{Begin, Find};
-use super::{Answer, COMMANDS, Command, KeySpec, Session, Then, lookup, lookup_subcommand};
+use super::{Answer, COMMANDS, Command, KeySpec, Session, Then, by_name};
 use crate::error::Refusal;
 use crate::ops::glob::glob_matches_any_case;
 use crate::ops::is;
 use crate::wire::{OwnedRequest, Reply};
-
-/// A command by its name, or a subcommand by `container|subcommand`.
-fn by_name(name: &[u8]) -> Option<&'static Command> {
-    match name.iter().position(|byte| *byte == b'|') {
-        None => lookup(name),
-        Some(bar) => lookup(&name[..bar]).and_then(|container| lookup_subcommand(container, &name[bar + 1..])),
-    }
-}
 
 /// The first key, the last, and the step, as COMMAND INFO gave them before there were key specifications.
 fn old_style_range(command: &Command) -> (i64, i64, i64) {

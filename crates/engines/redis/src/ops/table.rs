@@ -9,9 +9,9 @@ use super::command::{
 };
 use super::{
     bitmaps, blocking, client, client_tracking, cluster, cluster_admin, config, connection, dump, functions, geo,
-    hashes, hyperloglog, info, introspection, keys, lcs, lists, migrate, pubsub, saving, scan, scripting, server, sets,
-    sort, sorted_sets, stream_claim, stream_groups, stream_info, stream_read, streams, strings, transactions, zrange,
-    zset_algebra,
+    hashes, hyperloglog, info, introspection, keys, latency, lcs, lists, migrate, monitor, pubsub, saving, scan,
+    scripting, server, sets, slowlog, sort, sorted_sets, stream_claim, stream_groups, stream_info, stream_read,
+    streams, strings, transactions, zrange, zset_algebra,
 };
 use Group::{
     Bitmap, Cluster, Connection, Generic, Geo, Hash, HyperLogLog, List, Pubsub, Scripting, Server as ServerGroup, Set,
@@ -36,6 +36,7 @@ const MOVABLE_KEYS: Flags = Flags::MOVABLE_KEYS;
 const ALLOW_BUSY: Flags = Flags::ALLOW_BUSY;
 const SHARDED_PUBSUB: Flags = Flags::SHARDED_PUBSUB;
 const SKIP_MONITOR: Flags = Flags::SKIP_MONITOR;
+const SKIP_SLOWLOG: Flags = Flags::SKIP_SLOWLOG;
 const NO_MANDATORY_KEYS: Flags = Flags::NO_MANDATORY_KEYS;
 const MAY_REPLICATE: Flags = Flags::MAY_REPLICATE;
 const SCRIPT: Flags = Flags::SCRIPT;
@@ -68,7 +69,7 @@ const fn line(
 
 /// Every command.
 #[rustfmt::skip]
-pub(crate) const COMMANDS: &[Command] = &[
+pub(crate) static COMMANDS: &[Command] = &[
     line("append", 3, of(&[WRITE, DENYOOM, FAST]), &[one(RW_INSERT)], String, "2.0.0", Keys(strings::append)),
     line("asking", 1, of(&[FAST]), &[], Cluster, "3.0.0", Server(connection::asking)),
     line("auth", -2, of(&[NOSCRIPT, LOADING, STALE, FAST, NO_AUTH, ALLOW_BUSY]), &[], Connection, "1.0.0", Server(connection::auth)),
@@ -104,7 +105,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     line("eval_ro", -3, of(&[READONLY, NOSCRIPT, STALE, SKIP_MONITOR, NO_MANDATORY_KEYS, MOVABLE_KEYS, SCRIPT]), &[counted(2, RO)], Scripting, "7.0.0", Server(scripting::eval)),
     line("evalsha", -3, of(&[NOSCRIPT, STALE, SKIP_MONITOR, NO_MANDATORY_KEYS, MOVABLE_KEYS, SCRIPT, MAY_REPLICATE]), &[counted(2, RW)], Scripting, "2.6.0", Server(scripting::evalsha)),
     line("evalsha_ro", -3, of(&[READONLY, NOSCRIPT, STALE, SKIP_MONITOR, NO_MANDATORY_KEYS, MOVABLE_KEYS, SCRIPT]), &[counted(2, RO)], Scripting, "7.0.0", Server(scripting::evalsha)),
-    line("exec", 1, of(&[NOSCRIPT, LOADING, STALE, CONTROLS_MULTI]), &[], Transactions, "1.2.0", Server(transactions::exec)),
+    line("exec", 1, of(&[NOSCRIPT, LOADING, STALE, SKIP_SLOWLOG, CONTROLS_MULTI]), &[], Transactions, "1.2.0", Server(transactions::exec)),
     line("exists", -2, of(&[READONLY, FAST]), &[up_to(1, -1, 1, RO_ONLY)], Generic, "1.0.0", Keys(keys::exists)),
     line("expire", -3, of(&[WRITE, FAST]), &[one(RW_UPDATE)], Generic, "1.0.0", Keys(keys::expire)),
     line("expireat", -3, of(&[WRITE, FAST]), &[one(RW_UPDATE)], Generic, "1.2.0", Keys(keys::expireat)),
@@ -153,6 +154,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     line("info", -1, of(&[LOADING, STALE]), &[], ServerGroup, "1.0.0", Server(info::info)),
     line("keys", 2, of(&[READONLY]), &[], Generic, "1.0.0", Keys(keys::keys)),
     line("lastsave", 1, of(&[LOADING, STALE, FAST]), &[], ServerGroup, "1.0.0", Server(saving::lastsave)),
+    line("latency", -2, NONE, &[], ServerGroup, "2.8.13", Container(LATENCY)),
     line("lcs", -3, of(&[READONLY]), &[up_to(1, 1, 1, RO)], String, "7.0.0", Keys(lcs::lcs)),
     line("lindex", 3, of(&[READONLY]), &[one(RO)], List, "1.0.0", Keys(lists::lindex)),
     line("linsert", 5, of(&[WRITE, DENYOOM]), &[one(RW_INSERT)], List, "2.2.0", Keys(lists::linsert)),
@@ -170,6 +172,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     line("ltrim", 4, of(&[WRITE]), &[one(RW_DELETE)], List, "1.0.0", Keys(lists::ltrim)),
     line("mget", -2, of(&[READONLY, FAST]), &[up_to(1, -1, 1, RO)], String, "1.0.0", Keys(strings::mget)),
     line("migrate", -6, of(&[WRITE, MOVABLE_KEYS]), &[at(3, RW_DELETE)], Generic, "2.6.0", Server(migrate::migrate)),
+    line("monitor", 1, of(&[ADMIN, NOSCRIPT, LOADING, STALE]), &[], ServerGroup, "1.0.0", Server(monitor::monitor)),
     line("move", 3, of(&[WRITE, FAST]), &[one(RW_POP)], Generic, "1.0.0", Keys(keys::move_)),
     line("mset", -3, of(&[WRITE, DENYOOM]), &[up_to(1, -1, 2, OW)], String, "1.0.1", Keys(strings::mset)),
     line("msetnx", -3, of(&[WRITE, DENYOOM]), &[up_to(1, -1, 2, OW)], String, "1.0.1", Keys(strings::msetnx)),
@@ -223,6 +226,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     line("sintercard", -3, of(&[READONLY, MOVABLE_KEYS]), &[counted(1, RO)], Set, "7.0.0", Keys(sets::sintercard)),
     line("sinterstore", -3, of(&[WRITE, DENYOOM]), &[at(1, OW), up_to(2, -1, 1, RO)], Set, "1.0.0", Keys(sets::sinterstore)),
     line("sismember", 3, of(&[READONLY, FAST]), &[one(RO_ONLY)], Set, "1.0.0", Keys(sets::sismember)),
+    line("slowlog", -2, NONE, &[], ServerGroup, "2.2.12", Container(SLOWLOG)),
     line("smembers", 2, of(&[READONLY]), &[one(RO)], Set, "1.0.0", Keys(sets::smembers)),
     line("smismember", -3, of(&[READONLY, FAST]), &[one(RO_ONLY)], Set, "6.2.0", Keys(sets::smismember)),
     line("smove", 4, of(&[WRITE, FAST]), &[at(1, RW_POP), at(2, RW_INSERT)], Set, "1.0.0", Keys(sets::smove)),
@@ -397,6 +401,25 @@ const CONFIG: &[Command] = &[
     line("config|resetstat", 2, of(&[ADMIN, NOSCRIPT, LOADING, STALE]), &[], ServerGroup, "2.0.0", Server(config::resetstat)),
     line("config|rewrite", 2, of(&[ADMIN, NOSCRIPT, LOADING, STALE]), &[], ServerGroup, "2.8.0", Server(config::rewrite)),
     line("config|set", -4, of(&[ADMIN, NOSCRIPT, LOADING, STALE]), &[], ServerGroup, "2.0.0", Server(config::set)),
+];
+
+#[rustfmt::skip]
+const LATENCY: &[Command] = &[
+    line("latency|doctor", 2, of(&[ADMIN, NOSCRIPT, LOADING, STALE]), &[], ServerGroup, "2.8.13", Server(latency::doctor)),
+    line("latency|graph", 3, of(&[ADMIN, NOSCRIPT, LOADING, STALE]), &[], ServerGroup, "2.8.13", Server(latency::graph)),
+    line("latency|help", 2, of(&[LOADING, STALE]), &[], ServerGroup, "2.8.13", Server(latency::help)),
+    line("latency|histogram", -2, of(&[ADMIN, NOSCRIPT, LOADING, STALE]), &[], ServerGroup, "7.0.0", Server(latency::histogram)),
+    line("latency|history", 3, of(&[ADMIN, NOSCRIPT, LOADING, STALE]), &[], ServerGroup, "2.8.13", Server(latency::history)),
+    line("latency|latest", 2, of(&[ADMIN, NOSCRIPT, LOADING, STALE]), &[], ServerGroup, "2.8.13", Server(latency::latest)),
+    line("latency|reset", -2, of(&[ADMIN, NOSCRIPT, LOADING, STALE]), &[], ServerGroup, "2.8.13", Server(latency::reset)),
+];
+
+#[rustfmt::skip]
+const SLOWLOG: &[Command] = &[
+    line("slowlog|get", -2, of(&[ADMIN, LOADING, STALE]), &[], ServerGroup, "2.2.12", Server(slowlog::get)),
+    line("slowlog|help", 2, of(&[LOADING, STALE]), &[], ServerGroup, "6.2.0", Server(slowlog::help)),
+    line("slowlog|len", 2, of(&[ADMIN, LOADING, STALE]), &[], ServerGroup, "2.2.12", Server(slowlog::len)),
+    line("slowlog|reset", 2, of(&[ADMIN, LOADING, STALE]), &[], ServerGroup, "2.2.12", Server(slowlog::reset)),
 ];
 
 #[rustfmt::skip]
