@@ -5,7 +5,8 @@
 //! - [`batch`]: record batches, validated by their headers and checksums;
 //! - [`validation`] and [`compression`]: what is inside of a producer's batch, checked as it passes by;
 //! - [`control`]: how transactions ended, as partitions keep it;
-//! - [`record`]: the records inside a batch, where a broker must know them, and of the batches that brokers write themselves.
+//! - [`record`]: the records inside a batch, where a broker must know them, and of the batches that brokers write themselves;
+//! - [`retained`]: what the log cleaner leaves of a batch.
 
 pub mod batch;
 pub mod compression;
@@ -14,6 +15,7 @@ pub mod frame;
 pub mod generated;
 pub mod primitive;
 pub mod record;
+pub mod retained;
 #[cfg(test)]
 mod tests;
 pub mod validation;

@@ -8,15 +8,17 @@
 //! - `controller.rs`: what the controller commits: topics, fencing, elections, in-sync sets;
 //! - `elections.rs`, `reassignment.rs`: elections and movements of replicas that somebody asks for;
 //! - `replication.rs`: followers, high watermarks, truncation, the ledger;
-//! - `retention.rs`: what is old goes;
+//! - `retention.rs`: what is old goes; `compaction.rs`: of each key the last record stays; `segments.rs`: what both go by;
 //! - `waiting.rs`: requests whose answers come later.
 
 mod brokers;
+mod compaction;
 mod controller;
 mod elections;
 mod reassignment;
 mod replication;
 mod retention;
+mod segments;
 mod waiting;
 
 use std::cmp::Reverse;
@@ -121,6 +123,7 @@ pub struct Cluster {
     pub(crate) groups: Coordinators,
     pub(crate) transactions: TransactionCoordinators,
     pub(crate) store: Store,
+    cleaner: compaction::Cleaner,
     waits: waiting::Waits,
     timers: BinaryHeap<Reverse<Due>>,
     timers_set: u64,
@@ -159,6 +162,8 @@ pub(crate) enum Timer {
     Markers(NodeId, String),
     /// Leaders look for what is too old or too much.
     Retention,
+    /// A thread of the log cleaner goes on, or looks for something to clean.
+    Clean(usize),
     /// Coordinators look for transactions that have lasted too long.
     AbortScan,
 }
@@ -197,6 +202,7 @@ impl Cluster {
             groups: Coordinators::default(),
             transactions: TransactionCoordinators::default(),
             store,
+            cleaner: compaction::Cleaner::default(),
             waits: waiting::Waits::default(),
             timers: BinaryHeap::new(),
             timers_set: 0,
@@ -218,6 +224,7 @@ impl Cluster {
         self.settle(ctx);
         self.set_timer(ctx.now() + self.lag_check_interval(), Timer::Lag);
         self.plan_retention(ctx);
+        self.start_cleaner(ctx);
         if self.config.auto_leader_rebalance_enable {
             self.set_timer(ctx.now() + self.rebalance_interval(), Timer::Rebalance);
         }
@@ -326,6 +333,7 @@ impl Cluster {
             Timer::Group(node, group) => self.group_timer(ctx, node, &group),
             Timer::Markers(node, id) => self.retry_markers(ctx, node, &id),
             Timer::Retention => self.retain(ctx),
+            Timer::Clean(thread) => self.clean(ctx, thread),
             Timer::AbortScan => self.abort_timed_out(ctx),
         }
     }

@@ -103,6 +103,21 @@ pub struct Config {
     /// `delete`, `compact`, or both.
     #[serde(rename = "log.cleanup.policy")]
     pub log_cleanup_policy: String,
+    /// Whether logs are compacted at all.
+    #[serde(rename = "log.cleaner.enable")]
+    pub log_cleaner_enable: bool,
+    /// How many logs are compacted at the same time.
+    #[serde(rename = "log.cleaner.threads")]
+    pub log_cleaner_threads: usize,
+    /// How many bytes all threads have for the keys that they have seen: 24 for each.
+    #[serde(rename = "log.cleaner.dedupe.buffer.size")]
+    pub log_cleaner_dedupe_buffer_size: u64,
+    /// How much of that is filled before a round ends early.
+    #[serde(rename = "log.cleaner.io.buffer.load.factor")]
+    pub log_cleaner_io_buffer_load_factor: Ratio,
+    /// How much all threads read at once.
+    #[serde(rename = "log.cleaner.io.buffer.size")]
+    pub log_cleaner_io_buffer_size: u64,
     /// How long the cleaner sleeps where there is nothing to clean.
     #[serde(rename = "log.cleaner.backoff.ms")]
     pub log_cleaner_backoff_ms: u64,
@@ -233,6 +248,11 @@ impl Default for Config {
             log_retention_bytes: -1,
             log_retention_check_interval_ms: 300_000,
             log_cleanup_policy: "delete".to_owned(),
+            log_cleaner_enable: true,
+            log_cleaner_threads: 1,
+            log_cleaner_dedupe_buffer_size: 134_217_728,
+            log_cleaner_io_buffer_load_factor: Ratio(900_000),
+            log_cleaner_io_buffer_size: 524_288,
             log_cleaner_backoff_ms: 15_000,
             log_cleaner_delete_retention_ms: 86_400_000,
             log_cleaner_min_compaction_lag_ms: 0,

@@ -15,7 +15,7 @@ use atoll_wire::{Reader, WireError, Writer};
 use bytes::{Bytes, BytesMut};
 
 use crate::state::image::{MetadataRecord, PartitionKey};
-use crate::state::tree::{Batch, BranchId, Change, ForkTree, Kind};
+use crate::state::tree::{Batch, BranchId, Change, Cleaned, ForkTree, Kind};
 use crate::wire::batch::BatchHeader;
 use crate::wire::{control, record};
 
@@ -27,6 +27,12 @@ const ENTRY_BYTES_MAX: u32 = 112 << 20;
 const RECLAIMED_MIN: u64 = 64 << 10;
 /// The tag of what producers had written of what is gone.
 const FORGOTTEN: u8 = 5;
+/// The tag of a round of the log cleaner that begins: what an earlier one has left behind counts for nothing.
+const CLEANING: u8 = 6;
+/// The tag of a batch that it leaves.
+const CLEANED_BATCH: u8 = 7;
+/// The tag of its end, which makes these batches the log up to an offset.
+const CLEANED: u8 = 8;
 /// Tag and branch in front of a batch.
 const BATCH_PREFIX: usize = 5;
 
@@ -135,6 +141,49 @@ impl Store {
         Ok(position)
     }
 
+    /// A round of the log cleaner begins.
+    pub fn begin_cleaning(&mut self, key: PartitionKey) -> Result<(), LogError> {
+        let log = self.log(key)?;
+        log.append(0, &[&[CLEANING]])?;
+        log.flush()
+    }
+
+    /// Keeps batches that the log cleaner leaves, and returns their positions. They do not count before the round has ended.
+    pub fn append_cleaned(
+        &mut self,
+        key: PartitionKey,
+        branch: BranchId,
+        batches: &[Bytes],
+        time_ms: i64,
+    ) -> Result<Vec<u64>, LogError> {
+        let mut prefix = [CLEANED_BATCH, 0, 0, 0, 0];
+        prefix[1..].copy_from_slice(&branch.to_be_bytes());
+        let log = self.log(key)?;
+        let end = log.end();
+        let mut write = || {
+            let written: Result<Vec<u64>, LogError> =
+                batches.iter().map(|batch| log.append(time_ms, &[&prefix, batch])).collect();
+            written.and_then(|positions| log.flush().map(|()| positions))
+        };
+        let written = write();
+        if written.is_err() {
+            log.truncate(end)?;
+        }
+        written
+    }
+
+    /// A round of the log cleaner ends: what it has left counts.
+    pub fn end_cleaning(&mut self, key: PartitionKey, cleaned: &Cleaned) -> Result<(), LogError> {
+        let summary = serde_json::to_vec(cleaned).unwrap_or_default();
+        let log = self.log(key)?;
+        let end = log.append(0, &[&[CLEANED], &summary])?;
+        if let Err(error) = log.flush() {
+            log.truncate(end)?;
+            return Err(error);
+        }
+        self.begin_sync(key)
+    }
+
     /// Gives back the space before `live`, the first batch that is still needed. What else was remembered there is repeated
     /// behind it first: the changes that say how the replicas stand, and what producers had written.
     pub fn reclaim(
@@ -240,7 +289,7 @@ impl Store {
 
     /// Rebuilds a partition's tree from what is stored. Blocks.
     pub fn recover(&mut self, key: PartitionKey, nodes: &[NodeId]) -> Result<ForkTree, LogError> {
-        let mut tree = ForkTree::new(nodes);
+        let (mut tree, mut cleaned) = (ForkTree::new(nodes), Vec::new());
         let log = self.log(key)?;
         for entry in log.records(log.start()) {
             let entry = entry?;
@@ -251,6 +300,15 @@ impl Store {
                 Entry::Batch(branch, bytes) => {
                     let header = BatchHeader::read(&bytes).map_err(|_| damaged)?;
                     tree.replay_batch(branch, describe(&header, &bytes, entry.position));
+                }
+                Entry::Cleaning => cleaned.clear(),
+                Entry::CleanedBatch(bytes) => {
+                    let header = BatchHeader::read(&bytes).map_err(|_| damaged)?;
+                    cleaned.push(describe(&header, &bytes, entry.position));
+                }
+                Entry::Cleaned(summary) => {
+                    let summary: Cleaned = serde_json::from_slice(&summary).map_err(|_| damaged)?;
+                    tree.replay_cleaned(summary, std::mem::take(&mut cleaned));
                 }
             }
         }
@@ -312,7 +370,11 @@ pub fn describe(header: &BatchHeader, bytes: &Bytes, position: u64) -> Batch {
 }
 
 fn marker_of(bytes: &Bytes) -> Kind {
-    let record = record::read_records(bytes).and_then(Result::ok).and_then(|mut records| records.pop());
+    let records = record::read_records(bytes).and_then(Result::ok);
+    if records.as_ref().is_some_and(Vec::is_empty) {
+        return Kind::Emptied;
+    }
+    let record = records.and_then(|mut records| records.pop());
     let marker = record.and_then(|record| control::read(&record));
     marker.map_or(Kind::Plain, |marker| Kind::Marker {
         commit: marker.commit,
@@ -324,6 +386,9 @@ enum Entry {
     Batch(BranchId, Bytes),
     Change(Change),
     Forgotten(Bytes),
+    Cleaning,
+    CleanedBatch(Bytes),
+    Cleaned(Bytes),
 }
 
 fn write_change(change: &Change) -> Bytes {
@@ -365,6 +430,12 @@ fn read_entry(payload: &Bytes) -> Result<Entry, WireError> {
         2 => Entry::Change(Change::Moved { node: NodeId(reader.u16()?), branch: reader.u32()? }),
         3 => Entry::Change(Change::Cut { branch: reader.u32()?, offset: reader.i64()? }),
         FORGOTTEN => Entry::Forgotten(reader.bytes(reader.remaining())?),
+        CLEANING => Entry::Cleaning,
+        CLEANED_BATCH => {
+            reader.u32()?;
+            Entry::CleanedBatch(reader.bytes(reader.remaining())?)
+        }
+        CLEANED => Entry::Cleaned(reader.bytes(reader.remaining())?),
         4 => Entry::Change(Change::Started { node: NodeId(reader.u16()?), offset: reader.i64()? }),
         tag => return Err(reader.error(atoll_wire::WireErrorKind::Invalid { what: "an entry", value: i64::from(tag) })),
     })

@@ -1,26 +1,14 @@
 //! What is old goes: whole segments from the front of a log, by size and by time, as `retention.bytes` and `retention.ms` say.
 //! Only a leader decides; its followers begin where it begins.
-//!
-//! Segments are reckoned from the batches, as every replica of Kafka would have rolled them, so that nothing has to be kept.
 
 use std::time::Duration;
 
 use atoll_kernel::{Context, NodeId};
 
+use super::segments::{Segment, segments};
 use super::{Cluster, Timer, runs};
 use crate::config::TopicConfig;
 use crate::state::image::PartitionKey;
-use crate::state::tree::Batch;
-
-/// A run of batches that goes as a whole.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Segment {
-    /// The offset after its last batch.
-    end: i64,
-    bytes: u64,
-    first_timestamp: i64,
-    newest_timestamp: i64,
-}
 
 impl Cluster {
     pub(super) fn plan_retention(&mut self, ctx: &Context<'_>) {
@@ -50,45 +38,23 @@ impl Cluster {
         let (_, topic, _) = self.brokers.get(&leader)?.image.partition_by_key(key)?;
         let partition = self.partitions.get(&key)?;
         let start = partition.tree.start(leader);
-        let segments = segments(partition.tree.batches(leader, start), &topic.config);
+        let segments = segments(partition.tree.batches(leader, start), &topic.config, partition.tree.cleaned());
         let kept = first_kept(&segments, &topic.config, ctx.wall(leader).as_millis(), partition.high_watermark(leader));
         kept.filter(|kept| *kept > start)
     }
 
     /// Gives back the files of what no replica can read any more, where all replicas agree on the rest.
-    fn reclaim(&mut self, key: PartitionKey) {
+    pub(super) fn reclaim(&mut self, key: PartitionKey) {
+        // What the cleaner is writing lies behind what the tree knows of.
+        if self.cleaner.is_at(key) {
+            return;
+        }
         let Some(partition) = self.partitions.get(&key) else { return };
         let Some(changes) = partition.tree.summary() else { return };
         let live = partition.tree.first_position();
         // What cannot be given back now is looked at again at the next check.
         let _ = self.store.reclaim(key, live, &changes, &partition.tree.forgotten());
     }
-}
-
-/// The batches as Kafka would have laid them into segments.
-fn segments<'b>(batches: impl Iterator<Item = &'b Batch>, config: &TopicConfig) -> Vec<Segment> {
-    let mut segments: Vec<Segment> = Vec::new();
-    for batch in batches {
-        let bytes = u64::from(batch.size);
-        let fits = |segment: &&mut Segment| {
-            let lasted = batch.max_timestamp.saturating_sub(segment.first_timestamp);
-            segment.bytes + bytes <= config.segment_bytes && lasted <= config.segment_ms
-        };
-        match segments.last_mut().filter(fits) {
-            Some(segment) => {
-                segment.end = batch.next_offset;
-                segment.bytes += bytes;
-                segment.newest_timestamp = segment.newest_timestamp.max(batch.max_timestamp);
-            }
-            None => segments.push(Segment {
-                end: batch.next_offset,
-                bytes,
-                first_timestamp: batch.max_timestamp,
-                newest_timestamp: batch.max_timestamp,
-            }),
-        }
-    }
-    segments
 }
 
 /// Where the log begins when what is to go has gone; None if nothing is to go.
@@ -118,6 +84,7 @@ mod tests {
 
     use super::*;
     use crate::config::Config;
+    use crate::state::tree::Batch;
 
     fn batch(offset: i64, size: u32, max_timestamp: i64) -> Batch {
         Batch {
@@ -137,7 +104,7 @@ mod tests {
         let options: BTreeMap<String, String> =
             options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let config = TopicConfig::resolve(&Config::default(), &options).unwrap();
-        first_kept(&segments(batches.iter(), &config), &config, now_ms, high_watermark)
+        first_kept(&segments(batches.iter(), &config, 0), &config, now_ms, high_watermark)
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The core without sockets: a client that is a function call, faults, virtual time.
 
 mod administration;
+mod compaction;
 mod consumer_groups;
 mod log;
 mod membership;
@@ -129,6 +130,10 @@ impl World {
 
     pub fn produce_request(topic: &str, partition: i32, acks: i16, value: &str, producer: Option<Producer>) -> Request {
         let batch = write_batch(&[(Some(value.as_bytes()), Some(value.as_bytes()))], 1_767_225_600_000, producer);
+        World::produce_batch(topic, partition, acks, batch)
+    }
+
+    pub fn produce_batch(topic: &str, partition: i32, acks: i16, batch: Bytes) -> Request {
         let partition_data = vec![PartitionProduceData { index: partition, records: Some(batch) }];
         let topic_data = vec![TopicProduceData { name: topic.to_owned(), partition_data }];
         Request::Produce(ProduceRequest { transactional_id: None, acks, timeout_ms: 30_000, topic_data })
@@ -188,6 +193,19 @@ impl World {
         }
     }
 
+    /// The offset after the last batch; None without any.
+    pub fn fetched_upto(response: &Response) -> Option<i64> {
+        let Response::Fetch(response) = response else { panic!("not an answer to Fetch: {response:?}") };
+        let mut bytes = response.responses[0].partitions[0].records.clone().unwrap_or_default();
+        let mut upto = None;
+        while !bytes.is_empty() {
+            let header = crate::wire::batch::BatchHeader::read(&bytes).expect("a whole batch");
+            upto = Some(header.next_offset());
+            let _ = bytes.split_to(header.size);
+        }
+        upto
+    }
+
     /// All committed records of a partition, asked of its leader.
     pub fn read_all(&mut self, topic: &str, partition: i32) -> BTreeMap<i64, String> {
         let nodes: Vec<NodeId> = self.simulation.kernel.nodes().iter().map(|node| node.config.id).collect();
@@ -199,13 +217,15 @@ impl World {
         let (mut all, mut offset) = (BTreeMap::new(), 0);
         loop {
             let answer = self.ask(leader, World::fetch_request(topic, partition, offset, -1, 0)).1;
-            let (error, high_watermark, records) = World::fetched(&answer.expect("a leader that serves"));
+            let answer = answer.expect("a leader that serves");
+            let (error, high_watermark, records) = World::fetched(&answer);
             assert_eq!(error, 0);
-            let Some(last) = records.last() else {
+            // Compaction leaves holes, and batches without records.
+            let Some(next) = World::fetched_upto(&answer) else {
                 assert_eq!(offset, high_watermark, "everything below the high watermark can be read");
                 return all;
             };
-            offset = last.offset + 1;
+            offset = next;
             for record in records {
                 all.insert(record.offset, String::from_utf8_lossy(&record.value.unwrap_or_default()).into_owned());
             }

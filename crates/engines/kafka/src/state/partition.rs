@@ -166,6 +166,11 @@ impl Durable {
         (self.end, self.sample) = (end, None);
     }
 
+    /// Everything before an offset was synced.
+    pub fn synced_upto(&mut self, offset: i64) {
+        self.end = self.end.max(offset);
+    }
+
     /// The log was cut.
     pub fn truncated(&mut self, end: i64) {
         self.end = self.end.min(end);

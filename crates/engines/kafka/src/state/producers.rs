@@ -83,12 +83,17 @@ impl ProducerState {
     pub fn last_sequence(&self) -> i32 {
         self.recent.back().map_or(-1, |(_, last, ..)| *last)
     }
+
+    /// Where its last batch of records begins, if it has written any in its present epoch.
+    pub fn last_data_offset(&self) -> Option<i64> {
+        self.recent.back().map(|(_, _, base_offset, _)| *base_offset)
+    }
 }
 
 impl Producers {
     /// Remembers a stored batch.
     pub fn note(&mut self, batch: &Batch) {
-        let Some((id, epoch, first, last)) = batch.producer else { return };
+        let Some((id, epoch, first, last)) = batch.producer.filter(|_| batch.kind != Kind::Emptied) else { return };
         let state = self.by_id.entry(id).or_insert_with(|| ProducerState::new(epoch));
         if state.epoch != epoch {
             state.epoch = epoch;
@@ -161,6 +166,14 @@ impl Producers {
     pub fn aborted(&self, from: i64, upto: i64) -> Vec<Ended> {
         let concerned = |ended: &&Ended| ended.aborted && ended.last_offset >= from && ended.first_offset < upto;
         self.ended.iter().filter(concerned).copied().collect()
+    }
+
+    /// The cleaner has removed the records of aborted transactions before an offset, but of those that it names: it will look
+    /// for their markers again.
+    pub fn cleaned(&mut self, upto: i64, remaining: &[(i64, i64)]) {
+        self.ended.retain(|ended| {
+            !ended.aborted || ended.last_offset >= upto || remaining.contains(&(ended.producer_id, ended.first_offset))
+        });
     }
 
     /// Forgets committed transactions whose markers every replica has as committed, and whatever ended before the log begins.

@@ -54,6 +54,8 @@ pub enum Kind {
         /// The epoch of the coordinator that ended it.
         coordinator_epoch: i32,
     },
+    /// It was the end of a transaction, of which the cleaner has left the producer's epoch alone.
+    Emptied,
 }
 
 /// What a producer was promised.
@@ -134,8 +136,10 @@ pub struct ForkTree {
     replicas: BTreeMap<NodeId, Position>,
     /// Where each replica's log begins; none for 0.
     starts: BTreeMap<NodeId, i64>,
-    /// What producers had written below an offset, of batches that are gone.
+    /// What producers had written below an offset, of batches that are gone or were cleaned.
     base: (i64, Producers),
+    /// Batches before this offset have been through the log cleaner.
+    cleaned: i64,
     changes: Vec<Change>,
 }
 
@@ -149,6 +153,7 @@ impl ForkTree {
             replicas,
             starts: BTreeMap::new(),
             base: (0, Producers::default()),
+            cleaned: 0,
             changes: Vec::new(),
         }
     }
@@ -570,5 +575,8 @@ impl Branch {
     }
 }
 
+mod cleaning;
 #[cfg(test)]
 mod tests;
+
+pub use cleaning::Cleaned;

@@ -11,6 +11,7 @@ use atoll_kernel::{Fault, NodeId, Pattern, Plane, Rule, Verdict};
 use super::{World, quick_config};
 use crate::wire::generated::metadata_request::MetadataRequestTopic;
 use crate::wire::generated::{CreateTopicsRequest, MetadataRequest};
+use crate::wire::record::{Fields, write_batch};
 use crate::wire::{Request, Response};
 
 #[test]
@@ -76,6 +77,8 @@ impl Stage {
             }
             ["create", at, name] => self.create(node(at), name),
             ["produce", at, to, acks, value] => self.produce(node(at), to, acks, value),
+            ["put", at, to, records @ ..] => self.put(node(at), to, records),
+            ["records", at, from, offset] => self.records(node(at), from, offset),
             ["commit", at, group, to, offset] => self.commit(node(at), group, to, offset),
             ["metadata", at, of] => self.metadata(node(at), of),
             ["read", at, from, offset] => self.read(node(at), from, offset, -1),
@@ -140,6 +143,37 @@ impl Stage {
             (_, Some(answer)) => produced(&answer),
             (ticket, None) => self.waits(ticket, format!("produce {value}")),
         }
+    }
+
+    /// One batch of `key=value`s with the broker's time; `key=` is a deletion.
+    fn put(&mut self, at: NodeId, to: &str, records: &[&str]) -> String {
+        let (topic, partition) = place(to);
+        let pairs: Vec<_> = records.iter().map(|record| record.split_once('=').expect("key=value")).collect();
+        let fields: Vec<Fields<'_>> = pairs
+            .iter()
+            .map(|(key, value)| (Some(key.as_bytes()), (!value.is_empty()).then_some(value.as_bytes())))
+            .collect();
+        let now_ms = self.world.simulation.kernel.wall().as_millis();
+        let request = World::produce_batch(topic, partition, -1, write_batch(&fields, now_ms, None));
+        match self.world.ask(at, request) {
+            (_, Some(answer)) => produced(&answer),
+            (ticket, None) => self.waits(ticket, format!("put {}", records.join(" "))),
+        }
+    }
+
+    /// What is in a log from an offset on, with the offsets.
+    fn records(&mut self, at: NodeId, from: &str, offset: &str) -> String {
+        let (topic, partition) = place(from);
+        let request = World::fetch_request(topic, partition, offset.parse().unwrap(), -1, 0);
+        let Some(answer) = self.world.ask(at, request).1 else { return "silence".to_owned() };
+        let (error, high_watermark, records) = World::fetched(&answer);
+        if error != 0 {
+            return error_name(error);
+        }
+        let text = |field: &Option<bytes::Bytes>| String::from_utf8_lossy(field.as_deref().unwrap_or(b"")).into_owned();
+        let shown =
+            records.iter().map(|record| format!(" {}:{}={}", record.offset, text(&record.key), text(&record.value)));
+        format!("high watermark {high_watermark}:{}", shown.collect::<String>())
     }
 
     fn commit(&mut self, at: NodeId, group: &str, to: &str, offset: &str) -> String {

@@ -1,28 +1,46 @@
-//! Random fault runs from seeds, against a model: every acknowledged record is there in the end, or the ledger names it.
+//! Random fault runs from seeds, against a model: every acknowledged record is there in the end, or the ledger names it, or in
+//! the compacted topic a later one of its key is there.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
+use atoll_kernel::disk::{Disk, MemoryDisk};
 use atoll_kernel::{Fault, FaultMenu, Kind, NodeId};
 
 use super::{World, quick_config};
 use crate::cluster::{PART, Ticket};
+use crate::config::Config;
 use crate::state::image::OFFSETS_TOPIC;
+use crate::wire::record::write_batch;
 
 /// What the client was promised, and what it still waits for.
 #[derive(Default)]
 struct Model {
     sent: u64,
-    /// Acknowledged records: topic, partition, offset, value and `acks`. An offset can be given twice, if the first is lost.
-    acknowledged: Vec<(String, i32, i64, String, i16)>,
-    waiting: BTreeMap<Ticket, (String, i32, i16, String)>,
+    /// Acknowledged records, each with its offset. An offset can be given twice, if the first is lost.
+    acknowledged: Vec<(Sent, i64)>,
+    waiting: BTreeMap<Ticket, Sent>,
+    /// The key of each value that was sent to the compacted topic.
+    keys: BTreeMap<String, String>,
     commits_waiting: BTreeMap<Ticket, i64>,
     /// The newest acknowledged commit, and the newest that was sent after it.
     committed: i64,
     commits_sent: i64,
 }
 
-const TOPICS: [&str; 2] = ["orders", "audit"];
+/// A record as it was sent.
+struct Sent {
+    topic: &'static str,
+    partition: i32,
+    acks: i16,
+    key: String,
+    value: String,
+}
+
+const TOPICS: [&str; 3] = ["orders", "audit", COMPACTED];
+const COMPACTED: &str = "prices";
+const KEYS: u64 = 3;
 const STEPS: usize = 50;
 
 struct Run {
@@ -33,7 +51,9 @@ struct Run {
 
 /// One run: a workload under faults, then healing, then the reckoning.
 fn run(seed: u64, menu: &FaultMenu) -> Run {
-    let mut world = World::new(3, seed, quick_config());
+    let disk = Arc::new(MemoryDisk::ephemeral());
+    let config = Config { log_cleaner_backoff_ms: 5_000, log_cleaner_io_buffer_size: 200, ..quick_config() };
+    let mut world = World::on_disk(3, seed, config.clone(), Arc::clone(&disk) as Arc<dyn Disk>);
     let mut model = Model::default();
     world.create_topic("orders", 2, &[("min.insync.replicas", "2")]);
     world.create_topic(
@@ -41,6 +61,13 @@ fn run(seed: u64, menu: &FaultMenu) -> Run {
         1,
         &[("unclean.leader.election.enable", if seed.is_multiple_of(2) { "true" } else { "false" })],
     );
+    let compacted = [
+        ("min.insync.replicas", "2"),
+        ("cleanup.policy", "compact"),
+        ("segment.ms", "500"),
+        ("min.cleanable.dirty.ratio", "0.01"),
+    ];
+    world.create_topic(COMPACTED, 1, &compacted);
     for _ in 0..STEPS {
         let milliseconds = world.simulation.stream().below(4_000);
         match world.simulation.stream().below(10) {
@@ -56,21 +83,37 @@ fn run(seed: u64, menu: &FaultMenu) -> Run {
     world.simulation.inject(&Fault::Heal);
     world.run_for(120_000);
     settle_answers(&mut world, &mut model);
-    reckon(&mut world, &model, seed, menu)
+    let run = reckon(&mut world, &model, seed, menu);
+    if seed.is_multiple_of(8) {
+        // Atoll itself was killed, and finds everything again.
+        let left = read_everything(&mut world);
+        drop(world);
+        let mut again = World::on_disk(3, seed + 1, config, disk);
+        again.run_for(15_000);
+        assert_eq!(read_everything(&mut again), left, "seed {seed}: the same after a restart");
+    }
+    run
 }
 
 /// The client sends a record to whoever it believes to lead: it asks one broker, and may be told old news.
 fn produce(world: &mut World, model: &mut Model) {
     let stream = world.simulation.stream();
-    let (topic, asked) = (TOPICS[stream.below(2) as usize], NodeId(1 + stream.below(3) as u16));
+    let (topic, asked) = (TOPICS[stream.below(3) as usize], NodeId(1 + stream.below(3) as u16));
     let partition = if topic == "orders" { stream.below(2) as i32 } else { 0 };
     let acks = if stream.below(2) == 0 { 1 } else { -1 };
+    let key_number = stream.below(KEYS);
     let Some((0, leader, _)) = world.metadata(asked, topic, partition) else { return };
     model.sent += 1;
     let value = format!("record {}", model.sent);
-    let (ticket, answer) =
-        world.ask(NodeId(leader as u16), World::produce_request(topic, partition, acks, &value, None));
-    model.waiting.insert(ticket, (topic.to_owned(), partition, acks, value));
+    let key = if topic == COMPACTED { format!("key {key_number}") } else { value.clone() };
+    let now_ms = world.simulation.kernel.wall().as_millis();
+    let batch = write_batch(&[(Some(key.as_bytes()), Some(value.as_bytes()))], now_ms, None);
+    let request = World::produce_batch(topic, partition, acks, batch);
+    let (ticket, answer) = world.ask(NodeId(leader as u16), request);
+    if topic == COMPACTED {
+        model.keys.insert(value.clone(), key.clone());
+    }
+    model.waiting.insert(ticket, Sent { topic, partition, acks, key, value });
     if let Some(answer) = answer {
         world.late.insert(ticket, answer);
     }
@@ -99,10 +142,10 @@ fn commit(world: &mut World, model: &mut Model) {
 
 fn settle_answers(world: &mut World, model: &mut Model) {
     for (ticket, answer) in std::mem::take(&mut world.late) {
-        if let Some((topic, partition, acks, value)) = model.waiting.remove(&ticket) {
+        if let Some(sent) = model.waiting.remove(&ticket) {
             let (error, offset) = World::produced(&answer);
             if error == 0 {
-                model.acknowledged.push((topic, partition, offset, value, acks));
+                model.acknowledged.push((sent, offset));
             }
         } else if let Some(offset) = model.commits_waiting.remove(&ticket)
             && World::committed(&answer) == 0
@@ -141,29 +184,40 @@ fn reckon(world: &mut World, model: &Model, seed: u64, menu: &FaultMenu) -> Run 
     for entry in lost_entries {
         *lost.entry(entry.subject.clone()).or_default() += 1;
     }
-    let mut read = BTreeMap::new();
-    for (topic, partition) in [("orders", 0), ("orders", 1), ("audit", 0)] {
-        read.insert((topic.to_owned(), partition), world.read_all(topic, partition));
-    }
+    let read = read_everything(world);
     let mut named = BTreeSet::new();
-    for (topic, partition, offset, value, acks) in &model.acknowledged {
-        let there = read[&(topic.clone(), *partition)].get(offset) == Some(value);
-        let subject = format!("{topic}-{partition}@{offset} key={value}");
+    for (sent, offset) in &model.acknowledged {
+        let Sent { topic, partition, acks, key, value } = sent;
+        let log = &read[&(*topic, *partition)];
+        let there = log.get(offset) == Some(value);
+        let subject = format!("{topic}-{partition}@{offset} key={key}");
+        let is_lost = lost.contains_key(&subject);
+        // Compaction removes what a later record of the same key has replaced; another one may have got its offset.
+        let replaced = *topic == COMPACTED
+            && (there || log.range(offset + 1..).any(|(_, later)| model.keys.get(later) == Some(key)));
         assert!(
-            there != lost.contains_key(&subject),
+            there != is_lost || replaced,
             "seed {seed}: {subject} acks={acks} is {}readable and {}in the ledger",
             if there { "" } else { "not " },
-            if there { "" } else { "not " },
+            if is_lost { "" } else { "not " },
         );
         // Two in-sync replicas, of which none loses its disk's cache, hold what the whole set acknowledged.
-        assert!(there || *acks == 1 || topic == "audit" || menu.power, "seed {seed}: {subject} acks=all is lost");
-        named.extend((!there).then_some(subject));
+        assert!(
+            there || replaced || *acks == 1 || *topic == "audit" || menu.power,
+            "seed {seed}: {subject} acks=all is lost"
+        );
+        named.extend((!there && is_lost).then_some(subject));
     }
     let offsets_lost = lost.keys().any(|subject| subject.starts_with(OFFSETS_TOPIC));
     let records_lost = lost.keys().filter(|subject| !subject.starts_with(OFFSETS_TOPIC)).count();
     assert_eq!(records_lost, named.len(), "seed {seed}: the ledger names only what was acknowledged: {lost:?}");
     check_commits(world, model, seed, offsets_lost);
     Run { hash: world.simulation.kernel.trace_hash(), acknowledged: model.acknowledged.len(), lost: named.len() }
+}
+
+fn read_everything(world: &mut World) -> BTreeMap<(&'static str, i32), BTreeMap<i64, String>> {
+    let places = [("orders", 0), ("orders", 1), ("audit", 0), (COMPACTED, 0)];
+    places.into_iter().map(|(topic, partition)| ((topic, partition), world.read_all(topic, partition))).collect()
 }
 
 fn check_commits(world: &mut World, model: &Model, seed: u64, offsets_lost: bool) {
