@@ -19,7 +19,7 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|input: &[u8]| {
     let config = Config { default_replication_factor: 3, offsets_topic_num_partitions: 1, ..Config::default() };
     let disk = Arc::new(MemoryDisk::ephemeral());
-    let open = |ctx: &atoll_kernel::Context<'_>| Cluster::open(ctx, config, 9092, disk).expect("an empty disk");
+    let open = |ctx: &atoll_kernel::Context<'_>| Cluster::open(ctx, config, disk).expect("an empty disk");
     let mut world = Simulation::new(3, Seed(1), open);
     world.run_for(Duration::from_secs(1));
     let mut steps = Reader::new(Bytes::copy_from_slice(input));
@@ -50,7 +50,8 @@ fn ask(world: &mut Simulation<Cluster>, steps: &mut Reader, node: NodeId, ticket
     let request = Request::decode(api, steps, version).ok()?;
     let (host, client_id) = ("/127.0.0.1".to_owned(), "fuzz".to_owned());
     let principal = ANONYMOUS.to_owned();
-    let caller = Caller { node, side: Side::Host, host, client_id, version, ticket, principal, may_hold_tokens: false };
+    let (side, port, may_hold_tokens) = (Side::Host, 9092, false);
+    let caller = Caller { node, side, host, client_id, version, ticket, principal, port, may_hold_tokens };
     let outcome = world.call(|cluster, ctx| cluster.apply(ctx, &caller, request));
     if let Outcome::Reply(response) = outcome {
         assert_eq!(response.api_key(), api);

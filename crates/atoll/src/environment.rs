@@ -16,6 +16,16 @@ pub fn kafka(addresses: &[String]) -> Environment {
     BTreeMap::from([("KAFKA_BOOTSTRAP_SERVERS".into(), addresses.join(","))])
 }
 
+/// The name of the variable that names the file with whom to trust over TLS.
+pub const KAFKA_CA: &str = "KAFKA_SSL_CA_FILE";
+
+/// The variable for another listener of a Kafka cluster: `KAFKA_BOOTSTRAP_SERVERS_SASL_SSL`.
+pub fn kafka_listener(name: &str, addresses: &[String]) -> Environment {
+    let is_plain = |character: char| character.is_ascii_alphanumeric();
+    let name: String = name.chars().map(|character| if is_plain(character) { character } else { '_' }).collect();
+    BTreeMap::from([(format!("KAFKA_BOOTSTRAP_SERVERS_{name}"), addresses.join(","))])
+}
+
 /// The variables for a Kubernetes API.
 pub fn kubernetes(kubeconfig: &str) -> Environment {
     BTreeMap::from([("KUBECONFIG".into(), kubeconfig.to_owned())])

@@ -47,6 +47,11 @@ impl Home {
         self.directory.join("kubeconfig")
     }
 
+    /// Whom to trust over TLS: the certificate of the stack's own authority.
+    pub fn certificate_authority(&self) -> PathBuf {
+        self.directory.join("ca.pem")
+    }
+
     /// Makes the directory, for its owner only.
     pub fn prepare(&self) -> Result<()> {
         files::owner_only_directory(&self.directory).map_err(|error| self.unusable(&error))

@@ -52,6 +52,10 @@ pub fn kafka(options: &[OptionEntry]) -> Result<atoll_kafka::Config, Vec<Problem
     let mut values = defaults.clone();
     let mut problems = Vec::new();
     for option in options {
+        if let Some(name) = option.name.strip_prefix("listener.name.") {
+            values["listener.name"][name] = Value::from(option.value.as_str());
+            continue;
+        }
         let Some(default) = defaults.get(&option.name) else {
             problems.push(unknown(option, &known));
             continue;
@@ -71,7 +75,20 @@ pub fn kafka(options: &[OptionEntry]) -> Result<atoll_kafka::Config, Vec<Problem
         return Err(problems);
     }
     // Every step above has been accepted by this same conversion.
-    Ok(serde_json::from_value(values).unwrap_or_default())
+    let config: atoll_kafka::Config = serde_json::from_value(values).unwrap_or_default();
+    match config.listeners() {
+        Ok(_) => Ok(config),
+        Err(reason) => {
+            let culprit = options.iter().find(|option| option.name == "listeners").or(options.first());
+            Err(culprit.map(|option| refused(option, reason)).into_iter().collect())
+        }
+    }
+}
+
+/// The ports that every broker listens on.
+pub fn kafka_ports(options: &[OptionEntry]) -> Vec<u16> {
+    let listeners = kafka(options).ok().and_then(|config| config.listeners().ok()).unwrap_or_default();
+    listeners.iter().map(|listener| listener.port).collect()
 }
 
 /// A value as it was written, in the type of the option's default.

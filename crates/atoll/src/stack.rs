@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
 
 use atoll_kafka::Kafka;
+use atoll_kafka::security::Pem;
 use atoll_kernel::Kernel;
 use atoll_net::Host;
+use atoll_pki::Authority;
 use atoll_redis::Redis;
 use serde_json::{Value, json};
 
@@ -15,6 +18,7 @@ use crate::config::{Engine, EngineEntry, OptionEntry, Problem, StackFile};
 use crate::environment::{self, Environment};
 use crate::error::{Code, Failure, Result};
 use crate::faults;
+use crate::files;
 use crate::home::Held;
 use crate::logs::Logs;
 use crate::options;
@@ -39,6 +43,10 @@ pub struct Stack {
     host: Host,
     parts: Vec<Part>,
     kubeconfig: String,
+    /// Made when the first part needs it.
+    authority: OnceLock<Arc<Authority>>,
+    /// The file that says whom clients of Kafka's TLS listeners trust, if there are any.
+    kafka_ca: Option<String>,
 }
 
 /// One engine of the stack: embedded, somebody else's, or left out.
@@ -58,6 +66,10 @@ enum Presence {
 trait Embedded {
     /// Where programs on this machine reach it, first node first.
     fn addresses(&self) -> Vec<SocketAddr>;
+    /// Where it is reached in other ways, by name.
+    fn other_listeners(&self) -> Vec<(String, Vec<SocketAddr>)> {
+        Vec::new()
+    }
     /// What it says about itself, for `atoll status`.
     fn status(&self) -> Value;
     /// Ends it in order. Returns when its threads have ended.
@@ -72,7 +84,7 @@ pub fn ports(stack: &StackFile) -> Vec<(u8, u16)> {
         let EngineEntry::Embedded { config } = entry else { continue };
         match engine {
             Engine::Redis => everywhere.extend(options::redis_ports(config)),
-            Engine::Kafka => everywhere.extend(options::kafka(config).map(|config| config.port)),
+            Engine::Kafka => everywhere.extend(options::kafka_ports(config)),
             Engine::Kubernetes => {
                 everywhere.push(MESH_PORT);
                 on_the_first.push(API_PORT);
@@ -90,7 +102,7 @@ impl Stack {
         let kernel = Kernel::live(plan.nodes(instance), plan.seed);
         let host = Host::new(kernel, held.disk(), held.data_directory());
         let kubeconfig = plan.home.kubeconfig().display().to_string();
-        let mut stack = Stack { host, parts: Vec::new(), kubeconfig };
+        let mut stack = Stack { host, parts: Vec::new(), kubeconfig, authority: OnceLock::new(), kafka_ca: None };
         reporter.step(&format!("{} nodes", plan.stack.nodes.len()));
         if let Err(failure) = stack.start_parts(plan, logs).and_then(|()| stack.apply_manifests(plan)) {
             stack.shut_down();
@@ -117,7 +129,7 @@ impl Stack {
     }
 
     /// Starts one engine inside this process.
-    fn embed(&self, engine: Engine, config: &[OptionEntry], plan: &Plan, logs: &Logs) -> Result<Presence> {
+    fn embed(&mut self, engine: Engine, config: &[OptionEntry], plan: &Plan, logs: &Logs) -> Result<Presence> {
         // The plan was checked before the start; what is refused now was never in a stack file.
         let refused = |problems: Vec<Problem>| {
             let message = problems.first().map(|problem| problem.message.clone()).unwrap_or_default();
@@ -131,14 +143,54 @@ impl Stack {
             }
             Engine::Kafka => {
                 let config = options::kafka(config).map_err(refused)?;
-                Presence::Embedded(Box::new(Kafka::start(config, self.host.clone()).map_err(failed)?))
+                let own = if config.needs_authority() { Some(self.kafka_certificate(plan)?) } else { None };
+                let handle = Kafka::start(config, self.host.clone(), own.as_ref()).map_err(failed)?;
+                Presence::Embedded(Box::new(handle))
             }
             // The last to start, so that it can tell pods where the others are.
             Engine::Kubernetes => {
                 let for_pods = self.environment_for_pods();
-                Presence::Orchestrator(Box::new(Orchestrator::start(&self.host, plan, for_pods, logs)?))
+                Presence::Orchestrator(Box::new(Orchestrator::start(
+                    &self.host,
+                    plan,
+                    self.authority(engine)?,
+                    for_pods,
+                    logs,
+                )?))
             }
         })
+    }
+
+    /// The stack's certificate authority, kept with its data.
+    fn authority(&self, engine: Engine) -> Result<Arc<Authority>> {
+        if let Some(authority) = self.authority.get() {
+            return Ok(Arc::clone(authority));
+        }
+        let opened = match &self.host.data_directory {
+            Some(directory) => Authority::open(&directory.join("pki")),
+            None => Authority::in_memory(),
+        };
+        let opened = opened.map_err(|error| start_failure(engine, &io::Error::other(error)))?;
+        Ok(Arc::clone(self.authority.get_or_init(|| Arc::new(opened))))
+    }
+
+    /// What brokers prove themselves with over TLS. Clients find in `ca.pem` whom to trust.
+    fn kafka_certificate(&mut self, plan: &Plan) -> Result<Pem> {
+        let failed = |error: &dyn std::fmt::Display| start_failure(Engine::Kafka, &io::Error::other(error.to_string()));
+        let authority = self.authority(Engine::Kafka)?;
+        let mut names = vec!["localhost".to_owned()];
+        for node in self.kernel().nodes() {
+            names.push(node.config.address.to_string());
+            names.push(node.config.pod_side_address.to_string());
+        }
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let certificate = authority.server(&names).map_err(|error| failed(&error))?;
+        let trusted = authority.certificate_pem().to_owned();
+        let file = plan.home.certificate_authority();
+        files::write_owner_only(&file, trusted.as_bytes()).map_err(|error| failed(&error))?;
+        self.kafka_ca = Some(file.display().to_string());
+        let certificate_chain = format!("{}{trusted}", certificate.certificate_pem);
+        Ok(Pem { certificate_chain, key: certificate.key_pem.clone(), trusted })
     }
 
     fn apply_manifests(&self, plan: &Plan) -> Result<()> {
@@ -156,30 +208,31 @@ impl Stack {
 
     /// The environment variables that programs are given, for embedded and external engines alike.
     pub fn environment(&self) -> Environment {
-        self.environment_with(|part| match (&part.presence, part.embedded()) {
-            (_, Some(embedded)) => embedded.addresses().iter().map(ToString::to_string).collect(),
-            (Presence::External(address), None) => split(address).map(str::to_owned).collect(),
-            _ => Vec::new(),
-        })
+        self.environment_with(|address| Some(address.to_string()), str::to_owned)
     }
 
-    /// The same as pods have it: other addresses of the same nodes, and no kubeconfig.
+    /// The same as pods have it: other addresses of the same nodes, and no files of this machine.
     fn environment_for_pods(&self) -> Environment {
         let nodes = self.kernel().nodes();
         let pod_side = |address: &SocketAddr| {
             let node = nodes.iter().find(|node| address.ip() == node.config.address);
             node.map(|node| format!("{}:{}", node.config.pod_side_address, address.port()))
         };
-        let mut environment = self.environment_with(|part| match (&part.presence, part.embedded()) {
-            (_, Some(embedded)) => embedded.addresses().iter().filter_map(pod_side).collect(),
-            (Presence::External(address), None) => split(address).map(external_for_pods).collect(),
-            _ => Vec::new(),
-        });
-        environment.remove("KUBECONFIG");
+        let mut environment = self.environment_with(pod_side, external_for_pods);
+        environment.retain(|name, _| !["KUBECONFIG", environment::KAFKA_CA].contains(&name.as_str()));
         environment
     }
 
-    fn environment_with(&self, addresses: impl Fn(&Part) -> Vec<String>) -> Environment {
+    fn environment_with(
+        &self,
+        reached: impl Fn(&SocketAddr) -> Option<String>,
+        external: impl Fn(&str) -> String,
+    ) -> Environment {
+        let addresses = |part: &Part| match (&part.presence, part.embedded()) {
+            (_, Some(embedded)) => embedded.addresses().iter().filter_map(&reached).collect(),
+            (Presence::External(address), None) => split(address).map(&external).collect(),
+            _ => Vec::new(),
+        };
         let mut environment = Environment::new();
         for part in self.parts.iter().filter(|part| !matches!(part.presence, Presence::Disabled)) {
             environment.extend(match (part.engine, &part.presence) {
@@ -188,6 +241,13 @@ impl Stack {
                 (Engine::Kubernetes, Presence::External(kubeconfig)) => environment::kubernetes(kubeconfig),
                 (Engine::Kubernetes, _) => environment::kubernetes(&self.kubeconfig),
             });
+            for (name, all) in part.embedded().map(Embedded::other_listeners).unwrap_or_default() {
+                let all: Vec<String> = all.iter().filter_map(&reached).collect();
+                environment.extend(environment::kafka_listener(&name, &all));
+            }
+        }
+        if let Some(file) = &self.kafka_ca {
+            environment.insert(environment::KAFKA_CA.to_owned(), file.clone());
         }
         environment
     }
@@ -250,6 +310,15 @@ impl Part {
 impl Embedded for atoll_kafka::Handle {
     fn addresses(&self) -> Vec<SocketAddr> {
         atoll_kafka::Handle::addresses(self).iter().map(|(_, address)| *address).collect()
+    }
+
+    fn other_listeners(&self) -> Vec<(String, Vec<SocketAddr>)> {
+        let first = Embedded::addresses(self);
+        let all = self
+            .listeners()
+            .iter()
+            .map(|(name, addresses)| (name.clone(), addresses.iter().map(|(_, address)| *address).collect::<Vec<_>>()));
+        all.filter(|(_, addresses)| *addresses != first).collect()
     }
 
     fn status(&self) -> Value {

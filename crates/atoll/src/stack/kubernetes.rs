@@ -35,15 +35,16 @@ pub struct Orchestrator {
 
 impl Orchestrator {
     /// Starts the pods' machine, then the API with its controllers, and writes the kubeconfig.
-    pub fn start(host: &Host, plan: &Plan, for_pods: Environment, logs: &Logs) -> Result<Orchestrator> {
+    pub fn start(
+        host: &Host,
+        plan: &Plan,
+        authority: Arc<Authority>,
+        for_pods: Environment,
+        logs: &Logs,
+    ) -> Result<Orchestrator> {
         let failed = |error: &dyn std::fmt::Display| {
             Failure::new(Code::EngineFailed, format!("kubernetes did not start: {error}")).hint("see `atoll doctor`")
         };
-        let authority = match &host.data_directory {
-            Some(directory) => Authority::open(&directory.join("pki")),
-            None => Authority::in_memory(),
-        };
-        let authority = Arc::new(authority.map_err(|error| failed(&error))?);
         let pods = PodHost::start(host, Arc::clone(&authority), runtime_config(plan))
             .map_err(|error| start_failure(Engine::Kubernetes, &error))?;
         let certificate = authority

@@ -25,7 +25,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let host = Host::new(kernel.clone(), disk, directory);
     let config = Config { default_replication_factor: 3, group_initial_rebalance_delay_ms: 0, ..Config::default() };
-    let handle = Kafka::start(config, host)?;
+    let handle = Kafka::start(config, host, None)?;
     println!("{}", handle.bootstrap_servers());
     for line in std::io::stdin().lines() {
         let line = line?;

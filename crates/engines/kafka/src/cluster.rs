@@ -29,6 +29,7 @@ use std::time::Duration;
 use atoll_kernel::disk::Disk;
 use atoll_kernel::{Context, ControlPlane, Core, FaultEvent, Moment, NodeId, NodeState, Part, QuorumTiming};
 use atoll_storage::LogError;
+use bytes::Bytes;
 use uuid::Uuid;
 
 use crate::config::Config;
@@ -81,6 +82,8 @@ pub struct Caller {
     pub ticket: Ticket,
     /// Who it is, as it has proven: `User:ANONYMOUS` where nothing was asked for.
     pub principal: String,
+    /// The port that it came in by, which is that of the same listener on every broker.
+    pub port: u16,
     /// Whether the connection is one over which delegation tokens could be asked for: it was authenticated.
     pub may_hold_tokens: bool,
 }
@@ -99,6 +102,11 @@ pub enum Outcome {
     Silent,
     /// The connection ends, as Kafka ends it when it cannot answer.
     Close,
+    /// The client could not be authenticated: after `connection.failed.authentication.delay.ms` this is answered, if
+    /// anything is, and the connection ends.
+    Refuse(Option<Box<Response>>),
+    /// The answer is a bare token of an authentication.
+    Token(Bytes),
 }
 
 impl From<Response> for Outcome {
@@ -112,7 +120,6 @@ impl From<Response> for Outcome {
 pub struct Cluster {
     pub(crate) config: Config,
     pub(crate) cluster_id: String,
-    pub(crate) port: u16,
     pub(crate) plane: ControlPlane<MetadataRecord>,
     /// The nodes whose controllers vote.
     pub(crate) voters: Vec<NodeId>,
@@ -172,7 +179,7 @@ type Due = (Moment, u64, Timer);
 
 impl Cluster {
     /// The cluster as it was left on `disk`, or a new one, with a broker on every node. Blocks while it reads.
-    pub fn open(ctx: &Context<'_>, config: Config, port: u16, disk: Arc<dyn Disk>) -> Result<Cluster, LogError> {
+    pub fn open(ctx: &Context<'_>, config: Config, disk: Arc<dyn Disk>) -> Result<Cluster, LogError> {
         let nodes: Vec<NodeId> = ctx.kernel().nodes().iter().map(|node| node.config.id).collect();
         let (mut store, records) = Store::open(disk, config.log_segment_bytes)?;
         let mut authority = Image::default();
@@ -193,7 +200,6 @@ impl Cluster {
         let mut cluster = Cluster {
             cluster_id: base64_url(Uuid::from_u64_pair(id.next_u64(), id.next_u64())),
             config,
-            port,
             plane,
             voters,
             authority,

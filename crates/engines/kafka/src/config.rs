@@ -6,8 +6,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+mod security;
 mod topic;
 
+pub use security::SecurityConfig;
 pub use topic::{OptionKind, TOPIC_OPTIONS, TopicConfig, TopicOption, topic_option};
 
 /// The options of all brokers. What is not named here is not there, and refused.
@@ -76,6 +78,9 @@ pub struct Config {
     /// After how long an idle connection is closed.
     #[serde(rename = "connections.max.idle.ms")]
     pub connections_max_idle_ms: u64,
+    /// Listeners, TLS, SASL and access.
+    #[serde(flatten)]
+    pub security: SecurityConfig,
     /// `CreateTime` or `LogAppendTime`.
     #[serde(rename = "log.message.timestamp.type")]
     pub log_message_timestamp_type: TimestampType,
@@ -239,6 +244,7 @@ impl Default for Config {
             replica_selector_class: String::new(),
             max_connections: 10_000,
             connections_max_idle_ms: 600_000,
+            security: SecurityConfig::default(),
             log_message_timestamp_type: TimestampType::CreateTime,
             log_message_timestamp_after_max_ms: 3_600_000,
             log_segment_bytes: 1 << 30,
@@ -283,7 +289,10 @@ impl Default for Config {
 impl Config {
     /// The broker options as names and values, in order of their names.
     pub fn entries(&self) -> BTreeMap<String, String> {
-        let Ok(serde_json::Value::Object(fields)) = serde_json::to_value(self) else { return BTreeMap::new() };
+        let Ok(serde_json::Value::Object(mut fields)) = serde_json::to_value(self) else { return BTreeMap::new() };
+        fields.remove("listener.name");
+        let own = self.security.listener_options.iter();
+        fields.extend(own.map(|(name, value)| (format!("listener.name.{name}"), value.as_str().into())));
         fields.into_iter().map(|(name, value)| (name, plain(&value))).collect()
     }
 }

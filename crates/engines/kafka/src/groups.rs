@@ -366,6 +366,7 @@ impl Cluster {
             version: 0,
             ticket: OWN_TICKETS | self.groups.own_tickets,
             principal: ANONYMOUS.to_owned(),
+            port: 0,
             may_hold_tokens: false,
         }
     }

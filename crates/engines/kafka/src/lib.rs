@@ -6,6 +6,7 @@
 //! - [`Cluster`] in `cluster.rs`: the core, and `cluster/`: brokers, controller, replication, waiting requests.
 //! - `state.rs`: metadata and each broker's view of it, partitions as epoch fork trees.
 //! - `transactions.rs`: transactions; `groups.rs`: consumer groups; `fetch_sessions.rs`: what clients fetch; `store.rs`: what is on disk.
+//! - [`security`]: listeners, authentication, authorization.
 //! - `server.rs`: sockets; the only async file.
 //! - [`wire`]: bytes ↔ requests and responses, generated from Kafka's message definitions.
 //!
@@ -20,15 +21,19 @@ mod features;
 mod fetch_sessions;
 mod groups;
 mod ops;
+pub mod security;
 mod server;
 mod state;
 mod store;
 mod transactions;
+mod transport;
 pub mod wire;
 
 pub use cluster::{ACKNOWLEDGED, ANONYMOUS, APPENDED, Caller, Cluster, Outcome, PART, Side, Ticket};
-pub use config::{Config, OptionKind, Ratio, TOPIC_OPTIONS, TimestampType, TopicConfig, TopicOption, topic_option};
+pub use config::{
+    Config, OptionKind, Ratio, SecurityConfig, TOPIC_OPTIONS, TimestampType, TopicConfig, TopicOption, topic_option,
+};
 pub use error::ErrorCode;
 pub use ops::unsupported_api_versions;
-pub use server::{Handle, Kafka};
+pub use server::{Bound, Handle, Kafka};
 pub use wire::decode_request;

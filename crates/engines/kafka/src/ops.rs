@@ -9,6 +9,7 @@ pub(crate) mod alter_configs;
 mod alter_configs_old;
 mod alter_partition_reassignments;
 mod alter_replica_log_dirs;
+mod alter_user_scram_credentials;
 mod api_versions;
 mod broker_configs;
 mod consumer_group_describe;
@@ -27,6 +28,7 @@ mod describe_producers;
 mod describe_quorum;
 mod describe_topic_partitions;
 mod describe_transactions;
+mod describe_user_scram_credentials;
 mod elect_leaders;
 mod end_txn;
 pub(crate) mod fetch;
@@ -43,6 +45,8 @@ mod offset_delete;
 mod offset_fetch;
 mod offset_for_leader_epoch;
 pub(crate) mod produce;
+mod sasl_authenticate;
+mod sasl_handshake;
 pub(crate) mod txn_offset_commit;
 mod update_features;
 pub(crate) mod write_txn_markers;
@@ -66,6 +70,9 @@ pub(crate) fn dispatch(cluster: &mut Cluster, ctx: &Context<'_>, caller: &Caller
             alter_partition_reassignments::apply(cluster, ctx, caller, request)
         }
         Request::AlterReplicaLogDirs(request) => alter_replica_log_dirs::apply(cluster, caller, request),
+        Request::AlterUserScramCredentials(request) => {
+            alter_user_scram_credentials::apply(cluster, ctx, caller, request)
+        }
         Request::ApiVersions(request) => api_versions::apply(cluster, caller, &request),
         Request::ConsumerGroupDescribe(request) => consumer_group_describe::apply(cluster, caller, request),
         Request::ConsumerGroupHeartbeat(request) => consumer_group_heartbeat::apply(cluster, ctx, caller, request),
@@ -82,6 +89,9 @@ pub(crate) fn dispatch(cluster: &mut Cluster, ctx: &Context<'_>, caller: &Caller
         Request::DescribeProducers(request) => describe_producers::apply(cluster, caller, request),
         Request::DescribeTopicPartitions(request) => describe_topic_partitions::apply(cluster, caller, request),
         Request::DescribeTransactions(request) => describe_transactions::apply(cluster, caller, request),
+        Request::DescribeUserScramCredentials(request) => {
+            describe_user_scram_credentials::apply(cluster, caller, request)
+        }
         Request::EndTxn(request) => end_txn::apply(cluster, ctx, caller, request),
         Request::DescribeLogDirs(request) => describe_log_dirs::apply(cluster, caller, request),
         Request::DescribeQuorum(request) => describe_quorum::apply(cluster, ctx, caller, request),
@@ -110,6 +120,8 @@ pub(crate) fn dispatch(cluster: &mut Cluster, ctx: &Context<'_>, caller: &Caller
         Request::OffsetForLeaderEpoch(request) => offset_for_leader_epoch::apply(cluster, caller, request),
         Request::Produce(request) => produce::apply(cluster, ctx, caller, request),
         Request::RenewDelegationToken(_) => delegation_tokens::renew(caller),
+        Request::SaslAuthenticate(_) => sasl_authenticate::apply(),
+        Request::SaslHandshake(_) => sasl_handshake::apply(),
         Request::SyncGroup(request) => cluster.sync_group(ctx, caller, request),
         Request::TxnOffsetCommit(request) => txn_offset_commit::apply(cluster, ctx, caller, request),
         Request::WriteTxnMarkers(request) => write_txn_markers::apply(cluster, ctx, caller, request),
@@ -126,6 +138,7 @@ pub(crate) fn timed_out(request: &Request) -> Response {
         Request::IncrementalAlterConfigs(request) => alter_configs::timed_out(request),
         Request::AlterConfigs(request) => alter_configs_old::timed_out(request),
         Request::AlterPartitionReassignments(_) => alter_partition_reassignments::timed_out(),
+        Request::AlterUserScramCredentials(request) => alter_user_scram_credentials::timed_out(request),
         Request::ElectLeaders(_) => elect_leaders::timed_out(),
         Request::ListPartitionReassignments(_) => list_partition_reassignments::timed_out(),
         Request::UpdateFeatures(request) => update_features::timed_out(request),
@@ -143,13 +156,13 @@ fn code(result: Result<(), ErrorCode>) -> i16 {
     result.err().unwrap_or(ErrorCode::None).code()
 }
 
-/// Where a caller reaches a broker.
-fn address(cluster: &Cluster, ctx: &Context<'_>, caller: &Caller, node: NodeId) -> (String, i32) {
+/// Where a caller reaches a broker: over the listener that it came in by.
+fn address(ctx: &Context<'_>, caller: &Caller, node: NodeId) -> (String, i32) {
     let host = ctx.kernel().node(node).map(|node| match caller.side {
         Side::Host => node.config.address.to_string(),
         Side::Pod => node.config.pod_side_address.to_string(),
     });
-    (host.unwrap_or_default(), i32::from(cluster.port))
+    (host.unwrap_or_default(), i32::from(caller.port))
 }
 
 /// A broker's rack: the zone of its node.

@@ -4,7 +4,7 @@
 //! for its answer, those behind it wait in the socket. What is ready is written in as few calls as possible.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
@@ -15,14 +15,17 @@ use std::time::Duration;
 
 use atoll_kernel::{Context, NodeId};
 use atoll_net::{Connection, EngineThread, Host, Limits, Listener, Live, Peer, Permits, engine_thread};
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BufMut as _, Bytes, BytesMut};
+use rustls::ServerConfig;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::timeout;
 
-use crate::cluster::{ANONYMOUS, Caller, Cluster, Outcome, PART, Side, Ticket};
+use crate::cluster::{Caller, Cluster, Outcome, PART, Side, Ticket};
 use crate::config::Config;
 use crate::ops;
+use crate::security::{ListenerOptions, Pem, Session, tls};
+use crate::transport::Transport;
 use crate::wire::{DecodeError, RequestFrame, decode_request, encode_response};
 
 /// What is read at once; a larger request is read in several steps, so that its length sizes nothing before it has come.
@@ -36,7 +39,8 @@ const PIECES_MAX: usize = 64;
 #[derive(Debug)]
 pub struct Handle {
     thread: EngineThread,
-    addresses: Vec<(NodeId, SocketAddr)>,
+    addresses: BTreeMap<String, Vec<(NodeId, SocketAddr)>>,
+    first: String,
     questions: mpsc::UnboundedSender<Question>,
 }
 
@@ -44,14 +48,19 @@ pub struct Handle {
 type Question = blocking::SyncSender<serde_json::Value>;
 
 impl Handle {
-    /// Where each broker listens.
+    /// Where each broker listens, over the first listener of the option.
     pub fn addresses(&self) -> &[(NodeId, SocketAddr)] {
+        self.addresses.get(&self.first).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// Where each broker listens, by the listener's name.
+    pub fn listeners(&self) -> &BTreeMap<String, Vec<(NodeId, SocketAddr)>> {
         &self.addresses
     }
 
     /// What clients are given to begin with: `127.0.0.1:9092,127.0.0.2:9092`.
     pub fn bootstrap_servers(&self) -> String {
-        self.addresses.iter().map(|(_, address)| address.to_string()).collect::<Vec<_>>().join(",")
+        self.addresses().iter().map(|(_, address)| address.to_string()).collect::<Vec<_>>().join(",")
     }
 
     /// What the controller knows: `leaders`, an object from `topic-partition` to a node or null, and
@@ -73,57 +82,117 @@ impl Handle {
 pub struct Kafka;
 
 impl Kafka {
-    /// Binds every node's address, opens the logs and serves, all before it returns. The error says which address is taken
-    /// or which file cannot be read. Blocks.
-    pub fn start(config: Config, host: Host) -> io::Result<Handle> {
-        Kafka::serve(Kafka::bind(&config, &host)?, config, host)
+    /// Binds every node's address, opens the logs and serves, all before it returns. `own` stands in for keystores and
+    /// truststores of TLS listeners that have none in their options. The error says which address is taken, which file
+    /// cannot be read, or which option cannot be meant. Blocks.
+    pub fn start(config: Config, host: Host, own: Option<&Pem>) -> io::Result<Handle> {
+        Kafka::serve(Kafka::bind(&config, &host, own)?, config, host)
     }
 
     /// Binds every node's address, so that a stack learns of taken ports before it starts anything.
-    pub fn bind(config: &Config, host: &Host) -> io::Result<Vec<Listener>> {
+    pub fn bind(config: &Config, host: &Host, own: Option<&Pem>) -> io::Result<Bound> {
+        let invalid = |reason: String| io::Error::new(io::ErrorKind::InvalidInput, reason);
         let permits = Permits::new(Limits { connections_max: config.max_connections });
-        let mut listeners: Vec<Listener> = Vec::new();
-        for node in host.kernel.nodes() {
-            // Port 0 is any free one, and then the same for all nodes, since brokers differ by address.
-            let port = listeners.first().map_or(config.port, Listener::port);
-            listeners.push(Listener::bind(host, PART, node.config.id, port, permits.clone())?);
+        let mut listeners = Vec::new();
+        for options in config.listeners().map_err(invalid)? {
+            let tls = options.tls.as_ref().map(|options| tls::server_config(options, own));
+            let tls = tls.transpose().map_err(|reason| invalid(format!("listener {}: {reason}", options.name)))?;
+            let mut sockets: Vec<Listener> = Vec::new();
+            for node in host.kernel.nodes() {
+                // Port 0 is any free one, and then the same for all nodes, since brokers differ by address.
+                let port = sockets.first().map_or(options.port, Listener::port);
+                sockets.push(Listener::bind(host, PART, node.config.id, port, permits.clone())?);
+            }
+            listeners.push(BoundListener { options: Arc::new(options), tls, sockets });
         }
-        Ok(listeners)
+        Ok(Bound { listeners })
     }
 
     /// Serves on listeners from [`Kafka::bind`].
-    pub fn serve(listeners: Vec<Listener>, config: Config, host: Host) -> io::Result<Handle> {
+    pub fn serve(bound: Bound, config: Config, host: Host) -> io::Result<Handle> {
         let address = |listener: &Listener| listener.address().map(|address| (listener.node(), address));
-        let addresses = listeners.iter().map(address).collect::<io::Result<Vec<_>>>()?;
+        let mut addresses = BTreeMap::new();
+        for BoundListener { options, sockets, .. } in &bound.listeners {
+            let all = sockets.iter().map(address).collect::<io::Result<Vec<_>>>()?;
+            addresses.insert(options.name.clone(), all);
+        }
+        let first = bound.listeners.first().map(|listener| listener.options.name.clone()).unwrap_or_default();
         let (questions, asked) = mpsc::unbounded_channel();
-        let thread =
-            engine_thread("kafka", move |ready, shutdown| run(listeners, config, host, asked, ready, shutdown))?;
-        Ok(Handle { thread, addresses, questions })
+        let thread = engine_thread("kafka", move |ready, shutdown| run(bound, config, host, asked, ready, shutdown))?;
+        Ok(Handle { thread, addresses, first, questions })
     }
+}
+
+/// The listeners of all brokers, bound and not yet served.
+pub struct Bound {
+    listeners: Vec<BoundListener>,
+}
+
+struct BoundListener {
+    options: Arc<ListenerOptions>,
+    tls: Option<Arc<ServerConfig>>,
+    /// One on every node.
+    sockets: Vec<Listener>,
 }
 
 /// What the tasks of the engine's thread share.
 struct Shared {
     live: Rc<Live<Cluster>>,
     host: Host,
-    request_size_max: usize,
-    idle_max: Duration,
+    limits: ServerLimits,
     waiting: RefCell<HashMap<Ticket, oneshot::Sender<Outcome>>>,
     tickets: Cell<Ticket>,
 }
 
+/// Limits by the broker's options.
+struct ServerLimits {
+    request_size_max: usize,
+    /// Of a request before its client is authenticated.
+    token_size_max: usize,
+    idle_max: Duration,
+    refusal_delay: Duration,
+}
+
+impl ServerLimits {
+    fn of(config: &Config) -> ServerLimits {
+        ServerLimits {
+            request_size_max: usize::try_from(config.socket_request_max_bytes).unwrap_or(0),
+            token_size_max: usize::try_from(config.security.sasl_server_max_receive_size).unwrap_or(0),
+            idle_max: Duration::from_millis(config.connections_max_idle_ms),
+            refusal_delay: Duration::from_millis(config.security.connection_failed_authentication_delay_ms),
+        }
+    }
+}
+
+/// A listener of one broker, as its connections know it.
+#[derive(Clone)]
+struct Door {
+    options: Arc<ListenerOptions>,
+    tls: Option<Arc<ServerConfig>>,
+    port: u16,
+}
+
+/// One client's connection.
+struct Client {
+    transport: Transport,
+    session: Session,
+    port: u16,
+    /// What it has sent that is not yet handled.
+    input: BytesMut,
+    /// What it is to be sent.
+    output: VecDeque<Bytes>,
+}
+
 async fn run(
-    listeners: Vec<Listener>,
+    bound: Bound,
     config: Config,
     host: Host,
     mut questions: mpsc::UnboundedReceiver<Question>,
     ready: oneshot::Sender<io::Result<()>>,
     shutdown: Arc<Notify>,
 ) {
-    let port = listeners.first().map_or(config.port, Listener::port);
-    let (request_size_max, idle_max_ms) = (config.socket_request_max_bytes, config.connections_max_idle_ms);
-    let opened =
-        Cluster::open(&Context::new(&host.kernel), config, port, Arc::clone(&host.disk)).map_err(io::Error::other);
+    let limits = ServerLimits::of(&config);
+    let opened = Cluster::open(&Context::new(&host.kernel), config, Arc::clone(&host.disk)).map_err(io::Error::other);
     let threaded = opened.and_then(|mut cluster| cluster.sync_on_a_thread().map(|()| cluster));
     let cluster = match threaded {
         Ok(cluster) => cluster,
@@ -132,13 +201,15 @@ async fn run(
     let shared = Rc::new(Shared {
         live: Live::new(&host.kernel, cluster),
         host,
-        request_size_max: usize::try_from(request_size_max).unwrap_or(0),
-        idle_max: Duration::from_millis(idle_max_ms),
+        limits,
         waiting: RefCell::default(),
         tickets: Cell::new(0),
     });
-    for listener in listeners {
-        tokio::task::spawn_local(accept(Rc::clone(&shared), listener));
+    for BoundListener { options, tls, sockets } in bound.listeners {
+        for socket in sockets {
+            let door = Door { options: Arc::clone(&options), tls: tls.clone(), port: socket.port() };
+            tokio::task::spawn_local(accept(Rc::clone(&shared), socket, door));
+        }
     }
     let driving = Rc::clone(&shared);
     tokio::task::spawn_local(async move { driving.live.drive(|cluster, _| driving.hand_out(cluster)).await });
@@ -171,16 +242,16 @@ fn status(cluster: &Cluster) -> serde_json::Value {
     })
 }
 
-async fn accept(shared: Rc<Shared>, mut listener: Listener) {
+async fn accept(shared: Rc<Shared>, mut listener: Listener, door: Door) {
     loop {
         let connection = listener.accept(&shared.host).await;
         if connection.is_over_limit() {
             continue;
         }
-        let shared = Rc::clone(&shared);
+        let (shared, door) = (Rc::clone(&shared), door.clone());
         tokio::task::spawn_local(async move {
             // However a connection ends, its client knows; there is nobody else to tell.
-            let _ = shared.serve_connection(connection).await;
+            let _ = shared.serve_connection(connection, door).await;
         });
     }
 }
@@ -199,23 +270,25 @@ impl Shared {
         }
     }
 
-    async fn serve_connection(&self, mut connection: Connection) -> io::Result<()> {
-        let mut input = BytesMut::new();
-        let mut output = VecDeque::new();
+    async fn serve_connection(&self, connection: Connection, door: Door) -> io::Result<()> {
+        let (transport, principal) = Transport::accept(connection, &door.options, door.tls).await?;
+        let session = Session::new(door.options, principal);
+        let (input, output) = (BytesMut::new(), VecDeque::new());
+        let mut client = Client { transport, session, port: door.port, input, output };
         loop {
-            while let Some(frame) = self.next_frame(&mut input)? {
-                match self.handle(&mut connection, frame, &mut input, &mut output).await? {
+            while let Some(frame) = self.next_frame(&mut client)? {
+                match self.handle(&mut client, frame).await? {
                     Next::Go => {}
                     Next::Close => {
-                        self.write(&mut connection, &mut output).await?;
-                        return connection.shutdown().await;
+                        self.write(&mut client).await?;
+                        return client.transport.shutdown().await;
                     }
                 }
             }
-            self.write(&mut connection, &mut output).await?;
-            let missing = self.missing(&input);
-            input.reserve(missing.clamp(4096, READ_SIZE));
-            let read = within(self.idle_max, connection.read_buf(&mut input)).await?;
+            self.write(&mut client).await?;
+            let missing = self.missing(&client.input);
+            client.input.reserve(missing.clamp(4096, READ_SIZE));
+            let read = within(self.limits.idle_max, client.transport.read_buf(&mut client.input)).await?;
             if read == 0 {
                 return Ok(());
             }
@@ -223,11 +296,14 @@ impl Shared {
     }
 
     /// Takes the next whole request off the front.
-    fn next_frame(&self, input: &mut BytesMut) -> io::Result<Option<Bytes>> {
+    fn next_frame(&self, client: &mut Client) -> io::Result<Option<Bytes>> {
+        let input = &mut client.input;
         let Some(length) = input.get(..4).and_then(|length| length.try_into().ok()).map(i32::from_be_bytes) else {
             return Ok(None);
         };
-        let allowed = usize::try_from(length).ok().filter(|length| *length <= self.request_size_max);
+        let is_open = client.session.is_open();
+        let size_max = if is_open { self.limits.request_size_max } else { self.limits.token_size_max };
+        let allowed = usize::try_from(length).ok().filter(|length| *length <= size_max);
         let Some(length) = allowed else { return Err(io::ErrorKind::InvalidData.into()) };
         if input.len() < 4 + length {
             return Ok(None);
@@ -244,25 +320,27 @@ impl Shared {
     }
 
     /// Handles one request, and waits for its answer if that takes time.
-    async fn handle(
-        &self,
-        connection: &mut Connection,
-        frame: Bytes,
-        input: &mut BytesMut,
-        output: &mut VecDeque<Bytes>,
-    ) -> io::Result<Next> {
+    async fn handle(&self, client: &mut Client, frame: Bytes) -> io::Result<Next> {
+        if client.session.expects_bare_token() {
+            let node = client.transport.connection().node();
+            let session = &mut client.session;
+            let outcome = self.live.with(|cluster, ctx| cluster.bare_token(ctx, session, node, &frame));
+            return self.conclude(client, outcome, 0, 0).await;
+        }
         let RequestFrame { version, correlation_id, client_id, request } = match decode_request(frame) {
             Ok(frame) => frame,
-            Err(DecodeError::UnsupportedApiVersions { correlation_id, .. }) => {
-                output.extend(encode_response(&ops::unsupported_api_versions(), 0, correlation_id));
+            Err(DecodeError::UnsupportedApiVersions { correlation_id, .. }) if client.session.may_ask_versions() => {
+                client.output.extend(encode_response(&ops::unsupported_api_versions(), 0, correlation_id));
                 return Ok(Next::Go);
             }
-            Err(DecodeError::Unsupported { .. } | DecodeError::Malformed(_)) => return Ok(Next::Close),
+            Err(_) if !client.session.is_open() => return self.conclude(client, Outcome::Refuse(None), 0, 0).await,
+            Err(_) => return Ok(Next::Close),
         };
-        let caller = self.caller(connection, client_id, version);
+        let caller = self.caller(client, client_id, version);
         let mut answer = None;
+        let session = &mut client.session;
         let mut outcome = self.live.with(|cluster, ctx| {
-            let outcome = cluster.apply(ctx, &caller, request);
+            let outcome = cluster.serve(ctx, session, &caller, request);
             if outcome == Outcome::Parked {
                 let (sender, receiver) = oneshot::channel();
                 self.waiting.borrow_mut().insert(caller.ticket, sender);
@@ -272,16 +350,41 @@ impl Shared {
             outcome
         });
         if let Some(answer) = answer {
-            self.write(connection, output).await?;
-            outcome = self.wait(connection, input, caller.ticket, answer).await?;
+            self.write(client).await?;
+            outcome = self.wait(client, caller.ticket, answer).await?;
         }
+        self.conclude(client, outcome, version, correlation_id).await
+    }
+
+    /// Puts an answer into the output, or says that the connection ends.
+    async fn conclude(
+        &self,
+        client: &mut Client,
+        outcome: Outcome,
+        version: i16,
+        correlation_id: i32,
+    ) -> io::Result<Next> {
         match outcome {
-            Outcome::Reply(response) => output.extend(encode_response(&response, version, correlation_id)),
+            Outcome::Reply(response) => client.output.extend(encode_response(&response, version, correlation_id)),
+            Outcome::Token(token) => {
+                let mut framed = BytesMut::with_capacity(4 + token.len());
+                framed.put_u32(u32::try_from(token.len()).unwrap_or(u32::MAX));
+                framed.extend_from_slice(&token);
+                client.output.push_back(framed.freeze());
+            }
             Outcome::Silent => {}
+            Outcome::Refuse(response) => {
+                self.write(client).await?;
+                tokio::time::sleep(self.limits.refusal_delay).await;
+                if let Some(response) = response {
+                    client.output.extend(encode_response(&response, version, correlation_id));
+                }
+                return Ok(Next::Close);
+            }
             Outcome::Close | Outcome::Parked => return Ok(Next::Close),
         }
-        if output.iter().map(Bytes::len).sum::<usize>() > READ_AHEAD_MAX {
-            self.write(connection, output).await?;
+        if client.output.iter().map(Bytes::len).sum::<usize>() > READ_AHEAD_MAX {
+            self.write(client).await?;
         }
         Ok(Next::Go)
     }
@@ -289,30 +392,30 @@ impl Shared {
     /// Waits for an answer, and meanwhile for the client to hang up.
     async fn wait(
         &self,
-        connection: &mut Connection,
-        input: &mut BytesMut,
+        client: &mut Client,
         ticket: Ticket,
         mut answer: oneshot::Receiver<Outcome>,
     ) -> io::Result<Outcome> {
         let _forget = Forget { shared: self, ticket };
         loop {
-            if input.len() >= READ_AHEAD_MAX {
+            if client.input.len() >= READ_AHEAD_MAX {
                 return Ok(answer.await.unwrap_or(Outcome::Close));
             }
-            input.reserve(4096);
+            client.input.reserve(4096);
             tokio::select! {
                 biased;
                 outcome = &mut answer => return Ok(outcome.unwrap_or(Outcome::Close)),
-                read = connection.read_buf(input) => if read? == 0 {
+                read = client.transport.read_buf(&mut client.input) => if read? == 0 {
                     return Ok(Outcome::Close);
                 }
             }
         }
     }
 
-    fn caller(&self, connection: &Connection, client_id: Option<String>, version: i16) -> Caller {
+    fn caller(&self, client: &Client, client_id: Option<String>, version: i16) -> Caller {
         let ticket = self.tickets.get();
         self.tickets.set(ticket + 1);
+        let connection = client.transport.connection();
         let (side, host) = match connection.peer() {
             Peer::Host => {
                 (Side::Host, connection.peer_address().map_or(String::new(), |address| format!("/{}", address.ip())))
@@ -326,15 +429,17 @@ impl Shared {
             client_id: client_id.unwrap_or_default(),
             version,
             ticket,
-            principal: ANONYMOUS.to_owned(),
-            may_hold_tokens: false,
+            principal: client.session.principal().to_owned(),
+            port: client.port,
+            may_hold_tokens: client.session.may_hold_tokens(),
         }
     }
 
-    async fn write(&self, connection: &mut Connection, output: &mut VecDeque<Bytes>) -> io::Result<()> {
+    async fn write(&self, client: &mut Client) -> io::Result<()> {
+        let output = &mut client.output;
         while !output.is_empty() {
             let slices: Vec<IoSlice<'_>> = output.iter().take(PIECES_MAX).map(|piece| IoSlice::new(piece)).collect();
-            let mut written = within(self.idle_max, connection.write_vectored(&slices)).await?;
+            let mut written = within(self.limits.idle_max, client.transport.write_vectored(&slices)).await?;
             if written == 0 {
                 return Err(io::ErrorKind::WriteZero.into());
             }
@@ -347,7 +452,8 @@ impl Shared {
                 output.pop_front();
             }
         }
-        Ok(())
+        // TLS keeps records back until it is told to let them go.
+        within(self.limits.idle_max, client.transport.flush()).await
     }
 }
 

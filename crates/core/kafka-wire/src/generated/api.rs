@@ -36,6 +36,8 @@ pub enum ApiKey {
     DescribeGroups = 15,
     /// `ListGroups`
     ListGroups = 16,
+    /// `SaslHandshake`
+    SaslHandshake = 17,
     /// `ApiVersions`
     ApiVersions = 18,
     /// `CreateTopics`
@@ -66,6 +68,8 @@ pub enum ApiKey {
     AlterReplicaLogDirs = 34,
     /// `DescribeLogDirs`
     DescribeLogDirs = 35,
+    /// `SaslAuthenticate`
+    SaslAuthenticate = 36,
     /// `CreatePartitions`
     CreatePartitions = 37,
     /// `CreateDelegationToken`
@@ -88,6 +92,10 @@ pub enum ApiKey {
     ListPartitionReassignments = 46,
     /// `OffsetDelete`
     OffsetDelete = 47,
+    /// `DescribeUserScramCredentials`
+    DescribeUserScramCredentials = 50,
+    /// `AlterUserScramCredentials`
+    AlterUserScramCredentials = 51,
     /// `DescribeQuorum`
     DescribeQuorum = 55,
     /// `UpdateFeatures`
@@ -124,6 +132,7 @@ impl ApiKey {
         ApiKey::SyncGroup,
         ApiKey::DescribeGroups,
         ApiKey::ListGroups,
+        ApiKey::SaslHandshake,
         ApiKey::ApiVersions,
         ApiKey::CreateTopics,
         ApiKey::DeleteTopics,
@@ -139,6 +148,7 @@ impl ApiKey {
         ApiKey::AlterConfigs,
         ApiKey::AlterReplicaLogDirs,
         ApiKey::DescribeLogDirs,
+        ApiKey::SaslAuthenticate,
         ApiKey::CreatePartitions,
         ApiKey::CreateDelegationToken,
         ApiKey::RenewDelegationToken,
@@ -150,6 +160,8 @@ impl ApiKey {
         ApiKey::AlterPartitionReassignments,
         ApiKey::ListPartitionReassignments,
         ApiKey::OffsetDelete,
+        ApiKey::DescribeUserScramCredentials,
+        ApiKey::AlterUserScramCredentials,
         ApiKey::DescribeQuorum,
         ApiKey::UpdateFeatures,
         ApiKey::DescribeCluster,
@@ -182,6 +194,7 @@ impl ApiKey {
             Self::SyncGroup => 0..=5,
             Self::DescribeGroups => 0..=6,
             Self::ListGroups => 0..=5,
+            Self::SaslHandshake => 0..=1,
             Self::ApiVersions => 0..=4,
             Self::CreateTopics => 2..=7,
             Self::DeleteTopics => 1..=6,
@@ -197,6 +210,7 @@ impl ApiKey {
             Self::AlterConfigs => 0..=2,
             Self::AlterReplicaLogDirs => 1..=2,
             Self::DescribeLogDirs => 1..=4,
+            Self::SaslAuthenticate => 0..=2,
             Self::CreatePartitions => 0..=3,
             Self::CreateDelegationToken => 1..=3,
             Self::RenewDelegationToken => 1..=2,
@@ -208,6 +222,8 @@ impl ApiKey {
             Self::AlterPartitionReassignments => 0..=0,
             Self::ListPartitionReassignments => 0..=0,
             Self::OffsetDelete => 0..=0,
+            Self::DescribeUserScramCredentials => 0..=0,
+            Self::AlterUserScramCredentials => 0..=0,
             Self::DescribeQuorum => 0..=2,
             Self::UpdateFeatures => 0..=2,
             Self::DescribeCluster => 0..=2,
@@ -236,6 +252,7 @@ impl ApiKey {
             Self::SyncGroup => 4,
             Self::DescribeGroups => 5,
             Self::ListGroups => 3,
+            Self::SaslHandshake => 32767,
             Self::ApiVersions => 3,
             Self::CreateTopics => 5,
             Self::DeleteTopics => 4,
@@ -251,6 +268,7 @@ impl ApiKey {
             Self::AlterConfigs => 2,
             Self::AlterReplicaLogDirs => 2,
             Self::DescribeLogDirs => 2,
+            Self::SaslAuthenticate => 2,
             Self::CreatePartitions => 2,
             Self::CreateDelegationToken => 2,
             Self::RenewDelegationToken => 2,
@@ -262,6 +280,8 @@ impl ApiKey {
             Self::AlterPartitionReassignments => 0,
             Self::ListPartitionReassignments => 0,
             Self::OffsetDelete => 32767,
+            Self::DescribeUserScramCredentials => 0,
+            Self::AlterUserScramCredentials => 0,
             Self::DescribeQuorum => 0,
             Self::UpdateFeatures => 0,
             Self::DescribeCluster => 0,
@@ -304,6 +324,8 @@ pub enum Request {
     DescribeGroups(DescribeGroupsRequest),
     /// `ListGroupsRequest`
     ListGroups(ListGroupsRequest),
+    /// `SaslHandshakeRequest`
+    SaslHandshake(SaslHandshakeRequest),
     /// `ApiVersionsRequest`
     ApiVersions(ApiVersionsRequest),
     /// `CreateTopicsRequest`
@@ -334,6 +356,8 @@ pub enum Request {
     AlterReplicaLogDirs(AlterReplicaLogDirsRequest),
     /// `DescribeLogDirsRequest`
     DescribeLogDirs(DescribeLogDirsRequest),
+    /// `SaslAuthenticateRequest`
+    SaslAuthenticate(SaslAuthenticateRequest),
     /// `CreatePartitionsRequest`
     CreatePartitions(CreatePartitionsRequest),
     /// `CreateDelegationTokenRequest`
@@ -356,6 +380,10 @@ pub enum Request {
     ListPartitionReassignments(ListPartitionReassignmentsRequest),
     /// `OffsetDeleteRequest`
     OffsetDelete(OffsetDeleteRequest),
+    /// `DescribeUserScramCredentialsRequest`
+    DescribeUserScramCredentials(DescribeUserScramCredentialsRequest),
+    /// `AlterUserScramCredentialsRequest`
+    AlterUserScramCredentials(AlterUserScramCredentialsRequest),
     /// `DescribeQuorumRequest`
     DescribeQuorum(DescribeQuorumRequest),
     /// `UpdateFeaturesRequest`
@@ -393,6 +421,7 @@ impl Request {
             Self::SyncGroup(_) => ApiKey::SyncGroup,
             Self::DescribeGroups(_) => ApiKey::DescribeGroups,
             Self::ListGroups(_) => ApiKey::ListGroups,
+            Self::SaslHandshake(_) => ApiKey::SaslHandshake,
             Self::ApiVersions(_) => ApiKey::ApiVersions,
             Self::CreateTopics(_) => ApiKey::CreateTopics,
             Self::DeleteTopics(_) => ApiKey::DeleteTopics,
@@ -408,6 +437,7 @@ impl Request {
             Self::AlterConfigs(_) => ApiKey::AlterConfigs,
             Self::AlterReplicaLogDirs(_) => ApiKey::AlterReplicaLogDirs,
             Self::DescribeLogDirs(_) => ApiKey::DescribeLogDirs,
+            Self::SaslAuthenticate(_) => ApiKey::SaslAuthenticate,
             Self::CreatePartitions(_) => ApiKey::CreatePartitions,
             Self::CreateDelegationToken(_) => ApiKey::CreateDelegationToken,
             Self::RenewDelegationToken(_) => ApiKey::RenewDelegationToken,
@@ -419,6 +449,8 @@ impl Request {
             Self::AlterPartitionReassignments(_) => ApiKey::AlterPartitionReassignments,
             Self::ListPartitionReassignments(_) => ApiKey::ListPartitionReassignments,
             Self::OffsetDelete(_) => ApiKey::OffsetDelete,
+            Self::DescribeUserScramCredentials(_) => ApiKey::DescribeUserScramCredentials,
+            Self::AlterUserScramCredentials(_) => ApiKey::AlterUserScramCredentials,
             Self::DescribeQuorum(_) => ApiKey::DescribeQuorum,
             Self::UpdateFeatures(_) => ApiKey::UpdateFeatures,
             Self::DescribeCluster(_) => ApiKey::DescribeCluster,
@@ -447,6 +479,7 @@ impl Request {
             ApiKey::SyncGroup => Self::SyncGroup(SyncGroupRequest::decode(reader, version)?),
             ApiKey::DescribeGroups => Self::DescribeGroups(DescribeGroupsRequest::decode(reader, version)?),
             ApiKey::ListGroups => Self::ListGroups(ListGroupsRequest::decode(reader, version)?),
+            ApiKey::SaslHandshake => Self::SaslHandshake(SaslHandshakeRequest::decode(reader, version)?),
             ApiKey::ApiVersions => Self::ApiVersions(ApiVersionsRequest::decode(reader, version)?),
             ApiKey::CreateTopics => Self::CreateTopics(CreateTopicsRequest::decode(reader, version)?),
             ApiKey::DeleteTopics => Self::DeleteTopics(DeleteTopicsRequest::decode(reader, version)?),
@@ -466,6 +499,7 @@ impl Request {
                 Self::AlterReplicaLogDirs(AlterReplicaLogDirsRequest::decode(reader, version)?)
             }
             ApiKey::DescribeLogDirs => Self::DescribeLogDirs(DescribeLogDirsRequest::decode(reader, version)?),
+            ApiKey::SaslAuthenticate => Self::SaslAuthenticate(SaslAuthenticateRequest::decode(reader, version)?),
             ApiKey::CreatePartitions => Self::CreatePartitions(CreatePartitionsRequest::decode(reader, version)?),
             ApiKey::CreateDelegationToken => {
                 Self::CreateDelegationToken(CreateDelegationTokenRequest::decode(reader, version)?)
@@ -491,6 +525,12 @@ impl Request {
                 Self::ListPartitionReassignments(ListPartitionReassignmentsRequest::decode(reader, version)?)
             }
             ApiKey::OffsetDelete => Self::OffsetDelete(OffsetDeleteRequest::decode(reader, version)?),
+            ApiKey::DescribeUserScramCredentials => {
+                Self::DescribeUserScramCredentials(DescribeUserScramCredentialsRequest::decode(reader, version)?)
+            }
+            ApiKey::AlterUserScramCredentials => {
+                Self::AlterUserScramCredentials(AlterUserScramCredentialsRequest::decode(reader, version)?)
+            }
             ApiKey::DescribeQuorum => Self::DescribeQuorum(DescribeQuorumRequest::decode(reader, version)?),
             ApiKey::UpdateFeatures => Self::UpdateFeatures(UpdateFeaturesRequest::decode(reader, version)?),
             ApiKey::DescribeCluster => Self::DescribeCluster(DescribeClusterRequest::decode(reader, version)?),
@@ -527,6 +567,7 @@ impl Request {
             Self::SyncGroup(body) => body.encode(writer, version),
             Self::DescribeGroups(body) => body.encode(writer, version),
             Self::ListGroups(body) => body.encode(writer, version),
+            Self::SaslHandshake(body) => body.encode(writer, version),
             Self::ApiVersions(body) => body.encode(writer, version),
             Self::CreateTopics(body) => body.encode(writer, version),
             Self::DeleteTopics(body) => body.encode(writer, version),
@@ -542,6 +583,7 @@ impl Request {
             Self::AlterConfigs(body) => body.encode(writer, version),
             Self::AlterReplicaLogDirs(body) => body.encode(writer, version),
             Self::DescribeLogDirs(body) => body.encode(writer, version),
+            Self::SaslAuthenticate(body) => body.encode(writer, version),
             Self::CreatePartitions(body) => body.encode(writer, version),
             Self::CreateDelegationToken(body) => body.encode(writer, version),
             Self::RenewDelegationToken(body) => body.encode(writer, version),
@@ -553,6 +595,8 @@ impl Request {
             Self::AlterPartitionReassignments(body) => body.encode(writer, version),
             Self::ListPartitionReassignments(body) => body.encode(writer, version),
             Self::OffsetDelete(body) => body.encode(writer, version),
+            Self::DescribeUserScramCredentials(body) => body.encode(writer, version),
+            Self::AlterUserScramCredentials(body) => body.encode(writer, version),
             Self::DescribeQuorum(body) => body.encode(writer, version),
             Self::UpdateFeatures(body) => body.encode(writer, version),
             Self::DescribeCluster(body) => body.encode(writer, version),
@@ -595,6 +639,8 @@ pub enum Response {
     DescribeGroups(DescribeGroupsResponse),
     /// `ListGroupsResponse`
     ListGroups(ListGroupsResponse),
+    /// `SaslHandshakeResponse`
+    SaslHandshake(SaslHandshakeResponse),
     /// `ApiVersionsResponse`
     ApiVersions(ApiVersionsResponse),
     /// `CreateTopicsResponse`
@@ -625,6 +671,8 @@ pub enum Response {
     AlterReplicaLogDirs(AlterReplicaLogDirsResponse),
     /// `DescribeLogDirsResponse`
     DescribeLogDirs(DescribeLogDirsResponse),
+    /// `SaslAuthenticateResponse`
+    SaslAuthenticate(SaslAuthenticateResponse),
     /// `CreatePartitionsResponse`
     CreatePartitions(CreatePartitionsResponse),
     /// `CreateDelegationTokenResponse`
@@ -647,6 +695,10 @@ pub enum Response {
     ListPartitionReassignments(ListPartitionReassignmentsResponse),
     /// `OffsetDeleteResponse`
     OffsetDelete(OffsetDeleteResponse),
+    /// `DescribeUserScramCredentialsResponse`
+    DescribeUserScramCredentials(DescribeUserScramCredentialsResponse),
+    /// `AlterUserScramCredentialsResponse`
+    AlterUserScramCredentials(AlterUserScramCredentialsResponse),
     /// `DescribeQuorumResponse`
     DescribeQuorum(DescribeQuorumResponse),
     /// `UpdateFeaturesResponse`
@@ -684,6 +736,7 @@ impl Response {
             Self::SyncGroup(_) => ApiKey::SyncGroup,
             Self::DescribeGroups(_) => ApiKey::DescribeGroups,
             Self::ListGroups(_) => ApiKey::ListGroups,
+            Self::SaslHandshake(_) => ApiKey::SaslHandshake,
             Self::ApiVersions(_) => ApiKey::ApiVersions,
             Self::CreateTopics(_) => ApiKey::CreateTopics,
             Self::DeleteTopics(_) => ApiKey::DeleteTopics,
@@ -699,6 +752,7 @@ impl Response {
             Self::AlterConfigs(_) => ApiKey::AlterConfigs,
             Self::AlterReplicaLogDirs(_) => ApiKey::AlterReplicaLogDirs,
             Self::DescribeLogDirs(_) => ApiKey::DescribeLogDirs,
+            Self::SaslAuthenticate(_) => ApiKey::SaslAuthenticate,
             Self::CreatePartitions(_) => ApiKey::CreatePartitions,
             Self::CreateDelegationToken(_) => ApiKey::CreateDelegationToken,
             Self::RenewDelegationToken(_) => ApiKey::RenewDelegationToken,
@@ -710,6 +764,8 @@ impl Response {
             Self::AlterPartitionReassignments(_) => ApiKey::AlterPartitionReassignments,
             Self::ListPartitionReassignments(_) => ApiKey::ListPartitionReassignments,
             Self::OffsetDelete(_) => ApiKey::OffsetDelete,
+            Self::DescribeUserScramCredentials(_) => ApiKey::DescribeUserScramCredentials,
+            Self::AlterUserScramCredentials(_) => ApiKey::AlterUserScramCredentials,
             Self::DescribeQuorum(_) => ApiKey::DescribeQuorum,
             Self::UpdateFeatures(_) => ApiKey::UpdateFeatures,
             Self::DescribeCluster(_) => ApiKey::DescribeCluster,
@@ -738,6 +794,7 @@ impl Response {
             ApiKey::SyncGroup => Self::SyncGroup(SyncGroupResponse::decode(reader, version)?),
             ApiKey::DescribeGroups => Self::DescribeGroups(DescribeGroupsResponse::decode(reader, version)?),
             ApiKey::ListGroups => Self::ListGroups(ListGroupsResponse::decode(reader, version)?),
+            ApiKey::SaslHandshake => Self::SaslHandshake(SaslHandshakeResponse::decode(reader, version)?),
             ApiKey::ApiVersions => Self::ApiVersions(ApiVersionsResponse::decode(reader, version)?),
             ApiKey::CreateTopics => Self::CreateTopics(CreateTopicsResponse::decode(reader, version)?),
             ApiKey::DeleteTopics => Self::DeleteTopics(DeleteTopicsResponse::decode(reader, version)?),
@@ -759,6 +816,7 @@ impl Response {
                 Self::AlterReplicaLogDirs(AlterReplicaLogDirsResponse::decode(reader, version)?)
             }
             ApiKey::DescribeLogDirs => Self::DescribeLogDirs(DescribeLogDirsResponse::decode(reader, version)?),
+            ApiKey::SaslAuthenticate => Self::SaslAuthenticate(SaslAuthenticateResponse::decode(reader, version)?),
             ApiKey::CreatePartitions => Self::CreatePartitions(CreatePartitionsResponse::decode(reader, version)?),
             ApiKey::CreateDelegationToken => {
                 Self::CreateDelegationToken(CreateDelegationTokenResponse::decode(reader, version)?)
@@ -784,6 +842,12 @@ impl Response {
                 Self::ListPartitionReassignments(ListPartitionReassignmentsResponse::decode(reader, version)?)
             }
             ApiKey::OffsetDelete => Self::OffsetDelete(OffsetDeleteResponse::decode(reader, version)?),
+            ApiKey::DescribeUserScramCredentials => {
+                Self::DescribeUserScramCredentials(DescribeUserScramCredentialsResponse::decode(reader, version)?)
+            }
+            ApiKey::AlterUserScramCredentials => {
+                Self::AlterUserScramCredentials(AlterUserScramCredentialsResponse::decode(reader, version)?)
+            }
             ApiKey::DescribeQuorum => Self::DescribeQuorum(DescribeQuorumResponse::decode(reader, version)?),
             ApiKey::UpdateFeatures => Self::UpdateFeatures(UpdateFeaturesResponse::decode(reader, version)?),
             ApiKey::DescribeCluster => Self::DescribeCluster(DescribeClusterResponse::decode(reader, version)?),
@@ -820,6 +884,7 @@ impl Response {
             Self::SyncGroup(body) => body.encode(writer, version),
             Self::DescribeGroups(body) => body.encode(writer, version),
             Self::ListGroups(body) => body.encode(writer, version),
+            Self::SaslHandshake(body) => body.encode(writer, version),
             Self::ApiVersions(body) => body.encode(writer, version),
             Self::CreateTopics(body) => body.encode(writer, version),
             Self::DeleteTopics(body) => body.encode(writer, version),
@@ -835,6 +900,7 @@ impl Response {
             Self::AlterConfigs(body) => body.encode(writer, version),
             Self::AlterReplicaLogDirs(body) => body.encode(writer, version),
             Self::DescribeLogDirs(body) => body.encode(writer, version),
+            Self::SaslAuthenticate(body) => body.encode(writer, version),
             Self::CreatePartitions(body) => body.encode(writer, version),
             Self::CreateDelegationToken(body) => body.encode(writer, version),
             Self::RenewDelegationToken(body) => body.encode(writer, version),
@@ -846,6 +912,8 @@ impl Response {
             Self::AlterPartitionReassignments(body) => body.encode(writer, version),
             Self::ListPartitionReassignments(body) => body.encode(writer, version),
             Self::OffsetDelete(body) => body.encode(writer, version),
+            Self::DescribeUserScramCredentials(body) => body.encode(writer, version),
+            Self::AlterUserScramCredentials(body) => body.encode(writer, version),
             Self::DescribeQuorum(body) => body.encode(writer, version),
             Self::UpdateFeatures(body) => body.encode(writer, version),
             Self::DescribeCluster(body) => body.encode(writer, version),

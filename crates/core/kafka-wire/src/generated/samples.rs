@@ -302,6 +302,60 @@ impl alter_replica_log_dirs_response::AlterReplicaLogDirPartitionResult {
     }
 }
 
+impl alter_user_scram_credentials_request::AlterUserScramCredentialsRequest {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            deletions: (0..sampler.count())
+                .map(|_| alter_user_scram_credentials_request::ScramCredentialDeletion::sample(sampler, version))
+                .collect(),
+            upsertions: (0..sampler.count())
+                .map(|_| alter_user_scram_credentials_request::ScramCredentialUpsertion::sample(sampler, version))
+                .collect(),
+        }
+    }
+}
+
+impl alter_user_scram_credentials_request::ScramCredentialDeletion {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self { name: sampler.string(), mechanism: sampler.number() as i8 }
+    }
+}
+
+impl alter_user_scram_credentials_request::ScramCredentialUpsertion {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            name: sampler.string(),
+            mechanism: sampler.number() as i8,
+            iterations: sampler.number() as i32,
+            salt: sampler.bytes(),
+            salted_password: sampler.bytes(),
+        }
+    }
+}
+
+impl alter_user_scram_credentials_response::AlterUserScramCredentialsResponse {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            throttle_time_ms: sampler.number() as i32,
+            results: (0..sampler.count())
+                .map(|_| {
+                    alter_user_scram_credentials_response::AlterUserScramCredentialsResult::sample(sampler, version)
+                })
+                .collect(),
+        }
+    }
+}
+
+impl alter_user_scram_credentials_response::AlterUserScramCredentialsResult {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            user: sampler.string(),
+            error_code: sampler.number() as i16,
+            error_message: if sampler.is_null() { None } else { Some(sampler.string()) },
+        }
+    }
+}
+
 impl api_versions_request::ApiVersionsRequest {
     pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
         Self {
@@ -1485,6 +1539,64 @@ impl describe_transactions_response::TransactionState {
 impl describe_transactions_response::TopicData {
     pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
         Self { topic: sampler.string(), partitions: (0..sampler.count()).map(|_| sampler.number() as i32).collect() }
+    }
+}
+
+impl describe_user_scram_credentials_request::DescribeUserScramCredentialsRequest {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            users: if sampler.is_null() {
+                None
+            } else {
+                Some(
+                    (0..sampler.count())
+                        .map(|_| describe_user_scram_credentials_request::UserName::sample(sampler, version))
+                        .collect(),
+                )
+            },
+        }
+    }
+}
+
+impl describe_user_scram_credentials_request::UserName {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self { name: sampler.string() }
+    }
+}
+
+impl describe_user_scram_credentials_response::DescribeUserScramCredentialsResponse {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            throttle_time_ms: sampler.number() as i32,
+            error_code: sampler.number() as i16,
+            error_message: if sampler.is_null() { None } else { Some(sampler.string()) },
+            results: (0..sampler.count())
+                .map(|_| {
+                    describe_user_scram_credentials_response::DescribeUserScramCredentialsResult::sample(
+                        sampler, version,
+                    )
+                })
+                .collect(),
+        }
+    }
+}
+
+impl describe_user_scram_credentials_response::DescribeUserScramCredentialsResult {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            user: sampler.string(),
+            error_code: sampler.number() as i16,
+            error_message: if sampler.is_null() { None } else { Some(sampler.string()) },
+            credential_infos: (0..sampler.count())
+                .map(|_| describe_user_scram_credentials_response::CredentialInfo::sample(sampler, version))
+                .collect(),
+        }
+    }
+}
+
+impl describe_user_scram_credentials_response::CredentialInfo {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self { mechanism: sampler.number() as i8, iterations: sampler.number() as i32 }
     }
 }
 
@@ -2872,6 +2984,38 @@ impl renew_delegation_token_response::RenewDelegationTokenResponse {
     }
 }
 
+impl sasl_authenticate_request::SaslAuthenticateRequest {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self { auth_bytes: sampler.bytes() }
+    }
+}
+
+impl sasl_authenticate_response::SaslAuthenticateResponse {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            error_code: sampler.number() as i16,
+            error_message: if sampler.is_null() { None } else { Some(sampler.string()) },
+            auth_bytes: sampler.bytes(),
+            session_lifetime_ms: if version >= 1 { sampler.number() } else { 0 },
+        }
+    }
+}
+
+impl sasl_handshake_request::SaslHandshakeRequest {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self { mechanism: sampler.string() }
+    }
+}
+
+impl sasl_handshake_response::SaslHandshakeResponse {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            error_code: sampler.number() as i16,
+            mechanisms: (0..sampler.count()).map(|_| sampler.string()).collect(),
+        }
+    }
+}
+
 impl sync_group_request::SyncGroupRequest {
     pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
         Self {
@@ -3131,6 +3275,8 @@ macro_rules! for_each_message {
         $check!(AlterPartitionReassignmentsResponse, 0, 0);
         $check!(AlterReplicaLogDirsRequest, 1, 2);
         $check!(AlterReplicaLogDirsResponse, 1, 2);
+        $check!(AlterUserScramCredentialsRequest, 0, 0);
+        $check!(AlterUserScramCredentialsResponse, 0, 0);
         $check!(ApiVersionsRequest, 0, 4);
         $check!(ApiVersionsResponse, 0, 4);
         $check!(ConsumerGroupDescribeRequest, 0, 1);
@@ -3167,6 +3313,8 @@ macro_rules! for_each_message {
         $check!(DescribeTopicPartitionsResponse, 0, 0);
         $check!(DescribeTransactionsRequest, 0, 0);
         $check!(DescribeTransactionsResponse, 0, 0);
+        $check!(DescribeUserScramCredentialsRequest, 0, 0);
+        $check!(DescribeUserScramCredentialsResponse, 0, 0);
         $check!(ElectLeadersRequest, 0, 2);
         $check!(ElectLeadersResponse, 0, 2);
         $check!(EndTxnRequest, 0, 5);
@@ -3209,6 +3357,10 @@ macro_rules! for_each_message {
         $check!(ProduceResponse, 3, 12);
         $check!(RenewDelegationTokenRequest, 1, 2);
         $check!(RenewDelegationTokenResponse, 1, 2);
+        $check!(SaslAuthenticateRequest, 0, 2);
+        $check!(SaslAuthenticateResponse, 0, 2);
+        $check!(SaslHandshakeRequest, 0, 1);
+        $check!(SaslHandshakeResponse, 0, 1);
         $check!(SyncGroupRequest, 0, 5);
         $check!(SyncGroupResponse, 0, 5);
         $check!(TxnOffsetCommitRequest, 0, 5);

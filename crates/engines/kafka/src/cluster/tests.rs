@@ -55,7 +55,7 @@ impl World {
     }
 
     pub fn on_disk(nodes: u8, seed: u64, config: Config, disk: Arc<dyn Disk>) -> World {
-        let open = |ctx: &Context<'_>| Cluster::open(ctx, config, 9092, disk).expect("an empty or sound disk");
+        let open = |ctx: &Context<'_>| Cluster::open(ctx, config, disk).expect("an empty or sound disk");
         let simulation = Simulation::new(nodes, Seed(seed), open);
         World { simulation, tickets: 0, late: BTreeMap::new() }
     }
@@ -95,14 +95,14 @@ impl World {
         }
         let (host, client_id) = ("/127.0.0.1".to_owned(), "test".to_owned());
         let principal = ANONYMOUS.to_owned();
-        let caller =
-            Caller { node, side: Side::Host, host, client_id, version, ticket, principal, may_hold_tokens: false };
+        let (side, port, may_hold_tokens) = (Side::Host, 9092, false);
+        let caller = Caller { node, side, host, client_id, version, ticket, principal, port, may_hold_tokens };
         let outcome = self.simulation.call(|cluster, ctx| cluster.apply(ctx, &caller, request));
         self.collect();
         match outcome {
             Outcome::Reply(response) => (ticket, Some(*response)),
             Outcome::Parked => (ticket, self.late.remove(&ticket)),
-            Outcome::Silent | Outcome::Close => (ticket, None),
+            _ => (ticket, None),
         }
     }
 

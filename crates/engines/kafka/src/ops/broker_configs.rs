@@ -77,5 +77,5 @@ fn option(name: String, found: Vec<(i8, String)>, synonyms: bool) -> DescribeCon
 const PASSWORD: i8 = 9;
 
 fn is_secret(name: &str) -> bool {
-    name.ends_with("sasl.jaas.config") || name.ends_with("password")
+    ["sasl.jaas.config", "password", "ssl.keystore.key"].iter().any(|secret| name.ends_with(secret))
 }

@@ -42,7 +42,7 @@ pub(super) fn apply(
         return Response::DescribeCluster(response).into();
     }
     let describe = |(node, known): (&NodeId, &Broker)| {
-        let (host, port) = address(cluster, ctx, caller, *node);
+        let (host, port) = address(ctx, caller, *node);
         let (broker_id, rack) = (i32::from(node.0), rack(ctx, *node));
         DescribeClusterBroker { broker_id, host, port, rack, is_fenced: known.fenced }
     };

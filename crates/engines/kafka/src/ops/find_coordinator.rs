@@ -41,7 +41,7 @@ pub(super) fn apply(
 fn find(cluster: &mut Cluster, ctx: &Context<'_>, caller: &Caller, key_type: i8, key: String) -> Coordinator {
     match locate(cluster, ctx, caller, key_type, &key) {
         Ok(node) => {
-            let (host, port) = address(cluster, ctx, caller, node);
+            let (host, port) = address(ctx, caller, node);
             let error_message = Some(String::new());
             Coordinator { key, node_id: i32::from(node.0), host, port, error_code: 0, error_message }
         }

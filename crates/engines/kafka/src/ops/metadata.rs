@@ -59,7 +59,7 @@ pub(super) fn apply(cluster: &mut Cluster, ctx: &Context<'_>, caller: &Caller, r
             .collect(),
     };
     let brokers = image.active_brokers().map(|node| {
-        let (host, port) = address(cluster, ctx, caller, node);
+        let (host, port) = address(ctx, caller, node);
         MetadataResponseBroker { node_id: i32::from(node.0), host, port, rack: rack(ctx, node) }
     });
     Response::Metadata(MetadataResponse {

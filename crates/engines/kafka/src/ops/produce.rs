@@ -106,17 +106,17 @@ pub(super) fn apply(cluster: &mut Cluster, ctx: &Context<'_>, caller: &Caller, r
         }
         response.responses.push(answered);
     }
-    response.node_endpoints = endpoints(cluster, ctx, caller, &response);
+    response.node_endpoints = endpoints(ctx, caller, &response);
     finish(cluster, ctx, caller, acks, request.timeout_ms, needs, response)
 }
 
 /// Where the leaders are that the answer names.
-fn endpoints(cluster: &Cluster, ctx: &Context<'_>, caller: &Caller, response: &ProduceResponse) -> Vec<NodeEndpoint> {
+fn endpoints(ctx: &Context<'_>, caller: &Caller, response: &ProduceResponse) -> Vec<NodeEndpoint> {
     let parts = response.responses.iter().flat_map(|topic| &topic.partition_responses);
     let named: BTreeSet<i32> = parts.map(|part| part.current_leader.leader_id).filter(|id| *id >= 0).collect();
     let endpoint = |node_id: i32| {
         let node = NodeId(u16::try_from(node_id).unwrap_or(u16::MAX));
-        let (host, port) = super::address(cluster, ctx, caller, node);
+        let (host, port) = super::address(ctx, caller, node);
         NodeEndpoint { node_id, host, port, rack: super::rack(ctx, node) }
     };
     named.into_iter().map(endpoint).collect()

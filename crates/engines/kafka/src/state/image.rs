@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::config::{Config, TopicConfig};
+use crate::security::scram::{Credential, Hash};
 
 /// The topic that committed offsets are kept in.
 pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
@@ -89,6 +90,15 @@ pub enum MetadataRecord {
         /// Its value; None is the stack file's.
         value: Option<String>,
     },
+    /// A user was given a credential for SCRAM, or it was taken away.
+    ScramCredential {
+        /// Their name.
+        user: String,
+        /// The hash.
+        hash: Hash,
+        /// The credential; None if it is gone.
+        credential: Option<Credential>,
+    },
     /// A feature has another level.
     Feature {
         /// Its name.
@@ -161,6 +171,8 @@ pub struct Image {
     pub next_producer_id: i64,
     /// Options that were set while brokers ran, by broker; the empty name is all of them.
     pub broker_options: BTreeMap<String, BTreeMap<String, String>>,
+    /// Credentials for SCRAM by user and hash.
+    pub scram: BTreeMap<(String, Hash), Credential>,
     /// Levels of features that the cluster agreed on since it was made.
     pub features: BTreeMap<String, i16>,
 }
@@ -215,6 +227,13 @@ impl Image {
             MetadataRecord::ProducerIds { next } => self.next_producer_id = *next,
             // Done before anything was laid over the configuration.
             MetadataRecord::BrokerOption { .. } => {}
+            MetadataRecord::ScramCredential { user, hash, credential } => {
+                let key = (user.clone(), *hash);
+                match credential {
+                    Some(credential) => drop(self.scram.insert(key, credential.clone())),
+                    None => drop(self.scram.remove(&key)),
+                }
+            }
             MetadataRecord::Feature { name, level } => drop(self.features.insert(name.clone(), *level)),
         }
         Changed::Nothing
