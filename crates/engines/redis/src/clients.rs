@@ -8,6 +8,7 @@ use atoll_net::Peer;
 use slab::Slab;
 
 use crate::cluster::InstanceId;
+use crate::replication::{Replica, Stage};
 use crate::state::Blob;
 use crate::tracking::Tracking;
 use crate::wire::OwnedRequest;
@@ -70,6 +71,8 @@ pub(crate) struct Client {
     pub(crate) in_script: bool,
     /// How long its command has been executed that waits now.
     pub(crate) spent_ns: u64,
+    /// What it has said of itself as a replica, and how far it is as one.
+    pub(crate) replica: Option<Box<Replica>>,
 }
 
 /// Commands that MULTI has queued.
@@ -109,6 +112,7 @@ impl Client {
         let tracking = self.tracking.as_deref();
         let flags: String = [
             (self.is_monitor, 'O'),
+            (self.is_replica(), 'S'),
             (subscribed, 'P'),
             (self.transaction.is_some(), 'x'),
             (self.blocked.is_some(), 'b'),
@@ -126,6 +130,10 @@ impl Client {
         .map(|(_, flag)| flag)
         .collect();
         if flags.is_empty() { "N".to_owned() } else { flags }
+    }
+
+    pub(crate) fn is_replica(&self) -> bool {
+        self.replica.as_ref().is_some_and(|replica| replica.stage != Stage::Announced)
     }
 
     pub(crate) fn subscriptions(&self) -> usize {

@@ -38,4 +38,4 @@ pub(crate) use migration::{MoveError, MoveOptions, Question};
 pub(crate) use replication::Attached;
 pub use replication::{REPLICATE, WRITE_ACKNOWLEDGED};
 pub(crate) use route::{Route, decide};
-pub(crate) use topology::build;
+pub(crate) use topology::{build, hex_name};

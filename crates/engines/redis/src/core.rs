@@ -27,6 +27,7 @@ use crate::cluster::{self, Bus, Instance, InstanceId, Run};
 use crate::config::Config;
 use crate::ops::Then;
 use crate::process::ProcessUsage;
+use crate::replication::Replication;
 use crate::state::Dataset;
 use crate::wire::{Limits, Reply, Request};
 
@@ -102,6 +103,8 @@ pub struct Cluster {
     pub(crate) has_broadcasts: bool,
     /// What clients are to be told after the reply to the request of theirs that is being executed.
     pub(crate) own_pushes: Vec<(usize, Vec<u8>)>,
+    /// Replicas outside of the stack.
+    pub(crate) replication: Replication,
     /// False after DEBUG SET-ACTIVE-EXPIRE 0.
     pub(crate) expires_actively: bool,
     /// When the clock was last read for the duration of a command.
@@ -141,11 +144,13 @@ impl Cluster {
             tracking_clients: 0,
             has_broadcasts: false,
             own_pushes: Vec::new(),
+            replication: Replication::new(ctx),
             expires_actively: true,
             measured_at: Moment::ZERO,
             meter: None,
         };
         cluster.follow_sync_policy();
+        cluster.name_histories();
         cluster
     }
 
@@ -218,6 +223,7 @@ impl Cluster {
             is_monitor: false,
             in_script: false,
             spent_ns: 0,
+            replica: None,
         };
         ConnId { place: self.clients.list.insert(client), number }
     }
@@ -252,7 +258,10 @@ impl Cluster {
     /// How long a connection may be silent, and how much it may send without completing a request, in bytes.
     pub(crate) fn connection_limits(&self, conn: ConnId) -> (Option<std::time::Duration>, usize) {
         let settings = &self.config.settings;
-        let waits = self.clients.get(conn).is_some_and(|client| client.blocked.is_some() || client.subscriptions() > 0);
+        let waits = self
+            .clients
+            .get(conn)
+            .is_some_and(|client| client.blocked.is_some() || client.subscriptions() > 0 || client.is_replica());
         let input_max = usize::try_from(settings.query_buffer_max).unwrap_or(usize::MAX);
         (settings.idle_timeout.filter(|_| !waits), input_max)
     }
@@ -293,11 +302,13 @@ impl Cluster {
     ) -> Outcome {
         let start = out.len();
         let input = request.encoded_length();
+        let was_replica = self.clients.list[place].is_replica();
         let (instance, is_resp3) = (self.clients.list[place].instance, self.clients.list[place].is_resp3);
         if self.tracking_clients > 0 {
             self.limit_tracked_keys(instance);
         }
         let answer = self.admit_and_execute(ctx, place, request, out);
+        self.end_unit(instance, Some(place));
         let outcome = match answer {
             Ok(Then::Done) => Outcome::Done,
             Ok(Then::Close) => Outcome::Close,
@@ -340,6 +351,11 @@ impl Cluster {
         let stats = &mut self.instances[instance].stats;
         stats.input_bytes += input;
         stats.output_bytes += (out.len() - start) as u64;
+        if was_replica && out.len() > start {
+            // What is sent to a replica is the stream. One that asks for anything else is not what it says to be.
+            out.truncate(start);
+            return Outcome::Close;
+        }
         outcome
     }
 
@@ -377,12 +393,13 @@ impl Cluster {
     /// Bytes for other connections, in order.
     pub fn take_deliveries(&mut self) -> Vec<Delivery> {
         self.broadcast_invalidations();
+        self.stream_on();
         std::mem::take(&mut self.deliveries)
     }
 
     /// True if other connections have something to receive.
     pub fn has_deliveries(&self) -> bool {
-        !self.deliveries.is_empty() || self.has_broadcasts
+        !self.deliveries.is_empty() || self.has_broadcasts || self.replication.is_dirty
     }
 
     /// The commands that were executed since the last call, by shard: what the append-only file has to hold before the
@@ -432,12 +449,6 @@ impl Cluster {
         std::mem::take(&mut self.rewrite_wanted)
     }
 
-    /// `master_replid`: the name of the branch that an instance is on.
-    pub(crate) fn replication_name(&self, id: InstanceId) -> &str {
-        let owner = self.instances[id].dataset.map_or(id, |dataset| self.datasets[dataset].owner);
-        &self.instances[owner].name
-    }
-
     /// All connections of an instance are gone, as its process is.
     pub(crate) fn drop_clients(&mut self, id: InstanceId) {
         self.scripts.forget(id);
@@ -453,6 +464,7 @@ impl Cluster {
         self.unwatch(place);
         self.unsubscribe_all(place);
         self.untrack(place);
+        self.forget_replica(place);
         self.clients.list.remove(place);
     }
 
@@ -509,6 +521,8 @@ impl Core for Cluster {
         self.end_pauses(ctx);
         self.expire_due(ctx);
         self.save_some(ctx);
+        self.tick_replicas(ctx);
+        self.advance_snapshots(ctx);
     }
 
     fn next_wake(&self) -> Option<Moment> {
@@ -518,7 +532,7 @@ impl Core for Cluster {
         let waiter = self.clients.deadlines.first().map(|(at, _)| *at);
         let expiry = self.next_deadline().map(|at| at.max(self.expired_at + EXPIRE_PERIOD));
         let scripts = self.scripts.next_wake();
-        let others = [self.disk_sync_at, scripts, self.next_save(), self.next_pause_end()];
+        let others = [self.disk_sync_at, scripts, self.next_save(), self.next_pause_end(), self.next_replica_wake()];
         [self.next_cluster_wake(), waiter, expiry].into_iter().chain(others).flatten().min()
     }
 }

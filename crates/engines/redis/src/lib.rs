@@ -5,6 +5,7 @@
 //! - `ops.rs`: the dispatch table, and `ops/<family>.rs`: the commands.
 //! - `state.rs`: values, the key space, and the one physical copy that replicas share until they differ.
 //! - `cluster.rs`: failure detection, elections, replication, redirects.
+//! - `replication.rs`: real servers that follow an instance.
 //! - `wire.rs`: RESP; `rdb.rs`: Redis's binary format, of DUMP and of `dump.rdb`.
 //! - `server.rs`: the only async file; [`Redis::start`].
 //!
@@ -24,6 +25,7 @@ mod persistence;
 mod process;
 mod pubsub;
 pub mod rdb;
+mod replication;
 mod saver;
 mod scripting;
 mod server;

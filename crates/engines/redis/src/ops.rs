@@ -28,6 +28,7 @@ mod lists;
 mod migrate;
 mod monitor;
 mod pubsub;
+mod replication;
 mod saving;
 mod scan;
 mod scripting;

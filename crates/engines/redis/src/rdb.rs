@@ -5,7 +5,7 @@
 //! - `value.rs`: one value; `packed.rs`: listpacks, ziplists, zipmaps and intsets inside of strings.
 //! - `input.rs`: lengths and strings; `lzf.rs` and `crc64.rs` are what their names say.
 //!
-//! Version 11, of Redis 7.2, is written. Every version up to it is read, whatever encodings it used. The reader never
+//! Version 11, of Redis 7.2, is written, and version 10 for replicas. Every version up to it is read, whatever encodings it used. The reader never
 //! believes a length: what it allocates is in proportion to the bytes that are there.
 
 mod crc64;
@@ -27,6 +27,9 @@ use input::Input;
 
 /// The version of the format that is written, and the newest that DUMP payloads may have.
 pub const VERSION: u16 = 11;
+/// The version that replicas and targets of MIGRATE are sent: Redis 7.0 reads it as well, and all that it lacks is when a
+/// consumer of a stream last got something.
+pub(crate) const REPLICA_VERSION: u16 = 10;
 
 /// Why bytes are not what they are said to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,9 +71,14 @@ const FOOTER: usize = 10;
 
 /// A value as DUMP answers it.
 pub(crate) fn dump_payload(value: &Value, compresses: bool) -> Vec<u8> {
+    dump_payload_as(VERSION, value, compresses)
+}
+
+/// The same in this version of the format.
+pub(crate) fn dump_payload_as(version: u16, value: &Value, compresses: bool) -> Vec<u8> {
     let mut payload = Vec::new();
-    value::write(&mut payload, value, compresses);
-    payload.extend_from_slice(&VERSION.to_le_bytes());
+    value::write(&mut payload, value, compresses, version);
+    payload.extend_from_slice(&version.to_le_bytes());
     payload.extend_from_slice(&crc64::checksum(&payload).to_le_bytes());
     payload
 }
@@ -107,14 +115,14 @@ pub fn canonical(bytes: &[u8]) -> Result<Vec<u8>, Damage> {
     let kind = input.byte()?;
     let value = value::read(&mut input, kind, &Thresholds::default())?;
     let mut out = Vec::new();
-    value::write(&mut out, &value, true);
+    value::write(&mut out, &value, true, VERSION);
     Ok(out)
 }
 
 /// Reads a file and writes it again, as this program would: two encodings of one data set become the same.
 pub fn rewrite(file: &[u8]) -> Result<Vec<u8>, Damage> {
     let mut reader = Reader::new(file, Thresholds::default())?;
-    let mut writer = Writer::new(Options { compresses: true, has_checksum: true }, &[]);
+    let mut writer = Writer::new(Options { compresses: true, has_checksum: true, version: VERSION }, &[]);
     let mut out = Vec::new();
     while let Some(item) = reader.next_item()? {
         match item {

@@ -130,6 +130,8 @@ struct Outbox {
     bytes: RefCell<Vec<u8>>,
     resumes: Cell<bool>,
     closes: Cell<bool>,
+    /// It is a replica's: the core is told what was written.
+    reports: Cell<bool>,
     /// The connection is to be closed at once, even in the middle of a write.
     is_abandoned: Cell<bool>,
     has_any: Cell<bool>,
@@ -266,7 +268,10 @@ impl Shared {
             bytes.extend_from_slice(&delivery.bytes);
             outbox.resumes.set(outbox.resumes.get() | delivery.resumes);
             // Killed with nothing to be said (CLIENT KILL), or not reading.
-            let is_abandoned = (delivery.closes && delivery.bytes.is_empty()) || bytes.len() > UNREAD_MAX;
+            let unread_max = cluster.unread_max(delivery.conn);
+            outbox.reports.set(unread_max.is_some());
+            let is_over = bytes.len() > unread_max.unwrap_or(UNREAD_MAX);
+            let is_abandoned = (delivery.closes && delivery.bytes.is_empty()) || is_over;
             outbox.is_abandoned.set(is_abandoned);
             outbox.closes.set(outbox.closes.get() | delivery.closes | is_abandoned);
             outbox.has_any.set(true);
@@ -440,9 +445,13 @@ impl Task<'_> {
                 written = connection.write_all(&output[written..]) => written?,
             }
         }
+        let length = output.len();
         output.clear();
         if output.capacity() > BUFFER_KEPT {
             *output = Vec::new();
+        }
+        if outbox.reports.get() {
+            self.shared.live.with(|cluster, _| cluster.written(self.conn, length));
         }
         Ok(())
     }

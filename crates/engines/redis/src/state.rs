@@ -3,12 +3,14 @@
 //! - [`Value`] in `value.rs`: the types and their encodings.
 //! - [`Keyspace`] in `keyspace.rs`: keys, values and deadlines of one database.
 //! - [`Dataset`] in `dataset.rs`: one physical copy, its owner, and followers that see it through overlays.
+//! - `feed.rs`: the stream of commands in bytes, for replicas outside of the stack.
 //! - `images.rs`: what the disks of the instances hold, for power failures.
 //! - `snapshot.rs`: a dataset as it was at one moment, written while it changes.
 //! - [`Db`] in `db.rs`: what one instance sees of a dataset; the only way by which commands reach keys.
 
 mod dataset;
 mod db;
+mod feed;
 pub(crate) mod geohash;
 mod hash;
 pub(crate) mod hyperloglog;

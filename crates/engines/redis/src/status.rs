@@ -45,7 +45,7 @@ impl Cluster {
             "epoch": instance.view.peers[id].config_epoch,
             "keys": dataset.map_or(0, |set| set.databases.iter().map(crate::state::Keyspace::len).sum::<usize>()),
             "keys_diverged": overlay.unwrap_or(0),
-            "offset": self.position_of(id),
+            "offset": self.offset_of(id),
             "replicas": instance.attached.len(),
             "clients": self.clients.of(id).len(),
             "commands": instance.stats.commands,

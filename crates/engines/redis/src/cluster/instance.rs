@@ -98,6 +98,7 @@ pub(crate) struct Stats {
     pub(crate) expired: u64,
     pub(crate) full_syncs: u64,
     pub(crate) partial_syncs: u64,
+    pub(crate) partial_refused: u64,
     pub(crate) messages_sent: u64,
     pub(crate) messages_received: u64,
     /// Bytes of requests, and of replies and messages.

@@ -123,6 +123,7 @@ impl Cluster {
         dataset.is_new = true;
         let index = self.datasets.insert(dataset);
         self.instances[id].dataset = Some(index);
+        self.name_histories();
         self.follow_sync_policy();
     }
 

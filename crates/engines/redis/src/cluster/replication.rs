@@ -115,7 +115,8 @@ impl Cluster {
     pub(crate) fn replicas_at(&self, id: InstanceId, position: u64) -> usize {
         let instance = &self.instances[id];
         let is_lockstep = instance.dataset.is_some_and(|dataset| self.datasets[dataset].is_lockstep);
-        instance.attached.values().filter(|replica| is_lockstep || replica.acknowledged >= position).count()
+        let own = instance.attached.values().filter(|replica| is_lockstep || replica.acknowledged >= position).count();
+        own + self.replica_clients_at(id, position)
     }
 
     /// How many replicas were heard of lately enough for `min-replicas-to-write`.
@@ -124,7 +125,7 @@ impl Cluster {
         let is_lockstep = instance.dataset.is_some_and(|dataset| self.datasets[dataset].is_lockstep);
         let (now, lag_max) = (self.clock(ctx, id), self.config.settings.min_replicas_lag);
         let is_good = |replica: &&Attached| is_lockstep || now.since(replica.acknowledged_at) <= lag_max;
-        instance.attached.values().filter(is_good).count()
+        instance.attached.values().filter(is_good).count() + self.good_replica_clients(ctx, id)
     }
 
     /// What was acknowledged outside lockstep goes to the replicas.
@@ -227,6 +228,7 @@ impl Cluster {
             return;
         }
         self.schedule_disk_sync(ctx, dataset);
+        self.replication.is_dirty = true;
         self.send(ctx, id, from, Message::Ack(reached));
     }
 

@@ -128,6 +128,7 @@ impl Cluster {
                 self.begin_dataset(id);
             }
         }
+        self.name_histories();
     }
 
     fn restore_link(&mut self, ctx: &Context<'_>, id: InstanceId) {

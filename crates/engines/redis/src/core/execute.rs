@@ -153,7 +153,10 @@ impl Cluster {
         let Some(index) = self.instances[id].dataset else { return };
         let Some(dataset) = self.datasets.get_mut(index) else { return };
         match dataset.follower(id).filter(|_| dataset.owner != id) {
-            None => dataset.feed_bytes(database, commands),
+            None => {
+                dataset.feed_bytes(database, commands);
+                self.replication.is_dirty |= dataset.end_unit();
+            }
             Some(follower) => dataset.followers[follower].position += commands.len() as u64,
         }
         if !dataset.is_lockstep {
@@ -191,15 +194,12 @@ impl Cluster {
         match (aftermath.follower, &aftermath.effect) {
             (None, Effect::AsSent) => {
                 dataset.saves.changes += aftermath.dirty;
-                dataset.count(request.encoded_length());
-                dataset.log_command(self.clients.list[place].database, request);
+                dataset.record(self.clients.list[place].database, request);
             }
             (None, Effect::Instead(requests)) => {
                 dataset.saves.changes += aftermath.dirty;
                 for request in requests {
-                    let request = request.as_request();
-                    dataset.count(request.encoded_length());
-                    dataset.log_command(self.clients.list[place].database, request);
+                    dataset.record(self.clients.list[place].database, request.as_request());
                 }
             }
             (Some(follower), _) => dataset.followers[follower].position += request.encoded_length(),
@@ -235,7 +235,7 @@ impl Cluster {
     /// Deletes some keys that have expired. True if there may be more.
     pub(super) fn expire_some(&mut self, ctx: &Context<'_>, id: InstanceId) -> bool {
         let mut touched = Vec::new();
-        let mut count = 0;
+        let (mut count, mut has_grown) = (0, false);
         let began = self.command_begins(ctx);
         let Some((mut db, _)) = self.db(ctx, id, None) else { return false };
         for index in 0..db.dataset.databases.len() {
@@ -244,6 +244,8 @@ impl Cluster {
                 && let Some(key) = db.dataset.databases[index].pop_expired(db.now_ms)
             {
                 db.expire(&key);
+                // Each is a command of its own to replicas.
+                has_grown |= db.dataset.end_unit();
                 count += 1;
             }
         }
@@ -252,6 +254,7 @@ impl Cluster {
         db.dataset.saves.changes += count as u64;
         let notices = db.notices.take();
         self.instances[id].stats.expired += count as u64;
+        self.replication.is_dirty |= has_grown;
         for client in touched {
             if let Some(client) = self.clients.list.get_mut(client) {
                 client.is_dirty = true;

@@ -105,17 +105,22 @@ impl Cluster {
     }
 
     pub(crate) fn is_saving(&self, shard: usize) -> bool {
-        self.saving.running.iter().any(|save| save.shard == shard)
+        self.saving.running.iter().any(|save| save.shard == shard) || self.replica_snapshot_began(shard).is_some()
     }
 
     /// When a snapshot of this shard that is under way began.
     pub(crate) fn save_began(&self, shard: usize) -> Option<Moment> {
-        self.saving.running.iter().find(|save| save.shard == shard).map(|save| save.began)
+        let to_file = self.saving.running.iter().find(|save| save.shard == shard).map(|save| save.began);
+        to_file.or_else(|| self.replica_snapshot_began(shard))
     }
 
     pub(crate) fn rdb_options(&self) -> Options {
         let settings = &self.config.settings;
-        Options { compresses: settings.dumps_compressed, has_checksum: settings.dumps_checked }
+        Options {
+            compresses: settings.dumps_compressed,
+            has_checksum: settings.dumps_checked,
+            version: crate::rdb::VERSION,
+        }
     }
 
     /// What a file says of its writer, as Redis does.

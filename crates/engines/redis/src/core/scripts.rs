@@ -17,6 +17,8 @@ use crate::wire::{OwnedRequest, Reply, Request, encode};
 const PAUSE: Duration = Duration::from_millis(1);
 /// `redis.set_repl`: the bit of the append-only file.
 const TO_FILE: u8 = 1;
+/// The bit of replicas.
+const TO_REPLICAS: u8 = 2;
 
 /// The scripts of all instances. An instance that never ran one has no interpreter.
 #[derive(Debug, Default)]
@@ -217,6 +219,7 @@ impl Cluster {
             if let Some(mut reply) = reply {
                 self.append_own_pushes(run.place, &mut reply);
                 self.scripts.busy -= 1;
+                self.end_unit(id, Some(run.place));
                 self.clients.unblock(run.place);
                 self.scripts.put(id, scripting);
                 self.script_is_over(ctx, &run, &reply);
@@ -365,6 +368,7 @@ impl Cluster {
         reply: &mut Vec<u8>,
     ) -> Result<Then, Refusal> {
         let (before, length) = (self.executed_by(run.id), self.log_length(run.id));
+        let mark = self.stream_mark(run.id);
         let client = &mut self.clients.list[run.place];
         let own = (client.is_resp3, client.database);
         (client.is_resp3, client.database) = (is_resp3, run.database);
@@ -379,6 +383,9 @@ impl Cluster {
             && let Some(log) = self.log_of(run.id)
         {
             log.truncate(length);
+        }
+        if replication & TO_REPLICAS == 0 {
+            self.rewind_stream(run.id, mark);
         }
         answer
     }
@@ -471,7 +478,7 @@ impl Cluster {
     /// How many bytes of commands an instance's data has seen.
     fn executed_by(&self, id: InstanceId) -> u64 {
         let dataset = self.instances[id].dataset.and_then(|dataset| self.datasets.get(dataset));
-        dataset.map_or(0, |dataset| dataset.position(id))
+        dataset.map_or(0, |dataset| if dataset.owner == id { dataset.executed() } else { dataset.position(id) })
     }
 
     /// What a script that goes on later has written so far is kept back: a record holds all of it or nothing.

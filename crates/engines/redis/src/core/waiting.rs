@@ -49,6 +49,8 @@ impl Cluster {
         timeout_ms: u64,
     ) {
         self.clients.block(place, BlockedOn::Replicas { wanted, position }, deadline(ctx, timeout_ms));
+        let id = self.clients.list[place].instance;
+        self.request_acknowledgements(ctx, id);
     }
 
     /// Takes a client off the keys that it waits for, and ends its wait. The request, if it waited for keys.
@@ -114,6 +116,8 @@ impl Cluster {
             Ok(command) => self.execute(ctx, place, command, request.as_request(), &mut out, true),
             Err(refusal) => Err(refusal),
         };
+        let id = self.clients.list[place].instance;
+        self.end_unit(id, Some(place));
         match answer {
             Ok(Then::Block { .. }) => {
                 let blocked = self.clients.list.get_mut(place).and_then(|client| client.blocked.as_mut());

@@ -116,12 +116,16 @@ fn check_kind(kind: &[u8]) -> Result<(), Refusal> {
 impl Selection {
     fn matches(&self, session: &Session<'_>, client: &Client) -> bool {
         let addresses = client.addresses.map(|(peer, local)| (peer.to_string(), local.to_string())).unwrap_or_default();
-        let kind: &str = if client.subscriptions() > 0 { "pubsub" } else { "normal" };
+        let kind: &str = match client.subscriptions() {
+            _ if client.is_replica() => "replica",
+            0 => "normal",
+            _ => "pubsub",
+        };
         let own = session.cluster.clients.list[session.client].number;
         self.numbers.as_ref().is_none_or(|numbers| numbers.contains(&client.number))
             && self.address.as_ref().is_none_or(|address| address == addresses.0.as_bytes())
             && self.local.as_ref().is_none_or(|local| local == addresses.1.as_bytes())
-            && self.kind.as_ref().is_none_or(|wanted| is(wanted, kind))
+            && self.kind.as_ref().is_none_or(|wanted| is(wanted, kind) || kind == "replica" && is(wanted, "slave"))
             && self.user.as_ref().is_none_or(|user| user == b"default")
             && !(self.skips_self && client.number == own)
     }

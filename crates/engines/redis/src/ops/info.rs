@@ -166,7 +166,7 @@ fn replication(session: &Session<'_>, text: &mut String) -> std::fmt::Result {
     let (cluster, ctx) = (&session.cluster, session.ctx);
     let instance = &cluster.instances[session.id];
     let peer = cluster.clients.list[session.client].peer;
-    let position = cluster.position_of(session.id);
+    let position = cluster.offset_of(session.id);
     write!(text, "# Replication\r\nrole:{}\r\n", if instance.link.master.is_some() { "slave" } else { "master" })?;
     if let Some(master) = instance.link.master {
         let (ip, port) = cluster.advertised(ctx, master, peer);
@@ -183,7 +183,8 @@ fn replication(session: &Session<'_>, text: &mut String) -> std::fmt::Result {
         }
         write!(text, "slave_priority:100\r\nslave_read_only:1\r\nreplica_announced:1\r\n")?;
     }
-    write!(text, "connected_slaves:{}\r\n", instance.attached.len())?;
+    let others = cluster.replica_clients(session.id).count();
+    write!(text, "connected_slaves:{}\r\n", instance.attached.len() + others)?;
     for (number, (replica, attached)) in instance.attached.iter().enumerate() {
         let (ip, port) = cluster.advertised(ctx, *replica, peer);
         let is_lockstep = instance.dataset.is_some_and(|dataset| cluster.datasets[dataset].is_lockstep);
@@ -194,14 +195,40 @@ fn replication(session: &Session<'_>, text: &mut String) -> std::fmt::Result {
         };
         write!(text, "slave{number}:ip={ip},port={port},state=online,offset={offset},lag={lag}\r\n")?;
     }
+    for (number, (place, replica)) in (instance.attached.len()..).zip(cluster.replica_clients(session.id)) {
+        let lag = if replica.state() == "online" { ctx.now().since(replica.acknowledged_at).as_secs() } else { 0 };
+        write!(
+            text,
+            "slave{number}:ip={},port={},state={},offset={},lag={lag}\r\n",
+            cluster.replica_address(place),
+            replica.listening_port,
+            replica.state(),
+            replica.acknowledged,
+        )?;
+    }
+    backlog(session, text)
+}
+
+/// The history and what is kept of it.
+fn backlog(session: &Session<'_>, text: &mut String) -> std::fmt::Result {
+    let cluster = &session.cluster;
+    let position = cluster.offset_of(session.id);
+    let nothing = ("0".repeat(40), -1);
+    let previous = cluster.previous_history(session.id);
+    let (name, end) = previous.map_or(nothing, |(name, end)| (name.clone(), end.cast_signed()));
+    let feed = cluster.instances[session.id].dataset.map(|dataset| &cluster.datasets[dataset].feed);
+    let kept = feed.map_or(0, |feed| feed.kept());
+    let is_active = feed.is_some_and(|feed| feed.is_active()) || !cluster.instances[session.id].attached.is_empty();
     write!(
         text,
         "master_failover_state:no-failover\r\nmaster_replid:{}\r\n\
-         master_replid2:0000000000000000000000000000000000000000\r\nmaster_repl_offset:{position}\r\n\
-         second_repl_offset:-1\r\nrepl_backlog_active:{}\r\nrepl_backlog_size:{}\r\n",
+         master_replid2:{name}\r\nmaster_repl_offset:{position}\r\nsecond_repl_offset:{end}\r\n\
+         repl_backlog_active:{}\r\nrepl_backlog_size:{}\r\nrepl_backlog_first_byte_offset:{}\r\n\
+         repl_backlog_histlen:{kept}\r\n",
         cluster.replication_name(session.id),
-        u8::from(!instance.attached.is_empty()),
+        u8::from(is_active),
         cluster.config.settings.repl_backlog,
+        if is_active { (position + 1).saturating_sub(kept) } else { 0 },
     )
 }
 

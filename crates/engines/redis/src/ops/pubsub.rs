@@ -98,6 +98,10 @@ fn send(session: &mut Session<'_>, is_sharded: bool) -> Answer {
         }
         session.cluster.read_letters(session.ctx);
     }
+    if !session.cluster.config.settings.is_cluster {
+        let database = session.cluster.clients.list[session.client].database;
+        session.cluster.stream_command(id, database, session.request);
+    }
     session.out.count(receivers);
     Ok(Then::Done)
 }

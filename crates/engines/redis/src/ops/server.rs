@@ -42,7 +42,7 @@ pub(super) fn role(session: &mut Session<'_>) -> Answer {
     let cluster = &session.cluster;
     let peer = cluster.clients.list[session.client].peer;
     let instance = &cluster.instances[session.id];
-    let position = i64::try_from(cluster.position_of(session.id)).unwrap_or(i64::MAX);
+    let position = i64::try_from(cluster.offset_of(session.id)).unwrap_or(i64::MAX);
     if let Some(master) = instance.link.master {
         let (ip, port) = cluster.advertised(session.ctx, master, peer);
         session.out.array(5);
@@ -54,13 +54,17 @@ pub(super) fn role(session: &mut Session<'_>) -> Answer {
         return Ok(Then::Done);
     }
     let replicas: Vec<usize> = instance.attached.keys().copied().collect();
-    let described: Vec<(String, u16, u64)> = replicas
+    let mut described: Vec<(String, i64, u64)> = replicas
         .into_iter()
         .map(|replica| {
             let (ip, port) = cluster.advertised(session.ctx, replica, peer);
-            (ip.to_string(), port, cluster.position_of(replica))
+            (ip.to_string(), i64::from(port), cluster.position_of(replica))
         })
         .collect();
+    let others = cluster.replica_clients(session.id).filter(|(_, replica)| replica.state() == "online");
+    described.extend(
+        others.map(|(place, replica)| (cluster.replica_address(place), replica.listening_port, replica.acknowledged)),
+    );
     session.out.array(3);
     session.out.bulk(b"master");
     session.out.integer(position);

@@ -9,8 +9,8 @@ use super::command::{
 };
 use super::{
     bitmaps, blocking, client, client_tracking, cluster, cluster_admin, config, connection, dump, functions, geo,
-    hashes, hyperloglog, info, introspection, keys, latency, lcs, lists, migrate, monitor, pubsub, saving, scan,
-    scripting, server, sets, slowlog, sort, sorted_sets, stream_claim, stream_groups, stream_info, stream_read,
+    hashes, hyperloglog, info, introspection, keys, latency, lcs, lists, migrate, monitor, pubsub, replication, saving,
+    scan, scripting, server, sets, slowlog, sort, sorted_sets, stream_claim, stream_groups, stream_info, stream_read,
     streams, strings, transactions, zrange, zset_algebra,
 };
 use Group::{
@@ -190,6 +190,7 @@ pub(crate) static COMMANDS: &[Command] = &[
     line("ping", -1, of(&[FAST]), &[], Connection, "1.0.0", Server(connection::ping)),
     line("psetex", 4, of(&[WRITE, DENYOOM]), &[one(OW)], String, "2.6.0", Keys(strings::psetex)),
     line("psubscribe", -2, of(&[PUBSUB, NOSCRIPT, LOADING, STALE]), &[], Pubsub, "2.0.0", Server(pubsub::psubscribe)),
+    line("psync", -3, of(&[ADMIN, NOSCRIPT, NO_MULTI]), &[], ServerGroup, "2.8.0", Server(replication::psync)),
     line("pttl", 2, of(&[READONLY, FAST]), &[one(RO)], Generic, "2.6.0", Keys(keys::pttl)),
     line("publish", 3, of(&[PUBSUB, LOADING, STALE, FAST, MAY_REPLICATE]), &[], Pubsub, "2.0.0", Server(pubsub::publish)),
     line("pubsub", -2, NONE, &[], Pubsub, "2.8.0", Container(PUBSUB_COMMANDS)),
@@ -200,6 +201,7 @@ pub(crate) static COMMANDS: &[Command] = &[
     line("readwrite", 1, of(&[LOADING, STALE, FAST]), &[], Cluster, "3.0.0", Server(connection::readwrite)),
     line("rename", 3, of(&[WRITE]), &[at(1, RW_POP), at(2, OW)], Generic, "1.0.0", Keys(keys::rename)),
     line("renamenx", 3, of(&[WRITE, FAST]), &[at(1, RW_POP), at(2, RW_INSERT)], Generic, "1.0.0", Keys(keys::renamenx)),
+    line("replconf", -1, of(&[ADMIN, NOSCRIPT, LOADING, STALE, ALLOW_BUSY]), &[], ServerGroup, "3.0.0", Server(replication::replconf)),
     line("reset", 1, of(&[NOSCRIPT, LOADING, STALE, FAST, NO_AUTH, CONTROLS_MULTI, ALLOW_BUSY]), &[], Connection, "6.2.0", Server(connection::reset)),
     line("restore", -4, of(&[WRITE, DENYOOM]), &[one(OW)], Generic, "2.6.0", Keys(dump::restore)),
     line("restore-asking", -4, of(&[WRITE, DENYOOM]), &[one(OW)], ServerGroup, "3.0.0", Keys(dump::restore)),
@@ -245,6 +247,7 @@ pub(crate) static COMMANDS: &[Command] = &[
     line("sunionstore", -3, of(&[WRITE, DENYOOM]), &[at(1, OW), up_to(2, -1, 1, RO)], Set, "1.0.0", Keys(sets::sunionstore)),
     line("sunsubscribe", -1, of(&[PUBSUB, NOSCRIPT, LOADING, STALE, SHARDED_PUBSUB]), &[up_to(1, -1, 1, NOT_A_KEY)], Pubsub, "7.0.0", Server(pubsub::sunsubscribe)),
     line("swapdb", 3, of(&[WRITE, FAST]), &[], ServerGroup, "4.0.0", Keys(keys::swapdb)),
+    line("sync", 1, of(&[ADMIN, NOSCRIPT, NO_MULTI]), &[], ServerGroup, "1.0.0", Server(replication::sync)),
     line("time", 1, of(&[LOADING, STALE, FAST]), &[], ServerGroup, "2.6.0", Server(server::time)),
     line("touch", -2, of(&[READONLY, FAST]), &[up_to(1, -1, 1, RO_ONLY)], Generic, "3.2.1", Keys(keys::exists)),
     line("ttl", 2, of(&[READONLY, FAST]), &[one(RO)], Generic, "1.0.0", Keys(keys::ttl)),

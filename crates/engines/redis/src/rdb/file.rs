@@ -1,7 +1,7 @@
 //! A whole data set: a header, facts about the writer, the keys of each database, and a checksum.
 
 use super::input::{Input, write_number, write_string};
-use super::{Damage, VERSION, crc64, value};
+use super::{Damage, crc64, value};
 use crate::state::{Entry, NEVER, Thresholds};
 
 const SIGNATURE: &[u8; 5] = b"REDIS";
@@ -33,6 +33,8 @@ pub(crate) struct Options {
     pub(crate) compresses: bool,
     /// `rdbchecksum`.
     pub(crate) has_checksum: bool,
+    /// The version of the format.
+    pub(crate) version: u16,
 }
 
 /// Writes a data set, piece by piece.
@@ -47,7 +49,7 @@ pub(crate) struct Writer {
 impl Writer {
     /// Begins a file. `facts` are names and values that a reader may know.
     pub(crate) fn new(options: Options, facts: &[(&str, String)]) -> Writer {
-        let out = format!("REDIS{VERSION:04}").into_bytes();
+        let out = format!("REDIS{:04}", options.version).into_bytes();
         let mut writer = Writer { options, out, checksum: 0 };
         facts.iter().for_each(|(name, fact)| writer.fact(name.as_bytes(), fact.as_bytes()));
         writer
@@ -91,7 +93,7 @@ impl Writer {
         }
         // The type stands before the key, and the key before the value.
         let start = self.out.len();
-        value::write(&mut self.out, &entry.value, self.options.compresses);
+        value::write(&mut self.out, &entry.value, self.options.compresses, self.options.version);
         let mut name = Vec::with_capacity(key.len() + 5);
         write_string(&mut name, key, self.options.compresses);
         self.out.splice(start + 1..start + 1, name);

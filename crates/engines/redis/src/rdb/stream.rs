@@ -109,8 +109,8 @@ fn raw(id: StreamId) -> [u8; 16] {
     (u128::from(id.ms) << 64 | u128::from(id.seq)).to_be_bytes()
 }
 
-/// Appends a stream in its newest edition.
-pub(super) fn write(out: &mut Vec<u8>, stream: &Stream, compresses: bool) {
+/// Appends a stream, in the second edition or the third.
+pub(super) fn write(out: &mut Vec<u8>, stream: &Stream, compresses: bool, edition: Edition) {
     write_number(out, stream.nodes().len() as u64);
     for node in stream.nodes() {
         write_string(out, &raw(node.base), false);
@@ -136,7 +136,9 @@ pub(super) fn write(out: &mut Vec<u8>, stream: &Stream, compresses: bool) {
         for (name, consumer) in group.consumers() {
             write_string(out, name, compresses);
             out.extend_from_slice(&consumer.seen_at_ms.to_le_bytes());
-            out.extend_from_slice(&consumer.active_at_ms.to_le_bytes());
+            if edition >= Edition::Third {
+                out.extend_from_slice(&consumer.active_at_ms.to_le_bytes());
+            }
             write_number(out, consumer.pending.len() as u64);
             consumer.pending.iter().for_each(|id| out.extend_from_slice(&raw(*id)));
         }

@@ -143,7 +143,7 @@ fn older_encodings_are_read() {
 
 #[test]
 fn a_file_comes_back() {
-    let options = Options { compresses: true, has_checksum: true };
+    let options = Options { compresses: true, has_checksum: true, version: super::VERSION };
     let mut writer = Writer::new(options, &[("redis-ver", "7.2.4".to_owned())]);
     writer.function(b"#!lua name=x\n");
     writer.database(3, 2, 1);

@@ -32,6 +32,8 @@ mod kind {
     pub(super) const STREAM_3: u8 = 21;
 }
 
+/// The version that brought sets in listpacks, and the third edition of streams.
+const SINCE_7_2: u16 = 11;
 /// The nodes of a quicklist: one plain string, or a listpack.
 const NODE_PLAIN: u64 = 1;
 const NODE_PACKED: u64 = 2;
@@ -159,7 +161,8 @@ fn read_sorted_set(input: &mut Input<'_>, kind: u8, thresholds: &Thresholds) -> 
 }
 
 /// Appends a value: its type's number, then itself.
-pub(super) fn write(out: &mut Vec<u8>, value: &Value, compresses: bool) {
+pub(super) fn write(out: &mut Vec<u8>, value: &Value, compresses: bool, version: u16) {
+    let is_present = version >= SINCE_7_2;
     match value {
         Value::Int(number) => {
             out.push(kind::STRING);
@@ -170,12 +173,12 @@ pub(super) fn write(out: &mut Vec<u8>, value: &Value, compresses: bool) {
             write_string(out, bytes, compresses);
         }
         Value::List(list) => write_list(out, list, compresses),
-        Value::Set(set) => write_set(out, set, compresses),
+        Value::Set(set) => write_set(out, set, compresses, is_present),
         Value::Hash(hash) => write_hash(out, hash, compresses),
         Value::SortedSet(set) => write_sorted_set(out, set, compresses),
         Value::Stream(stream) => {
-            out.push(kind::STREAM_3);
-            stream::write(out, stream, compresses);
+            out.push(if is_present { kind::STREAM_3 } else { kind::STREAM_2 });
+            stream::write(out, stream, compresses, if is_present { Edition::Third } else { Edition::Second });
         }
     }
 }
@@ -206,11 +209,16 @@ fn write_list(out: &mut Vec<u8>, list: &List, compresses: bool) {
     }
 }
 
-fn write_set(out: &mut Vec<u8>, set: &Set, compresses: bool) {
+fn write_set(out: &mut Vec<u8>, set: &Set, compresses: bool, is_present: bool) {
     match set {
         Set::Intset(numbers) => {
             out.push(kind::SET_INTSET);
             write_string(out, &packed::write_intset(numbers), compresses);
+        }
+        Set::Listpack(members) if !is_present => {
+            out.push(kind::SET);
+            write_number(out, members.len() as u64);
+            members.iter().for_each(|member| write_string(out, member, compresses));
         }
         Set::Listpack(members) => {
             out.push(kind::SET_LISTPACK);

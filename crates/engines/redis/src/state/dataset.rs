@@ -1,5 +1,6 @@
 //! One physical copy of a shard's data, the instance whose data it is, and the instances that see it almost so.
 
+use super::feed::Feed;
 use super::images::Images;
 use super::keyspace::{Entry, Keyspace};
 use super::overlay::{Overlay, Position};
@@ -51,6 +52,8 @@ pub(crate) struct Dataset {
     pub(crate) log: Option<Vec<u8>>,
     /// Its snapshots: the one that is being written, and what became of those before.
     pub(crate) saves: Saves,
+    /// The stream of commands in bytes, for replicas outside of the stack, and the names of its history.
+    pub(crate) feed: Feed,
 }
 
 impl Dataset {
@@ -68,6 +71,7 @@ impl Dataset {
             libraries: Libraries::default(),
             log: has_log.then(Vec::new),
             saves: Saves::default(),
+            feed: Feed::default(),
         }
     }
 
@@ -143,10 +147,41 @@ impl Dataset {
         self.join_images(instance);
     }
 
-    /// Counts a command of `length` bytes as executed by the owner.
+    /// The owner has executed a command that wrote: it is counted, streamed and written down.
     #[inline]
+    pub(crate) fn record(&mut self, database: usize, request: wire::Request<'_>) {
+        if !self.feed.is_active() || self.feed.queue(database, request.tail(0)) {
+            self.offset += request.encoded_length();
+        }
+        self.log_command(database, request);
+    }
+
+    /// Counts bytes that go to replicas besides commands; a stream in bytes counts by itself.
     pub(crate) fn count(&mut self, length: u64) {
-        self.offset += length;
+        if !self.feed.is_active() {
+            self.offset += length;
+        }
+    }
+
+    /// What was executed is complete, and enters the stream. True if there was something.
+    #[inline]
+    pub(crate) fn end_unit(&mut self) -> bool {
+        if !self.feed.is_active() {
+            return false;
+        }
+        let grown = self.feed.end_unit();
+        self.offset += grown;
+        grown > 0
+    }
+
+    /// Adds bytes to the stream as they are.
+    pub(crate) fn stream_raw(&mut self, bytes: &[u8]) {
+        self.offset += self.feed.push_raw(bytes);
+    }
+
+    /// How many bytes of commands the owner has executed, complete or not.
+    pub(crate) fn executed(&self) -> u64 {
+        self.offset + self.feed.queued()
     }
 
     /// Writes a command down for the append-only file, if there is one.
@@ -167,13 +202,17 @@ impl Dataset {
 
     /// A command that is to be replicated and made durable though no client sent it so.
     pub(crate) fn feed(&mut self, database: usize, arguments: &[&[u8]]) {
-        self.offset += wire::encoded_length(arguments.iter().copied());
+        if self.feed.queue(database, arguments.iter().copied()) {
+            self.offset += wire::encoded_length(arguments.iter().copied());
+        }
         self.log_arguments(database, arguments.iter().copied());
     }
 
     /// The same, for commands that are RESP already.
     pub(crate) fn feed_bytes(&mut self, database: usize, commands: &[u8]) {
-        self.offset += commands.len() as u64;
+        if self.feed.queue_bytes(database, commands) {
+            self.offset += commands.len() as u64;
+        }
         if let Some(log) = &mut self.log {
             if self.databases.len() > 1 {
                 wire::encode(log, [b"SELECT".as_slice(), database.to_string().as_bytes()].into_iter());
@@ -246,6 +285,7 @@ impl Dataset {
         self.owner = instance;
         self.offset = promoted.position;
         self.forked_at = promoted.position;
+        self.feed.fork(promoted.position);
         // What stands on disks at a fork counts as synced: an election takes longer than that anyway.
         if !self.images.is_empty() {
             self.sync_all();

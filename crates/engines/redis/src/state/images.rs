@@ -197,6 +197,7 @@ impl Dataset {
             }
         }
         self.offset = image.position;
+        self.feed.deactivate();
         for follower in self.followers.iter_mut().filter(|follower| !follower.is_apart) {
             follower.mark = follower.mark.min(image.position);
             follower.overlay.cut(image.position);

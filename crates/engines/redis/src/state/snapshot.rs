@@ -54,7 +54,8 @@ impl Dataset {
         for (index, database) in self.databases.iter_mut().enumerate() {
             database.begin_saving(self.saves.begun, index);
         }
-        let writer = Writer::new(options, facts);
+        let mut writer = Writer::new(options, facts);
+        self.libraries.list.values().for_each(|library| writer.function(&library.code));
         self.saves.running = Some(Running { writer, emptied: Vec::new(), announced: None });
         self.saves.changes
     }
@@ -100,6 +101,7 @@ impl Dataset {
     /// The whole dataset in one piece, as a replica is sent it.
     pub(crate) fn write_whole(&self, options: Options, facts: &[(&str, String)]) -> Vec<u8> {
         let mut writer = Writer::new(options, facts);
+        self.libraries.list.values().for_each(|library| writer.function(&library.code));
         let mut bytes = Vec::new();
         for (index, database) in self.databases.iter().enumerate().filter(|(_, database)| database.len() > 0) {
             writer.database(index as u64, database.len(), database.expiring());

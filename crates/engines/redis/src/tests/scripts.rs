@@ -10,6 +10,7 @@
 //! - `poll DURATION NAME COMMAND…`: sends the command every 100 ms, and shows each change of the reply with its time.
 //! - `kill 2`, `power 2`, `start 2`, `pause 2`, `resume 2`, `cut 1`, `cut-clients 1`, `slow 1 200ms`, `skew 1 20000` (in
 //!   milliseconds), `disk 1 failing` (or `full`, `ok`), `heal`, `trigger POINT NTH kill 1`.
+//! - `stream NAME`: what a replica was sent since the last time, byte by byte; of a snapshot only its length and what frames it.
 //! - `ledger`: what was lost or stale since the last time. `received NAME`: what came without having been asked for.
 
 use std::collections::BTreeMap;
@@ -75,6 +76,22 @@ fn play(text: &str) -> String {
     written
 }
 
+/// Bytes for a replica, a line for each line. A snapshot holds times and checksums: its length is all that is shown.
+fn stream(bytes: &[u8]) -> String {
+    let find = |from: usize, what: &[u8]| {
+        bytes[from..].windows(what.len()).position(|window| window == what).map(|at| from + at)
+    };
+    let shown = match find(0, b"REDIS00") {
+        Some(begin) => {
+            let end = (begin..bytes.len()).rfind(|at| bytes[*at] == 0xff).map_or(bytes.len(), |at| at + 9);
+            [&bytes[..begin], b"(a snapshot)", &bytes[end.min(bytes.len())..]].concat()
+        }
+        None => bytes.to_vec(),
+    };
+    let text = String::from_utf8_lossy(&shown).replace("\r\n", "\n");
+    if text.is_empty() || text.ends_with('\n') { text } else { text + "\n" }
+}
+
 fn duration(text: &str) -> Duration {
     let digits = text.trim_end_matches(char::is_alphabetic);
     let number: u64 = digits.parse().expect("a duration such as 200ms or 15s");
@@ -112,6 +129,7 @@ impl Player {
                 self.poll(duration(time), name, command)
             }
             ["ledger"] => self.ledger(),
+            ["stream", name] => stream(&self.stage.received.remove(&self.connections[*name]).unwrap_or_default()),
             ["received", name] => {
                 let conn = self.connections[*name];
                 let mut text = String::new();
@@ -205,8 +223,13 @@ impl Player {
         });
         let words = quoted(&command);
         let arguments: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
+        let was_replica = self.stage.sim.core.is_replica(conn);
         let reply = self.stage.call(conn, &arguments);
-        while let Some(reply) = self.stage.take(conn) {
+        // What a replica is sent is no replies.
+        while !was_replica
+            && !self.stage.sim.core.is_replica(conn)
+            && let Some(reply) = self.stage.take(conn)
+        {
             reply.show(0, &mut text);
         }
         match reply {
