@@ -7,10 +7,11 @@ says what is asked. Steps run in order, since later ones read what earlier ones 
 import json
 import os
 import sys
+import time
 import traceback
 from pathlib import Path
 
-from wire import Broker, Names, batch
+from wire import Broker, Names, batch, batches
 
 from harness.check import TARGET, end, patiently, report
 
@@ -321,6 +322,65 @@ def idempotence() -> None:
     step("what was written once is there once", lambda: fetch("exact", 0))
 
 
+def compaction() -> None:
+    """Segments last a second by the records' own times, so that each batch with a later time closes the one before it."""
+    configs = [("cleanup.policy", "compact"), ("segment.ms", "1000"), ("min.cleanable.dirty.ratio", "0.01"), ("delete.retention.ms", "1000")]
+    create(created("prices", configs=configs))
+    wait_for("prices", 1)
+    begun = brokers[1].ask("InitProducerId", 4, transactional_id=None, transaction_timeout_ms=60000, producer_id=-1, producer_epoch=-1)
+
+    def put(key: bytes, values: list, seconds: int = 0, codec: int = 0, **producer_state):
+        answer = produce("prices", batch(values, codec, key, 1_700_000_000_000 + seconds * 1000, **producer_state))
+        assert answer["responses"][0]["partition_responses"][0]["error_code"] == 0, answer
+
+    def shapes() -> list:
+        """The batches of the log, with what compaction may change of them. Kafka gives no more than one segment at once."""
+        seen, offset = [], 0
+        while True:
+            asked = {"partition": 0, "fetch_offset": offset, "partition_max_bytes": 1 << 20, "current_leader_epoch": -1, "last_fetched_epoch": -1, "log_start_offset": -1}
+            answer = brokers[leader("prices")].ask(
+                "Fetch", 11, max_wait_ms=0, min_bytes=1, max_bytes=1 << 20, topics=[{"topic": "prices", "partitions": [asked]}], forgotten_topics_data=[], rack_id=""
+            )
+            found = batches(bytes(answer.responses[0].partitions[0].records or b""))
+            if not found:
+                return seen
+            seen += found
+            offset = seen[-1]["base_offset"] + seen[-1]["delta"] + 1
+
+    def compacted(gone: int) -> list:
+        """The log once the batch that begins at an offset has gone, or has lost its records."""
+
+        def seen():
+            now = shapes()
+            assert all(one["base_offset"] != gone for one in now), now
+            return now
+
+        return patiently(seen, seconds=90)
+
+    # The record of c lasts longer than a segment, so that another is begun with it.
+    put(b"a", [b"1"])
+    put(b"a", [b"2"])
+    put(b"b", [b"1"])
+    put(b"c", [b"1", b"2", b"3"], codec=1)
+    put(b"d", [b"1"], producer_id=begun.producer_id, producer_epoch=0, base_sequence=0)
+    put(b"d", [b"2"])
+    step("what is being written is not compacted", shapes)
+    put(b"e", [b"1"], 10)
+    step("compaction keeps the last record of each key, and the last batch of each producer", lambda: compacted(0))
+    step("Fetch from the beginning, which is a hole", lambda: fetch("prices", 0, partition_max_bytes=1))
+    step("Fetch from inside of a batch that has a hole", lambda: fetch("prices", 4, partition_max_bytes=1))
+    step("Fetch of a batch without records", lambda: fetch("prices", 6, partition_max_bytes=1))
+    step("ListOffsets of a compacted log", lambda: [offsets("prices", -2), offsets("prices", -1), offsets("prices", 1_700_000_000_000)])
+    put(b"d", [b"3"], 10, producer_id=begun.producer_id, producer_epoch=0, base_sequence=1)
+    put(b"b", [None], 20)
+    put(b"f", [b"1"], 30)
+    step("a deletion replaces what it deletes, and gets a time from which it may go", lambda: compacted(2))
+    time.sleep(1.5)
+    put(b"g", [b"1"], 40)
+    step("a deletion goes when its time has come", lambda: compacted(10))
+    step("Fetch over a hole of several batches", lambda: fetch("prices", 6, partition_max_bytes=1))
+
+
 def succeeded(answer):
     assert answer.error_code == 0, answer
     return answer
@@ -531,7 +591,7 @@ APIS = {
 
 
 def main() -> None:
-    for part in (versions_and_metadata, topics, configurations, producing, idempotence, fetching, sessions, groups):
+    for part in (versions_and_metadata, topics, configurations, producing, idempotence, fetching, sessions, groups, compaction):
         try:
             part()
         except Exception as error:  # What a part needs is missing: the steps after it in this part are not run, the others are.

@@ -187,6 +187,18 @@ def records(raw) -> list:
     return seen
 
 
+def batches(raw: bytes) -> list:
+    """The headers of a fetched set's batches. The time from which deletions may go is a time of the cluster, and becomes a name."""
+    seen = []
+    while raw:
+        offset, length = struct.unpack(">qi", raw[:12])
+        attributes, delta, first, newest, _, epoch, sequence, count = struct.unpack(">hiqqqhii", raw[21:61])
+        first = "a time of the cluster" if attributes & 0x40 else first
+        seen.append({"base_offset": offset, "delta": delta, "attributes": attributes, "first": first, "newest": newest, "epoch": epoch, "sequence": sequence, "count": count})
+        raw = raw[12 + length :]
+    return seen
+
+
 def text(value):
     return None if value is None else bytes(value).decode("latin-1")
 
