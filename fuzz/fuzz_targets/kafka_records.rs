@@ -6,6 +6,7 @@ use atoll_fuzz as _;
 use atoll_kafka::wire::batch::{self, BatchHeader, HEADER_SIZE};
 use atoll_kafka::wire::compression::{self, Codec};
 use atoll_kafka::wire::record;
+use atoll_kafka::wire::retained;
 use atoll_kafka::wire::validation::{self, Rules};
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
@@ -40,6 +41,14 @@ fuzz_target!(|input: &[u8]| {
         }
         if let Some(Ok(read)) = record::read_records_within(&placed, UNPACKED_MAX) {
             assert_eq!(read.len(), usize::try_from(header.record_count).expect("is positive"));
+            // What compaction leaves of it is a batch again, with these records.
+            let left: Vec<_> = read.into_iter().step_by(2).collect();
+            if let Ok(bytes) = retained::with_records(&placed_header, &left, (choices & 2 != 0).then_some(9)) {
+                let again = record::read_records(&bytes).and_then(Result::ok).expect("what was written can be read");
+                let kept = |records: &[record::Record]| records.iter().map(|one| one.key.clone()).collect::<Vec<_>>();
+                assert_eq!(kept(&again), kept(&left));
+            }
+            BatchHeader::read(&retained::emptied(&placed_header)).expect("a batch without records is one");
         }
     }
 });

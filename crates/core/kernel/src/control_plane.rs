@@ -7,7 +7,7 @@
 //! The leader is replaced when it has had no majority for the fetch timeout and an election time drawn from a keyed
 //! stream, and resigns then if nobody can replace it. Split votes and election storms are not modelled: the first candidate with a majority wins.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::kernel::Context;
@@ -55,6 +55,8 @@ pub struct ControlPlane<R> {
     epoch: u32,
     election_due: Option<Moment>,
     views: BTreeMap<NodeId, View>,
+    /// Nodes that run while the engine's process on them has ended by itself.
+    ended: BTreeSet<NodeId>,
     /// Whether anything may have changed since the last `advance`: it costs nothing while nothing has.
     unsettled: bool,
 }
@@ -71,7 +73,19 @@ impl<R> ControlPlane<R> {
         let known = View { applied: records.len() as u64, arriving: None };
         let views = nodes.iter().map(|node| (*node, known)).collect();
         let leader = voters.first().copied();
-        ControlPlane { part, voters, timing, records, leader, epoch: 1, election_due: None, views, unsettled: true }
+        let ended = BTreeSet::new();
+        ControlPlane {
+            part,
+            voters,
+            timing,
+            records,
+            leader,
+            epoch: 1,
+            election_due: None,
+            views,
+            ended,
+            unsettled: true,
+        }
     }
 
     /// The node that leads, or that leads until the others find out that it cannot.
@@ -120,6 +134,21 @@ impl<R> ControlPlane<R> {
         self.unsettled = true;
     }
 
+    /// The engine's process on a node has ended by itself: it neither votes nor sees anything until it is started.
+    pub fn process_ended(&mut self, node: NodeId) {
+        self.ended.insert(node);
+        self.unsettled = true;
+    }
+
+    /// The engine's process on a node has been started again.
+    pub fn process_started(&mut self, node: NodeId) {
+        self.unsettled |= self.ended.remove(&node);
+    }
+
+    fn runs(&self, ctx: &Context<'_>, node: NodeId) -> bool {
+        ctx.node_state(node) == NodeState::Running && !self.ended.contains(&node)
+    }
+
     /// Lets commits reach the views, and replaces a leader that is due for it. True if a leader was elected.
     pub fn advance(&mut self, ctx: &Context<'_>) -> bool {
         let is_due = self.next_wake().is_some_and(|due| due <= ctx.now());
@@ -139,12 +168,12 @@ impl<R> ControlPlane<R> {
     }
 
     fn has_majority(&self, ctx: &Context<'_>, node: NodeId) -> bool {
-        if ctx.is_healthy() {
+        if ctx.is_healthy() && self.ended.is_empty() {
             return true;
         }
-        let runs = |node| ctx.node_state(node) == NodeState::Running;
-        let with_it = self.voters.iter().filter(|voter| runs(**voter) && ctx.connected(self.part, node, **voter));
-        runs(node) && with_it.count() * 2 > self.voters.len()
+        let near = |voter: &&NodeId| self.runs(ctx, **voter) && ctx.connected(self.part, node, **voter);
+        let with_it = self.voters.iter().filter(near);
+        self.runs(ctx, node) && with_it.count() * 2 > self.voters.len()
     }
 
     fn watch_leader(&mut self, ctx: &Context<'_>) -> bool {
@@ -182,9 +211,10 @@ impl<R> ControlPlane<R> {
     fn deliver(&mut self, ctx: &Context<'_>) {
         let Some(leader) = self.leader else { return };
         let committed = self.records.len() as u64;
-        let leader_runs = ctx.node_state(leader) == NodeState::Running;
+        let leader_runs = self.runs(ctx, leader);
         for (node, view) in &mut self.views {
-            match ctx.node_state(*node) {
+            let state = if self.ended.contains(node) { NodeState::Killed } else { ctx.node_state(*node) };
+            match state {
                 NodeState::Running => {}
                 // What arrives at a paused node waits there.
                 NodeState::Paused => {

@@ -9,11 +9,13 @@
 //! - `elections.rs`, `reassignment.rs`: elections and movements of replicas that somebody asks for;
 //! - `replication.rs`: followers, high watermarks, truncation, the ledger;
 //! - `retention.rs`: what is old goes; `compaction.rs`: of each key the last record stays; `segments.rs`: what both go by;
+//! - `disks.rs`: brokers whose disks are bad halt;
 //! - `waiting.rs`: requests whose answers come later.
 
 mod brokers;
 mod compaction;
 mod controller;
+mod disks;
 mod elections;
 mod reassignment;
 mod replication;
@@ -143,6 +145,7 @@ pub struct Cluster {
     /// Links or the controller changed: what waits for either is tried again.
     retry: bool,
     answers: Vec<(Ticket, Outcome)>,
+    newly_halted: Vec<NodeId>,
     coins: u64,
 }
 
@@ -169,11 +172,29 @@ pub(crate) enum Timer {
     Markers(NodeId, String),
     /// Leaders look for what is too old or too much.
     Retention,
+    /// A broker that could not write ends itself.
+    Halt(NodeId),
     /// A thread of the log cleaner goes on, or looks for something to clean.
     Clean(usize),
     /// Coordinators look for transactions that have lasted too long.
     AbortScan,
+    /// What is old is forgotten.
+    Expiry(Expiring),
 }
+
+/// What is forgotten in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Expiring {
+    /// Committed offsets, and groups that nothing is left of.
+    Offsets,
+    /// Transactional ids.
+    TransactionalIds,
+    /// What partitions know of producers.
+    Producers,
+}
+
+/// Kafka's `producer.id.expiration.check.interval.ms`, which is none of its public options.
+const PRODUCERS_CHECKED_MS: u64 = 600_000;
 
 type Due = (Moment, u64, Timer);
 
@@ -217,6 +238,7 @@ impl Cluster {
             roles: BTreeSet::new(),
             retry: false,
             answers: Vec::new(),
+            newly_halted: Vec::new(),
             coins: 0,
         };
         cluster.boot(ctx, &nodes);
@@ -231,6 +253,9 @@ impl Cluster {
         self.set_timer(ctx.now() + self.lag_check_interval(), Timer::Lag);
         self.plan_retention(ctx);
         self.start_cleaner(ctx);
+        for expiring in [Expiring::Offsets, Expiring::TransactionalIds, Expiring::Producers] {
+            self.plan_expiry(ctx, expiring);
+        }
         if self.config.auto_leader_rebalance_enable {
             self.set_timer(ctx.now() + self.rebalance_interval(), Timer::Rebalance);
         }
@@ -240,6 +265,16 @@ impl Cluster {
         Duration::from_millis((self.config.replica_lag_time_max_ms / 2).max(1))
     }
 
+    fn plan_expiry(&mut self, ctx: &Context<'_>, expiring: Expiring) {
+        let config = &self.config;
+        let interval_ms = match expiring {
+            Expiring::Offsets => config.offsets_retention_check_interval_ms,
+            Expiring::TransactionalIds => config.transaction_remove_expired_transaction_cleanup_interval_ms,
+            Expiring::Producers => PRODUCERS_CHECKED_MS,
+        };
+        self.set_timer(ctx.now() + Duration::from_millis(interval_ms.max(1)), Timer::Expiry(expiring));
+    }
+
     fn rebalance_interval(&self) -> Duration {
         Duration::from_secs(self.config.leader_imbalance_check_interval_seconds.max(1))
     }
@@ -247,7 +282,10 @@ impl Cluster {
     /// Handles one request.
     pub fn apply(&mut self, ctx: &Context<'_>, caller: &Caller, request: Request) -> Outcome {
         if !self.brokers.get(&caller.node).is_some_and(|broker| broker.serving) {
-            return self.park_until_serving(caller, request);
+            return match self.has_halted(caller.node) {
+                true => Outcome::Close,
+                false => self.park_until_serving(caller, request),
+            };
         }
         let outcome = ops::dispatch(self, ctx, caller, request);
         self.settle(ctx);
@@ -339,8 +377,17 @@ impl Cluster {
             Timer::Group(node, group) => self.group_timer(ctx, node, &group),
             Timer::Markers(node, id) => self.retry_markers(ctx, node, &id),
             Timer::Retention => self.retain(ctx),
+            Timer::Halt(node) => self.halt(ctx, node),
             Timer::Clean(thread) => self.clean(ctx, thread),
             Timer::AbortScan => self.abort_timed_out(ctx),
+            Timer::Expiry(expiring) => {
+                match expiring {
+                    Expiring::Offsets => self.expire_offsets(ctx),
+                    Expiring::TransactionalIds => self.expire_transactional_ids(ctx),
+                    Expiring::Producers => self.expire_producers(ctx),
+                }
+                self.plan_expiry(ctx, expiring);
+            }
         }
     }
 
@@ -414,15 +461,18 @@ impl Core for Cluster {
                 self.lose_unsynced(ctx, *node);
             }
             FaultEvent::Stopped(node) => {
-                self.broker_stopped(ctx, *node);
+                if !self.has_halted(*node) {
+                    self.broker_stopped(ctx, *node);
+                }
                 self.broker_died(*node);
             }
-            FaultEvent::Started(node) => self.boot_broker(ctx, *node),
-            FaultEvent::Resumed(node) => self.plan_beat(*node, ctx.now()),
-            FaultEvent::Paused(_)
-            | FaultEvent::RulesChanged
-            | FaultEvent::ClockChanged(_)
-            | FaultEvent::DiskChanged(..) => {}
+            FaultEvent::Started(node) => self.start_broker(ctx, *node),
+            FaultEvent::Resumed(node) => {
+                self.plan_beat(*node, ctx.now());
+                self.disk_changed(ctx, *node);
+            }
+            FaultEvent::DiskChanged(node, _) => self.disk_changed(ctx, *node),
+            FaultEvent::Paused(_) | FaultEvent::RulesChanged | FaultEvent::ClockChanged(_) => {}
         }
         self.behind.extend(self.partitions.keys().copied());
         self.settle(ctx);

@@ -6,10 +6,15 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+mod group;
 mod security;
+mod shown;
 mod topic;
 
+pub use group::{GROUP_OPTIONS, GroupBounds, GroupTimes};
 pub use security::SecurityConfig;
+pub use shown::{SHOWN_OPTIONS, Shown};
+pub(crate) use topic::topic_default_objection;
 pub use topic::{OptionKind, TOPIC_OPTIONS, TopicConfig, TopicOption, topic_option};
 
 /// The options of all brokers. What is not named here is not there, and refused.
@@ -117,9 +122,6 @@ pub struct Config {
     /// How many bytes all threads have for the keys that they have seen: 24 for each.
     #[serde(rename = "log.cleaner.dedupe.buffer.size")]
     pub log_cleaner_dedupe_buffer_size: u64,
-    /// How much of that is filled before a round ends early.
-    #[serde(rename = "log.cleaner.io.buffer.load.factor")]
-    pub log_cleaner_io_buffer_load_factor: Ratio,
     /// How much all threads read at once.
     #[serde(rename = "log.cleaner.io.buffer.size")]
     pub log_cleaner_io_buffer_size: u64,
@@ -156,6 +158,21 @@ pub struct Config {
     /// The longest metadata string of a committed offset.
     #[serde(rename = "offset.metadata.max.bytes")]
     pub offset_metadata_max_bytes: usize,
+    /// For how long offsets are kept of groups without members.
+    #[serde(rename = "offsets.retention.minutes")]
+    pub offsets_retention_minutes: i32,
+    /// How often coordinators look for offsets that have expired.
+    #[serde(rename = "offsets.retention.check.interval.ms")]
+    pub offsets_retention_check_interval_ms: u64,
+    /// For how long a transactional id is kept that nobody uses.
+    #[serde(rename = "transactional.id.expiration.ms")]
+    pub transactional_id_expiration_ms: i64,
+    /// How often coordinators look for those.
+    #[serde(rename = "transaction.remove.expired.transaction.cleanup.interval.ms")]
+    pub transaction_remove_expired_transaction_cleanup_interval_ms: u64,
+    /// For how long partitions know an idempotent producer that is silent.
+    #[serde(rename = "producer.id.expiration.ms")]
+    pub producer_id_expiration_ms: i64,
     /// Partitions of the topic that transactions are kept in.
     #[serde(rename = "transaction.state.log.num.partitions")]
     pub transaction_state_log_num_partitions: i32,
@@ -188,7 +205,10 @@ pub struct Config {
     pub group_consumer_heartbeat_interval_ms: i32,
     /// How long such a member may be silent.
     #[serde(rename = "group.consumer.session.timeout.ms")]
-    pub group_consumer_session_timeout_ms: u64,
+    pub group_consumer_session_timeout_ms: i32,
+    /// What groups may ask for.
+    #[serde(flatten)]
+    pub group_bounds: GroupBounds,
     /// How many members such a group may have.
     #[serde(rename = "group.consumer.max.size")]
     pub group_consumer_max_size: usize,
@@ -257,7 +277,6 @@ impl Default for Config {
             log_cleaner_enable: true,
             log_cleaner_threads: 1,
             log_cleaner_dedupe_buffer_size: 134_217_728,
-            log_cleaner_io_buffer_load_factor: Ratio(900_000),
             log_cleaner_io_buffer_size: 524_288,
             log_cleaner_backoff_ms: 15_000,
             log_cleaner_delete_retention_ms: 86_400_000,
@@ -270,6 +289,11 @@ impl Default for Config {
             offsets_topic_replication_factor: 3,
             offsets_commit_timeout_ms: 5_000,
             offset_metadata_max_bytes: 4_096,
+            offsets_retention_minutes: 10_080,
+            offsets_retention_check_interval_ms: 600_000,
+            transactional_id_expiration_ms: 604_800_000,
+            transaction_remove_expired_transaction_cleanup_interval_ms: 3_600_000,
+            producer_id_expiration_ms: 86_400_000,
             transaction_state_log_num_partitions: 50,
             transaction_state_log_replication_factor: 3,
             transaction_state_log_min_isr: 2,
@@ -281,6 +305,7 @@ impl Default for Config {
             group_max_size: i32::MAX as usize,
             group_consumer_heartbeat_interval_ms: 5_000,
             group_consumer_session_timeout_ms: 45_000,
+            group_bounds: GroupBounds::default(),
             group_consumer_max_size: i32::MAX as usize,
         }
     }

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::config::Config;
+use crate::config::{Config, topic_default_objection};
 
 /// What values an option takes; the number is Kafka's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,16 +14,29 @@ pub(crate) enum OptionType {
     Text = 2,
     Int = 3,
     Long = 5,
+    Double = 6,
+    List = 7,
 }
 
 /// The options that can be changed. Those that are no field of [`Config`] are kept and shown, and there is nothing here that
 /// they act upon: movements of replicas cost no bandwidth, and nobody logs in with Kerberos.
 const DYNAMIC: &[(&str, OptionType)] = &[
+    ("compression.type", OptionType::Text),
     ("follower.replication.throttled.rate", OptionType::Long),
     ("leader.replication.throttled.rate", OptionType::Long),
+    ("log.cleaner.delete.retention.ms", OptionType::Long),
+    ("log.cleaner.max.compaction.lag.ms", OptionType::Long),
+    ("log.cleaner.min.cleanable.ratio", OptionType::Double),
+    ("log.cleaner.min.compaction.lag.ms", OptionType::Long),
+    ("log.cleanup.policy", OptionType::List),
     ("log.flush.interval.messages", OptionType::Long),
     ("log.message.timestamp.after.max.ms", OptionType::Long),
+    ("log.message.timestamp.before.max.ms", OptionType::Long),
     ("log.message.timestamp.type", OptionType::Text),
+    ("log.retention.bytes", OptionType::Long),
+    ("log.retention.ms", OptionType::Long),
+    ("log.roll.ms", OptionType::Long),
+    ("log.segment.bytes", OptionType::Int),
     ("message.max.bytes", OptionType::Int),
     ("min.insync.replicas", OptionType::Int),
     ("replica.alter.log.dirs.io.max.bytes.per.second", OptionType::Long),
@@ -59,8 +72,13 @@ pub(crate) fn check(config: &Config, options: &BTreeMap<String, String>) -> Resu
             Some(OptionType::Boolean) => value.parse::<bool>().is_ok(),
             Some(OptionType::Int) => value.parse::<i32>().is_ok(),
             Some(OptionType::Long) => value.parse::<i64>().is_ok(),
-            Some(OptionType::Text) | None => true,
+            Some(OptionType::Double) => value.parse::<f64>().is_ok(),
+            Some(OptionType::Text | OptionType::List) | None => true,
         };
+        // What is the default of a topic's option takes what that takes.
+        if let Some(objection) = topic_default_objection(name, value) {
+            return Err(format!("Invalid value {value} for configuration {name}: {objection}"));
+        }
         if !valid {
             return Err(format!("Invalid value {value} for configuration {name}: Not a number or not in range"));
         }

@@ -5,7 +5,7 @@
 //!
 //! - `membership.rs`: joining, syncing, heartbeats, leaving: the classic protocol;
 //! - `consumer.rs`, `heartbeat.rs`, `assignors.rs`, `consumer_records.rs`: groups of KIP-848, which the coordinator assigns;
-//! - `deletion.rs`: groups and offsets that go;
+//! - `deletion.rs`, `expiry.rs`: groups and offsets that go;
 //! - `protocol.rs`: what consumers tell each other of what they read;
 //! - `transactional.rs`: offsets that are committed in transactions;
 //! - `records.rs`: the records.
@@ -16,6 +16,7 @@ mod assignors;
 mod consumer;
 mod consumer_records;
 mod deletion;
+mod expiry;
 mod heartbeat;
 mod membership;
 mod protocol;
@@ -23,6 +24,7 @@ mod records;
 mod transactional;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use atoll_kernel::{Context, Moment, NodeId};
 use bytes::Bytes;
@@ -63,6 +65,8 @@ pub(crate) struct Committed {
     pub offset: i64,
     pub leader_epoch: i32,
     pub metadata: String,
+    /// When it was committed, by the coordinator's clock in milliseconds since the Unix epoch.
+    pub committed_ms: i64,
 }
 
 /// An offset that is being committed.
@@ -114,6 +118,8 @@ pub(crate) struct Group {
     pub offsets: BTreeMap<(String, i32), Committed>,
     /// Offsets in transactions that are not over, by producer.
     pub open_transactions: BTreeMap<i64, BTreeMap<(String, i32), Committed>>,
+    /// When it came to its phase, by the coordinator's clock; None if that is not known.
+    pub changed_ms: Option<i64>,
     /// When a rebalance goes on without those who have not joined, or not synced.
     pub rebalance_ends: Option<Moment>,
     /// When a new group's first rebalance may end at the latest: until then newcomers prolong it.
@@ -155,6 +161,7 @@ impl Group {
             pending: BTreeMap::new(),
             offsets: BTreeMap::new(),
             open_transactions: BTreeMap::new(),
+            changed_ms: None,
             rebalance_ends: None,
             first_rebalance_until: None,
             consumer: None,
@@ -205,6 +212,11 @@ pub(crate) fn partition_of(group: &str, count: i32) -> i32 {
     (hash & i32::MAX) % count.max(1)
 }
 
+/// Only offsets are still kept under the empty name; members join no such group.
+fn has_name(group: &str) -> Result<(), ErrorCode> {
+    if group.is_empty() { Err(ErrorCode::InvalidGroupId) } else { Ok(()) }
+}
+
 impl Cluster {
     /// Where a group's records are, in a broker's view.
     pub(crate) fn group_partition(&self, node: NodeId, group: &str) -> Result<(PartitionKey, Option<u16>), ErrorCode> {
@@ -217,9 +229,7 @@ impl Cluster {
 
     /// Whether a broker coordinates a group, and from which partition.
     fn coordinates(&self, node: NodeId, group: &str) -> Result<PartitionKey, ErrorCode> {
-        if group.is_empty() {
-            return Err(ErrorCode::InvalidGroupId);
-        }
+        // Kafka still takes offsets of the group with the empty name, which nobody can join.
         let (key, _) = self.group_partition(node, group)?;
         let leads = self.partitions.get(&key).and_then(|partition| partition.leadership(node)).map(|led| led.epoch);
         match self.groups.loaded.get(&(node, key.1)) {
@@ -261,9 +271,15 @@ impl Cluster {
         }
     }
 
+    /// How long a member of a KIP-848 group may be silent, as a broker knows the group's options.
+    fn consumer_session(&self, node: NodeId, name: &str) -> Duration {
+        let image = self.brokers.get(&node).map(|broker| &broker.image);
+        let times = self.config.group_times(image.and_then(|image| image.group_options.get(name)));
+        Duration::from_millis(u64::try_from(times.session_ms).unwrap_or(0))
+    }
+
     fn load_groups(&mut self, ctx: &Context<'_>, partition: i32, node: NodeId) -> BTreeMap<String, Group> {
         let mut groups = BTreeMap::new();
-        let session = std::time::Duration::from_millis(self.config.group_consumer_session_timeout_ms);
         let topic = self.brokers.get(&node).and_then(|broker| broker.image.topics.get(OFFSETS_TOPIC));
         let Some(key) = topic.map(|topic| (topic.id, partition)) else { return groups };
         let Some(stored) = self.partitions.get(&key) else { return groups };
@@ -282,12 +298,18 @@ impl Cluster {
             for record in read {
                 match GroupRecord::read(&record) {
                     Ok(Some(record)) if kind == Kind::Transactional => record.hold(&mut groups, producer_id),
-                    Ok(Some(record)) => record.apply(&mut groups, ctx.now(), ctx.now() + session),
+                    Ok(Some(record)) => record.apply(&mut groups, ctx.now()),
                     Ok(None) | Err(_) => {}
                 }
             }
         }
         groups.retain(|_, group| !group.is_forgettable());
+        for (name, group) in &mut groups {
+            let session = self.consumer_session(node, name);
+            for member in group.consumer.iter_mut().flat_map(|consumer| consumer.members.values_mut()) {
+                member.session_ends = ctx.now() + session;
+            }
+        }
         groups
     }
 

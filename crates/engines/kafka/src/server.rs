@@ -141,6 +141,8 @@ struct Shared {
     host: Host,
     limits: ServerLimits,
     waiting: RefCell<HashMap<Ticket, oneshot::Sender<Outcome>>>,
+    /// Told when a broker halts.
+    halts: BTreeMap<NodeId, Notify>,
     tickets: Cell<Ticket>,
 }
 
@@ -198,11 +200,14 @@ async fn run(
         Ok(cluster) => cluster,
         Err(error) => return drop(ready.send(Err(error))),
     };
+    let sockets = bound.listeners.iter().flat_map(|listener| &listener.sockets);
+    let halts = sockets.map(|socket| (socket.node(), Notify::new())).collect();
     let shared = Rc::new(Shared {
         live: Live::new(&host.kernel, cluster),
         host,
         limits,
         waiting: RefCell::default(),
+        halts,
         tickets: Cell::new(0),
     });
     for BoundListener { options, tls, sockets } in bound.listeners {
@@ -248,10 +253,20 @@ async fn accept(shared: Rc<Shared>, mut listener: Listener, door: Door) {
         if connection.is_over_limit() {
             continue;
         }
-        let (shared, door) = (Rc::clone(&shared), door.clone());
+        let (shared, door, node) = (Rc::clone(&shared), door.clone(), connection.node());
+        if shared.live.with(|cluster, _| cluster.has_halted(node)) {
+            // Nothing listens where a process has ended.
+            connection.reset_on_close();
+            continue;
+        }
         tokio::task::spawn_local(async move {
-            // However a connection ends, its client knows; there is nobody else to tell.
-            let _ = shared.serve_connection(connection, door).await;
+            let Some(halt) = shared.halts.get(&node) else { return };
+            tokio::select! {
+                biased;
+                () = halt.notified() => {}
+                // However a connection ends, its client knows; there is nobody else to tell.
+                _ = shared.serve_connection(connection, door) => {}
+            }
         });
     }
 }
@@ -259,6 +274,11 @@ async fn accept(shared: Rc<Shared>, mut listener: Listener, door: Door) {
 impl Shared {
     /// Passes answers on to the connections that wait for them.
     fn hand_out(&self, cluster: &mut Cluster) {
+        for node in cluster.take_halted() {
+            if let Some(halt) = self.halts.get(&node) {
+                halt.notify_waiters();
+            }
+        }
         if !cluster.has_answers() {
             return;
         }

@@ -5,11 +5,13 @@
 //! lead reads them and goes on where the last one was.
 //!
 //! - `records.rs`: the records;
+//! - `expiry.rs`: who has not been heard of for long is forgotten;
 //! - `markers.rs`: how an ended transaction is told to the partitions that took part.
 //!
 //! <https://cwiki.apache.org/confluence/display/KAFKA/KIP-98+-+Exactly+Once+Delivery+and+Transactional+Messaging>,
 //! <https://cwiki.apache.org/confluence/display/KAFKA/KIP-890%3A+Transactions+Server-Side+Defense>
 
+mod expiry;
 mod markers;
 mod records;
 
@@ -305,9 +307,9 @@ impl Cluster {
         after: After,
     ) -> Result<(), ErrorCode> {
         let key = self.coordinates_transaction(node, id)?;
-        let (record_key, value) = (records::key(id), records::value(&next));
+        let (record_key, value) = (records::key(id), (next.state != State::Dead).then(|| records::value(&next)));
         let wall_ms = ctx.wall(node).as_millis();
-        let batch = record::write_batch(&[(Some(&record_key), Some(&value))], wall_ms, None);
+        let batch = record::write_batch(&[(Some(&record_key), value.as_deref())], wall_ms, None);
         let header = BatchHeader::read(&batch).map_err(|_| ErrorCode::UnknownServerError)?;
         let wanted = usize::try_from(self.min_insync(node, key)).unwrap_or(1);
         let partition = self.partitions.get(&key).ok_or(ErrorCode::NotCoordinator)?;
@@ -358,6 +360,13 @@ impl Cluster {
             // What was to end and could not be stored is tried again.
             Some(state) if state.is_ending() => self.plan_markers(ctx, node, &id),
             Some(State::Ongoing) => self.plan_scan(ctx),
+            Some(State::Dead) => {
+                if let Ok(key) = self.coordinates_transaction(node, &id)
+                    && let Some(loaded) = self.transactions.loaded.get_mut(&(node, key.1))
+                {
+                    loaded.by_id.remove(&id);
+                }
+            }
             _ => {}
         }
     }
@@ -559,7 +568,7 @@ impl Cluster {
     pub(crate) fn reachable_coordinator(&self, ctx: &Context<'_>, node: NodeId, id: &str) -> Result<NodeId, ErrorCode> {
         let (_, leader) = self.transaction_partition(node, id)?;
         let leader = leader.map(NodeId).ok_or(ErrorCode::CoordinatorNotAvailable)?;
-        let reached = leader == node || (runs(ctx, leader) && ctx.connected(PART, node, leader));
+        let reached = leader == node || (self.is_up(ctx, leader) && ctx.connected(PART, node, leader));
         if reached { Ok(leader) } else { Err(ErrorCode::NetworkException) }
     }
 }

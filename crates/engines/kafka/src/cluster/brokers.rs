@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use atoll_kernel::{Context, Moment, NodeId};
 
-use super::{Cluster, PART, Timer, runs};
+use super::{Cluster, PART, Timer};
 use crate::fetch_sessions::FetchSessions;
 use crate::state::image::{Changed, Image, MetadataRecord};
 
@@ -22,6 +22,8 @@ pub(crate) struct BrokerNode {
     pub broker_epoch: Option<u64>,
     /// Whether it handles requests: from when it has seen itself registered until its process dies.
     pub serving: bool,
+    /// Its process has ended by itself, because its disk is bad.
+    pub halted: bool,
     /// When the controller last heard of it.
     pub heard_at: Moment,
     /// When it beats next; timers that were set for an earlier plan do nothing.
@@ -44,6 +46,7 @@ impl BrokerNode {
             applied,
             broker_epoch: None,
             serving: false,
+            halted: false,
             heard_at: Moment::ZERO,
             next_beat: Moment::ZERO,
             next_session_check: Moment::ZERO,
@@ -77,7 +80,7 @@ impl Cluster {
     pub(super) fn beat(&mut self, ctx: &Context<'_>, node: NodeId) {
         let Some(broker) = self.brokers.get(&node) else { return };
         // A paused broker beats when it resumes, a dead one when it starts.
-        if broker.next_beat > ctx.now() || !runs(ctx, node) {
+        if broker.next_beat > ctx.now() || !self.is_up(ctx, node) {
             return;
         }
         let registered = broker.broker_epoch.is_some();
@@ -96,7 +99,7 @@ impl Cluster {
 
     /// Whether a broker and the controller reach each other.
     pub(crate) fn controller_near(&self, ctx: &Context<'_>, node: NodeId) -> bool {
-        self.plane.leader().is_some_and(|leader| runs(ctx, leader) && ctx.connected(PART, node, leader))
+        self.plane.leader().is_some_and(|leader| self.is_up(ctx, leader) && ctx.connected(PART, node, leader))
     }
 
     fn register(&mut self, ctx: &Context<'_>, node: NodeId) -> bool {
@@ -169,6 +172,7 @@ impl Cluster {
 
     /// Brokers take over what has reached their views.
     pub(super) fn apply_views(&mut self, ctx: &Context<'_>) {
+        let mut removed = Vec::new();
         for (node, broker) in &mut self.brokers {
             let seen = self.plane.applied(*node);
             if broker.applied >= seen {
@@ -177,6 +181,9 @@ impl Cluster {
             while broker.applied < seen {
                 let Some(record) = self.plane.record(broker.applied) else { break };
                 broker.applied += 1;
+                if let MetadataRecord::RemoveTopic { name } = record {
+                    removed.push((*node, name.clone()));
+                }
                 if let MetadataRecord::UnfenceBroker { broker: returned } = record {
                     // Its replicas may join in-sync sets now, which only their leaders can ask for.
                     let returned = NodeId(*returned);
@@ -199,6 +206,9 @@ impl Cluster {
                 let held = self.partitions.iter().filter(|(_, partition)| partition.replicas.contains_key(node));
                 self.roles.extend(held.map(|(key, _)| (*key, *node)));
             }
+        }
+        for (node, topic) in removed {
+            self.forget_offsets_of(ctx, node, &topic);
         }
     }
 

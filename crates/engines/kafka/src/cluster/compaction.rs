@@ -24,14 +24,14 @@ use atoll_kernel::{Context, NodeId};
 
 use self::round::{Round, Step};
 use super::segments::{Segment, segments};
-use super::{Cluster, Timer, runs};
+use super::{Cluster, Timer};
 use crate::config::TopicConfig;
 use crate::state::image::PartitionKey;
 use crate::state::partition::Partition;
 
 /// A round's steps follow each other as soon as everything else that is due has been done.
 const BETWEEN_STEPS: Duration = Duration::from_millis(1);
-/// A key and its offset in Kafka's map of them: so many keys has a thread room for.
+/// A key and its offset in Kafka's map of them, which is filled to nine tenths: so many keys has a thread room for.
 const BYTES_FOR_KEY: u64 = 24;
 
 /// What the threads of the cleaner are at.
@@ -103,7 +103,9 @@ impl Cluster {
             if self.cleaner.is_at(*key) || self.cleaner.uncleanable.contains(key) {
                 continue;
             }
-            let Some(leader) = partition.leaders().into_iter().find(|leader| runs(ctx, *leader)) else { continue };
+            let Some(leader) = partition.leaders().into_iter().find(|leader| self.is_up(ctx, *leader)) else {
+                continue;
+            };
             let image = self.brokers.get(&leader).map(|broker| &broker.image);
             let Some((_, topic, _)) = image.and_then(|image| image.partition_by_key(*key)) else { continue };
             if !topic.config.is_compacted {
@@ -123,12 +125,11 @@ impl Cluster {
         let tree = &self.partitions.get(&key)?.tree;
         let threads = self.config.log_cleaner_threads.max(1) as u64;
         let slots = self.config.log_cleaner_dedupe_buffer_size / threads / BYTES_FOR_KEY;
-        let load_factor = f64::from(self.config.log_cleaner_io_buffer_load_factor);
         let round = Round::new(
             (key, leader, tree.only_branch()?),
             (found.from, found.upto),
             (ctx.wall(leader).as_millis(), delete_retention_ms),
-            (slots as f64 * load_factor) as usize,
+            usize::try_from(slots / 10 * 9).unwrap_or(usize::MAX),
             tree.producers(leader)?,
         );
         self.store.begin_cleaning(key).ok()?;

@@ -105,6 +105,9 @@ impl Cluster {
         header: &BatchHeader,
         bytes: &Bytes,
     ) -> Result<Batch, ErrorCode> {
+        if !self.can_write(ctx, leader) {
+            return Err(ErrorCode::KafkaStorageError);
+        }
         let wall_ms = ctx.wall(leader).as_millis();
         let config = self
             .brokers
@@ -224,6 +227,9 @@ impl Cluster {
     fn fetch_now(&mut self, ctx: &Context<'_>, key: PartitionKey, follower: NodeId, leader: NodeId) {
         let Some(partition) = self.partitions.get(&key) else { return };
         let (upto, high_watermark) = (partition.tree.end(leader), partition.high_watermark(leader));
+        if partition.tree.end(follower) != upto && !self.can_write(ctx, follower) {
+            return;
+        }
         self.take_over(ctx, key, follower, leader, upto, high_watermark);
         self.leader_learns(key, follower, leader, upto, ctx.now());
     }
@@ -298,6 +304,8 @@ impl Cluster {
         let Fetch { key, follower, leader, .. } = fetch;
         let valid = self.follows(ctx, key, follower, leader) == Some(fetch.epoch);
         let back = round_trip(ctx, leader, follower).map(|(_, back)| back);
+        let grows = self.partitions.get(&key).is_some_and(|partition| partition.tree.end(follower) != fetch.upto);
+        let valid = valid && (!grows || self.can_write(ctx, follower));
         let Some(back) = back.filter(|_| valid) else { return self.fetch_ended(key, follower) };
         if let Some(partition) = self.partitions.get(&key)
             && (partition.tree.common_end(follower, leader) < partition.tree.end(follower)

@@ -3,6 +3,7 @@
 mod administration;
 mod compaction;
 mod consumer_groups;
+mod expiry;
 mod log;
 mod membership;
 mod scripts;
@@ -15,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use atoll_kernel::disk::{Disk, MemoryDisk};
-use atoll_kernel::{Context, NodeId, NodeState, Seed, Simulation};
+use atoll_kernel::{Context, DiskHealth, Fault, NodeId, NodeState, Seed, Simulation};
 use bytes::Bytes;
 
 use crate::cluster::{ANONYMOUS, Caller, Cluster, Outcome, Side, Ticket};
@@ -37,6 +38,29 @@ pub(super) struct World {
     tickets: Ticket,
     /// Answers that came later, by ticket.
     pub late: BTreeMap<Ticket, Response>,
+}
+
+/// How many seeds a random test runs through: as many as `ATOLL_RUNS` asks for all of them, by this one's share in percent, or
+/// the few that every test run can afford.
+fn seeds(first: u64, usual: u64, share_percent: u64) -> std::ops::Range<u64> {
+    let asked = std::env::var("ATOLL_RUNS").ok().and_then(|runs| runs.parse::<u64>().ok());
+    first..first + asked.map_or(usual, |runs| runs * share_percent / 100)
+}
+
+/// A disk becomes bad, or all of them well again.
+fn disk_fault(world: &mut World) {
+    let nodes = world.simulation.kernel.nodes();
+    let bad: Vec<NodeId> = nodes.iter().filter(|node| node.disk != DiskHealth::Ok).map(|node| node.config.id).collect();
+    let stream = world.simulation.stream();
+    let fault = match bad.first() {
+        Some(node) => Fault::Disk { node: *node, health: DiskHealth::Ok },
+        None => {
+            let node = NodeId(1 + stream.below(3) as u16);
+            let health = if stream.one_in(2) { DiskHealth::Full } else { DiskHealth::Failing };
+            Fault::Disk { node, health }
+        }
+    };
+    world.simulation.inject(&fault);
 }
 
 pub(super) fn quick_config() -> Config {

@@ -51,7 +51,7 @@ impl OptionKind {
     }
 
     /// Why a value is not allowed, in Kafka's words.
-    fn objection(self, value: &str) -> Option<String> {
+    pub(super) fn objection(self, value: &str) -> Option<String> {
         let at_least = |least: i64| format!("Value must be at least {least}");
         match self {
             OptionKind::Bool => match value.trim().to_ascii_lowercase().as_str() {
@@ -152,6 +152,12 @@ pub const TOPIC_OPTIONS: &[TopicOption] = &[
 /// An option by its name.
 pub fn topic_option(name: &str) -> Option<&'static TopicOption> {
     TOPIC_OPTIONS.binary_search_by_key(&name, |option| option.name).ok().map(|place| &TOPIC_OPTIONS[place])
+}
+
+/// Why a broker's option that is the default of a topic's cannot have a value; None where it can, or is none.
+pub(crate) fn topic_default_objection(broker_name: &str, value: &str) -> Option<String> {
+    let option = TOPIC_OPTIONS.iter().find(|option| option.broker_name == Some(broker_name))?;
+    option.kind.objection(value)
 }
 
 impl Config {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use atoll_kernel::{Context, NodeId};
 
 use super::consumer_records::ConsumerRecord;
-use super::{GroupRecord, Phase, protocol};
+use super::{GroupRecord, Phase, has_name, protocol};
 use crate::cluster::{Caller, Cluster, Outcome, Then};
 use crate::error::ErrorCode;
 use crate::wire::Response;
@@ -44,6 +44,7 @@ impl Cluster {
 
     /// The topics whose offsets a group keeps because its members read them, or why no offset of it can be removed.
     pub(crate) fn check_offset_deletion(&self, node: NodeId, name: &str) -> Result<BTreeSet<String>, ErrorCode> {
+        has_name(name)?;
         let group = self.group(node, name)?.ok_or(ErrorCode::GroupIdNotFound)?;
         if let Some(consumer) = &group.consumer {
             return Ok(consumer.members.values().flat_map(|member| consumer.read_by(member)).collect());

@@ -10,7 +10,7 @@ use super::consumer::{ConsumerGroup, ConsumerMember, LEAVE, LEAVE_FOR_NOW, Membe
 use super::consumer_records::ConsumerRecord;
 use super::{GroupRecord, Phase, storing_error};
 use crate::cluster::{Caller, Cluster, Outcome, Then, base64_url};
-use crate::config::Config;
+use crate::config::{Config, GroupTimes};
 use crate::error::ErrorCode;
 use crate::state::image::Image;
 use crate::wire::Response;
@@ -55,7 +55,9 @@ impl Cluster {
             let (member_id, member_epoch) = (Some(id), request.member_epoch);
             ConsumerGroupHeartbeatResponse { member_id, member_epoch, ..ConsumerGroupHeartbeatResponse::default() }
         } else {
-            let view = View { image: &broker.image, applied: broker.applied, config: &self.config, now: ctx.now() };
+            let times = self.config.group_times(broker.image.group_options.get(&name));
+            let config = &self.config;
+            let view = View { image: &broker.image, applied: broker.applied, config, times, now: ctx.now() };
             beat(&mut after, &id, &request, caller, &view)?
         };
         Ok(self.keep_consumer_group(ctx, caller, &name, &before, after, Response::ConsumerGroupHeartbeat(response)))
@@ -157,6 +159,7 @@ struct View<'a> {
     image: &'a Image,
     applied: u64,
     config: &'a Config,
+    times: GroupTimes,
     now: Moment,
 }
 
@@ -241,7 +244,7 @@ fn beat(
     let (known, is_new) = identify(group, id, request, owned.as_ref())?;
     let mut member = known.clone();
     update(&mut member, request, caller);
-    member.session_ends = view.now + Duration::from_millis(view.config.group_consumer_session_timeout_ms);
+    member.session_ends = view.now + Duration::from_millis(u64::try_from(view.times.session_ms).unwrap_or(0));
     let reads_anew = is_new || member.topic_names != known.topic_names || member.topic_regex != known.topic_regex;
     group.members.insert(id.to_owned(), member);
     if reads_anew {
@@ -270,7 +273,7 @@ fn beat(
     Ok(ConsumerGroupHeartbeatResponse {
         member_id: Some(id.to_owned()),
         member_epoch: member.epoch,
-        heartbeat_interval_ms: view.config.group_consumer_heartbeat_interval_ms,
+        heartbeat_interval_ms: view.times.heartbeat_ms,
         assignment: is_told.then(|| wire::Assignment { topic_partitions: to_wire(&member.assigned) }),
         ..ConsumerGroupHeartbeatResponse::default()
     })

@@ -6,7 +6,7 @@ use atoll_kernel::{Context, Moment, NodeId};
 use bytes::Bytes;
 
 use super::records::Metadata;
-use super::{Group, GroupRecord, Member, Phase};
+use super::{Group, GroupRecord, Member, Phase, has_name};
 use crate::cluster::{Caller, Cluster, Outcome, Then, Ticket, Timer};
 use crate::error::ErrorCode;
 use crate::wire::Response;
@@ -35,6 +35,7 @@ impl Cluster {
         request: JoinGroupRequest,
     ) -> Result<Outcome, (ErrorCode, Option<String>)> {
         let plain = |error| (error, None);
+        has_name(&request.group_id).map_err(plain)?;
         let session_allowed = self.config.group_min_session_timeout_ms..=self.config.group_max_session_timeout_ms;
         if !session_allowed.contains(&request.session_timeout_ms) {
             self.group(caller.node, &request.group_id).map_err(plain)?;
@@ -88,6 +89,7 @@ impl Cluster {
         caller: &Caller,
         request: SyncGroupRequest,
     ) -> Result<Option<SyncGroupResponse>, ErrorCode> {
+        has_name(&request.group_id)?;
         let key = self.coordinates(caller.node, &request.group_id)?;
         let group = self.group_mut(caller.node, &request.group_id)?.ok_or(ErrorCode::UnknownMemberId)?;
         group.check_member(&request.member_id, request.group_instance_id.as_deref(), Some(request.generation_id))?;
@@ -158,6 +160,7 @@ impl Cluster {
         node: NodeId,
         request: &crate::wire::generated::HeartbeatRequest,
     ) -> Result<(), ErrorCode> {
+        has_name(&request.group_id)?;
         let group = self.group_mut(node, &request.group_id)?.ok_or(ErrorCode::UnknownMemberId)?;
         group.check_member(&request.member_id, request.group_instance_id.as_deref(), Some(request.generation_id))?;
         if let Some(member) = group.members.get_mut(&request.member_id) {
@@ -179,6 +182,7 @@ impl Cluster {
         member_id: &str,
         instance_id: Option<&str>,
     ) -> Result<(), ErrorCode> {
+        has_name(name)?;
         let group = self.group_mut(node, name)?.ok_or(ErrorCode::UnknownMemberId)?;
         if let Some(consumer) = &group.consumer {
             let id = match instance_id.map(|instance| consumer.static_member(instance)) {
@@ -295,7 +299,9 @@ impl Cluster {
             group.phase = Phase::Empty;
             group.generation += 1;
             (group.protocol, group.leader, group.rebalance_ends) = (None, None, None);
-            became_empty = Some(group.to_record(name, ctx.wall(node).as_millis()));
+            let now_ms = ctx.wall(node).as_millis();
+            group.changed_ms = Some(now_ms);
+            became_empty = Some(group.to_record(name, now_ms));
         }
         if let (Some(record), Ok(key)) = (became_empty, self.coordinates(node, name)) {
             let own = self.own_caller(node);
@@ -497,7 +503,10 @@ impl Group {
         let mut response = self.join_answer(id);
         if was_leader {
             // Older clients would compute an assignment that nobody waits for if they were told that they lead.
-            if version >= 9 { response.skip_assignment = true } else { response.leader = old.to_owned() }
+            match version {
+                9.. => response.skip_assignment = true,
+                _ => (response.leader, response.members) = (old.to_owned(), Vec::new()),
+            }
         }
         Some(response)
     }

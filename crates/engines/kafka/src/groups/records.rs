@@ -104,7 +104,7 @@ impl GroupRecord {
     }
 
     /// Applies it to the groups of its partition. Members get a new session, since their heartbeats went to another broker.
-    pub fn apply(self, groups: &mut BTreeMap<String, Group>, now: Moment, consumer_session_ends: Moment) {
+    pub fn apply(self, groups: &mut BTreeMap<String, Group>, now: Moment) {
         match self {
             GroupRecord::Offset { group, topic, partition, committed } => {
                 let group = groups.entry(group).or_insert_with(Group::new);
@@ -123,7 +123,7 @@ impl GroupRecord {
             GroupRecord::Consumer { group, record } => {
                 let group = groups.entry(group).or_insert_with(Group::new);
                 let mut consumer = group.consumer.take().unwrap_or_default();
-                group.consumer = record.apply(&mut consumer, consumer_session_ends).then_some(consumer);
+                group.consumer = record.apply(&mut consumer, now).then_some(consumer);
             }
             GroupRecord::Group { group, metadata: Some(metadata) } => {
                 let group = groups.entry(group).or_insert_with(Group::new);
@@ -131,6 +131,7 @@ impl GroupRecord {
                 group.generation = metadata.generation;
                 group.protocol = metadata.protocol;
                 group.leader = metadata.leader;
+                group.changed_ms = Some(metadata.timestamp).filter(|timestamp| *timestamp >= 0);
                 group.phase = if metadata.members.is_empty() { Phase::Empty } else { Phase::Stable };
                 group.members.clear();
                 group.instances.clear();
@@ -165,7 +166,8 @@ fn read_offset(value: Bytes) -> Result<(Committed, i64), WireError> {
     let offset = value.i64()?;
     let leader_epoch = if version >= 3 { value.i32()? } else { -1 };
     let metadata = primitive::string(&mut value, false)?;
-    Ok((Committed { offset, leader_epoch, metadata }, value.i64()?))
+    let committed_ms = value.i64()?;
+    Ok((Committed { offset, leader_epoch, metadata, committed_ms }, committed_ms))
 }
 
 fn write_group(metadata: &Metadata) -> Bytes {

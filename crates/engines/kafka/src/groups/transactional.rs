@@ -2,7 +2,7 @@
 
 use atoll_kernel::{Context, NodeId};
 
-use super::{GroupRecord, NewOffset};
+use super::{GroupRecord, NewOffset, has_name};
 use crate::cluster::{Caller, Cluster, Need, Then, Waiting};
 use crate::error::ErrorCode;
 use crate::state::image::{OFFSETS_TOPIC, PartitionKey};
@@ -25,6 +25,7 @@ impl Cluster {
         group: &str,
         (member_id, instance_id, generation): (&str, Option<&str>, i32),
     ) -> Result<(), ErrorCode> {
+        has_name(group)?;
         self.coordinates(node, group)?;
         if generation < 0 && member_id.is_empty() && instance_id.is_none() {
             return Ok(());

@@ -21,13 +21,15 @@ use crate::wire::{Request, Response};
 pub(super) const TOPIC: i8 = 2;
 /// A broker, or with an empty name all of them.
 pub(super) const BROKER: i8 = 4;
+/// A group of KIP-848.
+pub(super) const GROUP: i8 = 32;
 /// How long the controller is waited for; the request does not say.
 pub(super) const TIMEOUT_MS: i32 = 30_000;
 /// Options whose values are lists, which can be appended to and subtracted from.
 const LISTS: &[&str] =
     &["cleanup.policy", "follower.replication.throttled.replicas", "leader.replication.throttled.replicas"];
 
-type Refusal = (ErrorCode, String);
+pub(super) type Refusal = (ErrorCode, String);
 
 pub(super) fn apply(
     cluster: &mut Cluster,
@@ -38,19 +40,36 @@ pub(super) fn apply(
     if !super::controller_ready(cluster, ctx, caller) {
         return cluster.park_for_controller(ctx, caller, Request::IncrementalAlterConfigs(request), TIMEOUT_MS);
     }
-    let mut responses = Vec::new();
-    for asked in &request.resources {
-        let same = |other: &&AlterConfigsResource| {
-            (other.resource_type, &other.resource_name) == (asked.resource_type, &asked.resource_name)
-        };
-        let outcome = match request.resources.iter().filter(same).count() {
-            1 => alter(cluster, ctx, asked, request.validate_only),
-            _ => Err((ErrorCode::InvalidRequest, "Each resource must appear at most once.".to_owned())),
-        };
-        responses.push(answer(asked, outcome.err()));
-    }
+    let named = |asked: &AlterConfigsResource| (asked.resource_type, asked.resource_name.clone());
+    let change = |asked: &AlterConfigsResource| alter(cluster, ctx, asked, request.validate_only);
+    let refusals = each_once(&request.resources, named, change);
+    let responses = request.resources.iter().zip(refusals).map(|(asked, refused)| answer(asked, refused)).collect();
     let response = IncrementalAlterConfigsResponse { responses, ..IncrementalAlterConfigsResponse::default() };
     Response::IncrementalAlterConfigs(response).into()
+}
+
+/// Does something to each resource that is named once, and gives what was refused.
+pub(super) fn each_once<R>(
+    resources: &[R],
+    named: impl Fn(&R) -> (i8, String),
+    mut change: impl FnMut(&R) -> Result<(), Refusal>,
+) -> Vec<Option<Refusal>> {
+    let names: Vec<(i8, String)> = resources.iter().map(named).collect();
+    let one = |(asked, name): (&R, &(i8, String))| match names.iter().filter(|other| *other == name).count() {
+        1 => change(asked).err(),
+        _ => Some((ErrorCode::InvalidRequest, "Each resource must appear at most once.".to_owned())),
+    };
+    resources.iter().zip(&names).map(one).collect()
+}
+
+/// A refusal as it is answered.
+pub(super) fn told(refused: Option<Refusal>) -> (i16, Option<String>) {
+    refused.map_or((0, None), |(error, reason)| (error.code(), Some(reason)))
+}
+
+/// What every resource is answered where the controller was not reached.
+pub(super) fn late() -> Option<Refusal> {
+    Some((ErrorCode::RequestTimedOut, "The controller was not reached.".to_owned()))
 }
 
 fn alter(cluster: &mut Cluster, ctx: &Context<'_>, asked: &AlterConfigsResource, dry: bool) -> Result<(), Refusal> {
@@ -111,6 +130,8 @@ pub(super) enum Resource {
     Topic(String),
     /// A broker's id, or the empty name for all of them.
     Broker(String),
+    /// A group, by name; it need not be there.
+    Group(String),
 }
 
 impl Resource {
@@ -130,6 +151,10 @@ impl Resource {
                     known.then(|| Resource::Broker(id.to_string())).ok_or_else(|| (ErrorCode::InvalidRequest, reason()))
                 }
             },
+            GROUP if name.is_empty() => {
+                Err((ErrorCode::InvalidRequest, "Default group resources are not allowed.".to_owned()))
+            }
+            GROUP => Ok(Resource::Group(name.to_owned())),
             _ => Err((ErrorCode::InvalidRequest, format!("Unsupported config resource type {kind}"))),
         }
     }
@@ -139,6 +164,7 @@ impl Resource {
         let found = match self {
             Resource::Topic(name) => cluster.authority.topics.get(name).map(|topic| &topic.options),
             Resource::Broker(name) => cluster.authority.broker_options.get(name),
+            Resource::Group(name) => cluster.authority.group_options.get(name),
         };
         found.cloned().unwrap_or_default()
     }
@@ -147,7 +173,7 @@ impl Resource {
     fn value(&self, cluster: &Cluster, options: &BTreeMap<String, String>, name: &str) -> String {
         let default = match self {
             Resource::Topic(_) => cluster.config.topic_value(options, name),
-            Resource::Broker(_) => None,
+            Resource::Broker(_) | Resource::Group(_) => None,
         };
         options.get(name).cloned().or(default).unwrap_or_default()
     }
@@ -166,6 +192,10 @@ impl Resource {
             }
             Resource::Broker(_) => {
                 dynamic::check(&cluster.config, &wanted).map_err(|reason| (ErrorCode::InvalidRequest, reason))?;
+            }
+            Resource::Group(_) => {
+                let checked = cluster.config.check_group_options(&wanted);
+                checked.map_err(|reason| (ErrorCode::InvalidConfig, reason))?;
             }
         }
         if dry {
@@ -188,14 +218,15 @@ impl Resource {
         match self {
             Resource::Topic(topic) => MetadataRecord::TopicOption { topic: topic.clone(), name, value },
             Resource::Broker(broker) => MetadataRecord::BrokerOption { broker: broker.clone(), name, value },
+            Resource::Group(group) => MetadataRecord::GroupOption { group: group.clone(), name, value },
         }
     }
 }
 
 fn answer(asked: &AlterConfigsResource, refused: Option<Refusal>) -> AlterConfigsResourceResponse {
-    let (error, error_message) = refused.map_or((ErrorCode::None, None), |(error, reason)| (error, Some(reason)));
+    let (error_code, error_message) = told(refused);
     AlterConfigsResourceResponse {
-        error_code: error.code(),
+        error_code,
         error_message,
         resource_type: asked.resource_type,
         resource_name: asked.resource_name.clone(),
@@ -203,8 +234,7 @@ fn answer(asked: &AlterConfigsResource, refused: Option<Refusal>) -> AlterConfig
 }
 
 pub(super) fn timed_out(request: &IncrementalAlterConfigsRequest) -> Response {
-    let late = |asked| answer(asked, Some((ErrorCode::RequestTimedOut, "The controller was not reached.".to_owned())));
-    let responses = request.resources.iter().map(late).collect();
+    let responses = request.resources.iter().map(|asked| answer(asked, late())).collect();
     Response::IncrementalAlterConfigs(IncrementalAlterConfigsResponse { responses, ..Default::default() })
 }
 

@@ -7,9 +7,8 @@ use std::collections::BTreeMap;
 
 use atoll_kernel::Context;
 
-use super::alter_configs::{self, Resource};
+use super::alter_configs::{Refusal, Resource, TIMEOUT_MS, each_once, late, told};
 use crate::cluster::{Caller, Cluster, Outcome};
-use crate::error::ErrorCode;
 use crate::wire::generated::alter_configs_request::AlterConfigsResource;
 use crate::wire::generated::alter_configs_response::AlterConfigsResourceResponse;
 use crate::wire::generated::{AlterConfigsRequest, AlterConfigsResponse};
@@ -22,39 +21,26 @@ pub(super) fn apply(
     request: AlterConfigsRequest,
 ) -> Outcome {
     if !super::controller_ready(cluster, ctx, caller) {
-        let timeout_ms = alter_configs::TIMEOUT_MS;
-        return cluster.park_for_controller(ctx, caller, Request::AlterConfigs(request), timeout_ms);
+        return cluster.park_for_controller(ctx, caller, Request::AlterConfigs(request), TIMEOUT_MS);
     }
-    let mut responses = Vec::new();
-    for asked in &request.resources {
-        let same = |other: &&AlterConfigsResource| {
-            (other.resource_type, &other.resource_name) == (asked.resource_type, &asked.resource_name)
-        };
-        let outcome = match request.resources.iter().filter(same).count() {
-            1 => replace(cluster, ctx, asked, request.validate_only),
-            _ => Err((ErrorCode::InvalidRequest, "Each resource must appear at most once.".to_owned())),
-        };
-        responses.push(answer(asked, outcome.err()));
-    }
+    let named = |asked: &AlterConfigsResource| (asked.resource_type, asked.resource_name.clone());
+    let change = |asked: &AlterConfigsResource| replace(cluster, ctx, asked, request.validate_only);
+    let refusals = each_once(&request.resources, named, change);
+    let responses = request.resources.iter().zip(refusals).map(|(asked, refused)| answer(asked, refused)).collect();
     Response::AlterConfigs(AlterConfigsResponse { responses, ..AlterConfigsResponse::default() }).into()
 }
 
-fn replace(
-    cluster: &mut Cluster,
-    ctx: &Context<'_>,
-    asked: &AlterConfigsResource,
-    dry: bool,
-) -> Result<(), (ErrorCode, String)> {
+fn replace(cluster: &mut Cluster, ctx: &Context<'_>, asked: &AlterConfigsResource, dry: bool) -> Result<(), Refusal> {
     let resource = Resource::find(cluster, asked.resource_type, &asked.resource_name)?;
     let wanted = asked.configs.iter().map(|config| (config.name.clone(), config.value.clone()));
     let wanted: BTreeMap<String, String> = wanted.filter_map(|(name, value)| Some((name, value?))).collect();
     resource.become_(cluster, ctx, wanted, dry)
 }
 
-fn answer(asked: &AlterConfigsResource, refused: Option<(ErrorCode, String)>) -> AlterConfigsResourceResponse {
-    let (error, error_message) = refused.map_or((ErrorCode::None, None), |(error, reason)| (error, Some(reason)));
+fn answer(asked: &AlterConfigsResource, refused: Option<Refusal>) -> AlterConfigsResourceResponse {
+    let (error_code, error_message) = told(refused);
     AlterConfigsResourceResponse {
-        error_code: error.code(),
+        error_code,
         error_message,
         resource_type: asked.resource_type,
         resource_name: asked.resource_name.clone(),
@@ -62,7 +48,6 @@ fn answer(asked: &AlterConfigsResource, refused: Option<(ErrorCode, String)>) ->
 }
 
 pub(super) fn timed_out(request: &AlterConfigsRequest) -> Response {
-    let late = |asked| answer(asked, Some((ErrorCode::RequestTimedOut, "The controller was not reached.".to_owned())));
-    let responses = request.resources.iter().map(late).collect();
+    let responses = request.resources.iter().map(|asked| answer(asked, late())).collect();
     Response::AlterConfigs(AlterConfigsResponse { responses, ..AlterConfigsResponse::default() })
 }

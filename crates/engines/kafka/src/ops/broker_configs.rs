@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::describe_configs::{Described, one};
 use crate::cluster::{Caller, Cluster};
-use crate::config::Config;
+use crate::config::{Config, SHOWN_OPTIONS, Shown};
 use crate::dynamic;
 use crate::error::ErrorCode;
 use crate::wire::generated::describe_configs_response::{DescribeConfigsResourceResult, DescribeConfigsSynonym};
@@ -53,7 +53,16 @@ pub(super) fn describe(cluster: &Cluster, caller: &Caller, name: &str, synonyms:
     for (name, value) in defaults {
         sources.entry(name).or_default().push((FROM_DEFAULT, value));
     }
-    Ok(sources.into_iter().map(|(name, found)| option(name, found, synonyms)).collect())
+    let mut described: Vec<_> = sources.into_iter().map(|(name, found)| option(name, found, synonyms)).collect();
+    described.extend(SHOWN_OPTIONS.iter().map(shown));
+    described.sort_by(|one, other| one.name.cmp(&other.name));
+    Ok(described)
+}
+
+/// An option that can only be looked at.
+fn shown((name, default, config_type): &Shown) -> DescribeConfigsResourceResult {
+    let value = default.map(str::to_owned);
+    DescribeConfigsResourceResult { config_type: *config_type, ..one(name, value, FROM_DEFAULT, true) }
 }
 
 /// One option with its values, the one that counts first.

@@ -4,7 +4,7 @@
 
 use super::broker_configs;
 use crate::cluster::{Caller, Cluster, Outcome};
-use crate::config::{TOPIC_OPTIONS, TopicOption};
+use crate::config::{GROUP_OPTIONS, OptionKind, TOPIC_OPTIONS, TopicOption};
 use crate::error::ErrorCode;
 use crate::wire::Response;
 use crate::wire::generated::describe_configs_response::{DescribeConfigsResourceResult, DescribeConfigsResult};
@@ -12,6 +12,7 @@ use crate::wire::generated::{DescribeConfigsRequest, DescribeConfigsResponse};
 
 const FROM_TOPIC: i8 = 1;
 const FROM_DEFAULT: i8 = 5;
+const FROM_GROUP: i8 = 8;
 
 pub(super) fn apply(cluster: &mut Cluster, caller: &Caller, request: DescribeConfigsRequest) -> Outcome {
     let mut results = Vec::new();
@@ -21,6 +22,7 @@ pub(super) fn apply(cluster: &mut Cluster, caller: &Caller, request: DescribeCon
             super::alter_configs::BROKER => {
                 broker_configs::describe(cluster, caller, &resource.resource_name, request.include_synonyms)
             }
+            super::alter_configs::GROUP => group(cluster, caller, &resource.resource_name),
             _ => Err((ErrorCode::InvalidRequest, "Unsupported resource type.".to_owned())),
         };
         let (mut configs, error) = match described {
@@ -50,6 +52,20 @@ fn topic(cluster: &Cluster, caller: &Caller, name: &str) -> Described {
         return Err((ErrorCode::UnknownTopicOrPartition, String::new()));
     };
     Ok(topic_options(cluster, &topic.options))
+}
+
+fn group(cluster: &Cluster, caller: &Caller, name: &str) -> Described {
+    if name.is_empty() {
+        return Err((ErrorCode::InvalidRequest, "Group name must not be empty".to_owned()));
+    }
+    let image = cluster.brokers.get(&caller.node).map(|broker| &broker.image);
+    let options = image.and_then(|image| image.group_options.get(name)).cloned().unwrap_or_default();
+    let describe = |option: &str| {
+        let source = if options.contains_key(option) { FROM_GROUP } else { FROM_DEFAULT };
+        let value = Some(cluster.config.group_value(&options, option));
+        DescribeConfigsResourceResult { config_type: OptionKind::Int(1).number(), ..one(option, value, source, false) }
+    };
+    Ok(GROUP_OPTIONS.into_iter().map(describe).collect())
 }
 
 /// All options of a topic that has these of its own.

@@ -26,6 +26,7 @@ pub(super) fn apply(
     let has_epochs = group.and_then(|group| group.consumer.as_ref());
     let is_member = has_epochs.is_some_and(|consumer| consumer.members.contains_key(&request.member_id));
     let allowed = if is_member && caller.version < EPOCHS_SINCE { Err(ErrorCode::UnsupportedVersion) } else { allowed };
+    let committed_ms = ctx.wall(caller.node).as_millis();
     let image = cluster.brokers.get(&caller.node).map(|broker| &broker.image);
     let (mut offsets, mut response) = (Vec::new(), OffsetCommitResponse::default());
     for topic in request.topics {
@@ -43,7 +44,7 @@ pub(super) fn apply(
             };
             if error == ErrorCode::None {
                 let (offset, leader_epoch) = (partition.committed_offset, partition.committed_leader_epoch);
-                let committed = Committed { offset, leader_epoch, metadata };
+                let committed = Committed { offset, leader_epoch, metadata, committed_ms };
                 offsets.push(NewOffset { topic: topic.name.clone(), partition: partition.partition_index, committed });
             }
             let error_code = error.code();

@@ -37,6 +37,7 @@ pub(super) fn apply(
         }
         Err(error) => return failed(&request, told(error)).into(),
     }
+    let committed_ms = ctx.wall(caller.node).as_millis();
     let image = cluster.brokers.get(&caller.node).map(|broker| &broker.image);
     let metadata_max = cluster.config.offset_metadata_max_bytes;
     let (mut offsets, mut response) = (Vec::new(), TxnOffsetCommitResponse::default());
@@ -52,7 +53,7 @@ pub(super) fn apply(
             };
             if error == ErrorCode::None {
                 let (offset, leader_epoch) = (asked.committed_offset, asked.committed_leader_epoch);
-                let committed = Committed { offset, leader_epoch, metadata };
+                let committed = Committed { offset, leader_epoch, metadata, committed_ms };
                 offsets.push(NewOffset { topic: topic.name.clone(), partition: index, committed });
             }
             let error_code = error.code();

@@ -99,6 +99,15 @@ pub enum MetadataRecord {
         /// The credential; None if it is gone.
         credential: Option<Credential>,
     },
+    /// A group's option was set, or given back to the brokers' default.
+    GroupOption {
+        /// The group's name.
+        group: String,
+        /// The option's name.
+        name: String,
+        /// Its value; None is the brokers'.
+        value: Option<String>,
+    },
     /// A feature has another level.
     Feature {
         /// Its name.
@@ -173,6 +182,8 @@ pub struct Image {
     pub broker_options: BTreeMap<String, BTreeMap<String, String>>,
     /// Credentials for SCRAM by user and hash.
     pub scram: BTreeMap<(String, Hash), Credential>,
+    /// Options of groups, by group.
+    pub group_options: BTreeMap<String, BTreeMap<String, String>>,
     /// Levels of features that the cluster agreed on since it was made.
     pub features: BTreeMap<String, i16>,
 }
@@ -233,6 +244,14 @@ impl Image {
                     Some(credential) => drop(self.scram.insert(key, credential.clone())),
                     None => drop(self.scram.remove(&key)),
                 }
+            }
+            MetadataRecord::GroupOption { group, name, value } => {
+                let options = self.group_options.entry(group.clone()).or_default();
+                match value {
+                    Some(value) => drop(options.insert(name.clone(), value.clone())),
+                    None => drop(options.remove(name)),
+                }
+                self.group_options.retain(|_, options| !options.is_empty());
             }
             MetadataRecord::Feature { name, level } => drop(self.features.insert(name.clone(), *level)),
         }

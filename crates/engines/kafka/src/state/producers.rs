@@ -145,6 +145,11 @@ impl Producers {
         if header.base_sequence == expected { Fit::Next } else { Fit::OutOfOrder }
     }
 
+    /// Forgets producers without a transaction that have written nothing since a time.
+    pub fn expire(&mut self, before_ms: i64) {
+        self.by_id.retain(|_, state| state.open_since.is_some() || state.last_timestamp > before_ms);
+    }
+
     /// What is known of a producer.
     pub fn get(&self, id: i64) -> Option<&ProducerState> {
         self.by_id.get(&id)

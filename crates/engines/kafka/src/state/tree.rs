@@ -298,6 +298,12 @@ impl ForkTree {
         self.branches.get(&position.branch).map(|branch| &branch.producers)
     }
 
+    /// Forgets producers that have written nothing since a time.
+    pub fn expire_producers(&mut self, before_ms: i64) {
+        self.base.1.expire(before_ms);
+        self.branches.values_mut().for_each(|branch| branch.producers.expire(before_ms));
+    }
+
     /// What producers have written to a node's log, and perhaps to what follows it on the same branch.
     pub fn forget_transactions(&mut self, node: NodeId, committed_everywhere: i64) {
         let start = self.start(node);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use atoll_kernel::{Context, NodeId};
 
 use super::{After, State};
-use crate::cluster::{Cluster, Need, PART, Then, Timer, Waiting, runs};
+use crate::cluster::{Cluster, Need, PART, Then, Timer, Waiting};
 use crate::error::ErrorCode;
 use crate::state::image::{OFFSETS_TOPIC, PartitionKey};
 use crate::wire::batch::BatchHeader;
@@ -92,7 +92,7 @@ impl Cluster {
         let image = self.brokers.get(&node).map(|broker| &broker.image).ok_or(ErrorCode::NotCoordinator)?;
         let (key, _, state) = image.partition(&partition.0, partition.1).ok_or(ErrorCode::UnknownTopicOrPartition)?;
         let leader = state.leader.map(NodeId).ok_or(ErrorCode::LeaderNotAvailable)?;
-        if leader != node && !(runs(ctx, leader) && ctx.connected(PART, node, leader)) {
+        if leader != node && !(self.is_up(ctx, leader) && ctx.connected(PART, node, leader)) {
             return Err(ErrorCode::NetworkException);
         }
         let need = self.write_marker(ctx, leader, key, marker)?;

@@ -235,3 +235,54 @@ fn a_group_outlives_its_coordinator() {
     group.settle();
     assert_eq!((group.shares(), group.described()), (before, described));
 }
+
+#[test]
+fn a_group_has_times_of_its_own_within_the_brokers_bounds() {
+    let mut group = Group::new(1);
+    let mut set = |name: &str, value: &str| {
+        let config = incremental_alter_configs_request::AlterableConfig {
+            name: name.to_owned(),
+            config_operation: 0,
+            value: Some(value.to_owned()),
+        };
+        let resource = incremental_alter_configs_request::AlterConfigsResource {
+            resource_type: 32,
+            resource_name: "readers".to_owned(),
+            configs: vec![config],
+        };
+        let request = IncrementalAlterConfigsRequest { resources: vec![resource], validate_only: false };
+        match group.world.ask_in(NodeId(1), 1, Request::IncrementalAlterConfigs(request)).1 {
+            Some(Response::IncrementalAlterConfigs(answer)) => answer.responses[0].error_code,
+            other => panic!("no answer to IncrementalAlterConfigs: {other:?}"),
+        }
+    };
+    assert_eq!(set("consumer.heartbeat.interval.ms", "1000"), 40, "below the brokers' minimum");
+    assert_eq!(set("consumer.heartbeat.interval.ms", "7000"), 0);
+    assert_eq!(set("consumer.session.timeout.ms", "60000"), 0);
+    let resources = vec![describe_configs_request::DescribeConfigsResource {
+        resource_type: 32,
+        resource_name: "readers".to_owned(),
+        configuration_keys: None,
+    }];
+    let request = DescribeConfigsRequest { resources, ..DescribeConfigsRequest::default() };
+    let Some(Response::DescribeConfigs(answer)) = group.world.ask_in(NodeId(2), 4, Request::DescribeConfigs(request)).1
+    else {
+        panic!("no answer to DescribeConfigs")
+    };
+    let shown: Vec<_> = answer.results[0]
+        .configs
+        .iter()
+        .map(|config| (config.name.as_str(), config.value.as_deref().unwrap_or(""), config.config_source))
+        .collect();
+    assert_eq!(shown, [("consumer.heartbeat.interval.ms", "7000", 8), ("consumer.session.timeout.ms", "60000", 8)]);
+    assert_eq!(group.join("one", &["orders"], None, None), 0);
+    group.world.run_for(50_000);
+    let told = group.ask(ConsumerGroupHeartbeatRequest {
+        group_id: "readers".to_owned(),
+        member_id: "one".to_owned(),
+        member_epoch: 1,
+        rebalance_timeout_ms: -1,
+        ..ConsumerGroupHeartbeatRequest::default()
+    });
+    assert_eq!((told.error_code, told.heartbeat_interval_ms), (0, 7_000), "it lives after 50 s");
+}

@@ -3,14 +3,17 @@
 
 #![allow(clippy::disallowed_methods, reason = "scripts are read from, and rewritten in, the repository itself")]
 
+mod clients;
+
 use std::fmt::Write as _;
 use std::path::Path;
 
-use atoll_kernel::{Fault, NodeId, Pattern, Plane, Rule, Verdict};
+use atoll_kernel::{DiskHealth, Fault, NodeId, Pattern, Plane, Rule, Verdict};
 
 use super::{World, quick_config};
+use crate::wire::generated::describe_log_dirs_response::DescribeLogDirsPartition;
 use crate::wire::generated::metadata_request::MetadataRequestTopic;
-use crate::wire::generated::{CreateTopicsRequest, MetadataRequest};
+use crate::wire::generated::{CreateTopicsRequest, DescribeLogDirsRequest, MetadataRequest};
 use crate::wire::record::{Fields, write_batch};
 use crate::wire::{Request, Response};
 
@@ -33,7 +36,12 @@ fn scripts_show_what_they_say() {
 
 /// Plays the commands of a script, and gives the script with what is seen.
 fn play(text: &str) -> String {
-    let mut stage = Stage { world: World::new(3, 7, quick_config()), waiting: Vec::new(), ledger_seen: 0 };
+    let mut stage = Stage {
+        world: World::new(3, 7, quick_config()),
+        waiting: Vec::new(),
+        ledger_seen: 0,
+        clients: clients::Clients::default(),
+    };
     let mut seen = String::new();
     for line in text.lines().filter(|line| line.is_empty() || line.starts_with('#') || line.starts_with('>')) {
         seen.push_str(line);
@@ -53,6 +61,7 @@ struct Stage {
     /// Requests that wait for their answers: ticket and what was asked.
     waiting: Vec<(u64, String)>,
     ledger_seen: usize,
+    clients: clients::Clients,
 }
 
 fn node(word: &str) -> NodeId {
@@ -78,6 +87,7 @@ impl Stage {
             ["create", at, name] => self.create(node(at), name),
             ["produce", at, to, acks, value] => self.produce(node(at), to, acks, value),
             ["put", at, to, records @ ..] => self.put(node(at), to, records),
+            ["log-dirs", at] => self.log_dirs(node(at)),
             ["records", at, from, offset] => self.records(node(at), from, offset),
             ["commit", at, group, to, offset] => self.commit(node(at), group, to, offset),
             ["metadata", at, of] => self.metadata(node(at), of),
@@ -104,6 +114,13 @@ impl Stage {
                     None => "silence".to_owned(),
                 }
             }
+            ["join", at, name] => self.join(node(at), name),
+            ["sync", at, name] => self.sync(node(at), name),
+            ["heartbeat", at, name] => self.heartbeat(node(at), name),
+            ["commit-as", at, name, generation, to, offset] => self.commit_as(node(at), name, generation, to, offset),
+            ["begin", name, id] => self.begin(name, id),
+            ["send", name, to, value] => self.send(name, to, value),
+            ["end", name, how] => self.end(name, *how == "commit"),
             ["wait", time] => self.wait(time),
             ["ledger"] => self.ledger(),
             fault => self.fault(fault),
@@ -159,6 +176,31 @@ impl Stage {
             (_, Some(answer)) => produced(&answer),
             (ticket, None) => self.waits(ticket, format!("put {}", records.join(" "))),
         }
+    }
+
+    /// What a broker says of its log directories: partitions with sizes.
+    fn log_dirs(&mut self, at: NodeId) -> String {
+        let request = DescribeLogDirsRequest { topics: None };
+        let Some(Response::DescribeLogDirs(answer)) = self.world.ask_in(at, 4, Request::DescribeLogDirs(request)).1
+        else {
+            return "silence".to_owned();
+        };
+        let mut shown = Vec::new();
+        for directory in &answer.results {
+            let parts = directory.topics.iter().flat_map(|topic| {
+                let sized = |part: &DescribeLogDirsPartition| {
+                    format!(" {}-{}:{}", topic.name, part.partition_index, part.partition_size)
+                };
+                topic.partitions.iter().map(sized).collect::<Vec<_>>()
+            });
+            shown.push(format!(
+                "{} {}:{}",
+                directory.log_dir,
+                outcome(directory.error_code),
+                parts.collect::<String>()
+            ));
+        }
+        shown.join("\n")
     }
 
     /// What is in a log from an offset on, with the offsets.
@@ -274,6 +316,15 @@ impl Stage {
                 let hours: i64 = hours.strip_suffix('h').and_then(|number| number.parse().ok()).expect("2h or -2h");
                 vec![Fault::Skew { node: node(at), offset_ms: hours * 3_600_000, drift_ms_per_s: 0.0 }]
             }
+            ["disk", at, health] => {
+                let health = match *health {
+                    "ok" => DiskHealth::Ok,
+                    "full" => DiskHealth::Full,
+                    "failing" => DiskHealth::Failing,
+                    other => panic!("no such disk: {other}"),
+                };
+                vec![Fault::Disk { node: node(at), health }]
+            }
             ["heal"] => vec![Fault::Heal],
             other => panic!("no such command: {other:?}"),
         };
@@ -290,6 +341,12 @@ impl Stage {
                 Some(Response::Produce(response)) => {
                     shown.push(format!("{what}: {}", produced(&Response::Produce(response))))
                 }
+                Some(Response::JoinGroup(response)) => {
+                    let name = what.trim_start_matches("join ").to_owned();
+                    let told = self.joined(&name, &response);
+                    shown.push(format!("{what}: {told}"));
+                }
+                Some(Response::SyncGroup(response)) => shown.push(format!("{what}: {}", outcome(response.error_code))),
                 Some(Response::CreateTopics(response)) => {
                     shown.push(format!("{what}: {}", outcome(response.topics[0].error_code)));
                 }
