@@ -325,6 +325,7 @@ impl Cluster {
         if status.master.is_none() {
             let sender = &mut view.peers[from];
             sender.config_epoch = sender.config_epoch.max(status.config_epoch);
+            view.note_claimed(from, &status.ranges);
         }
         let is_news = view.ranges(sender_master)[..] != status.ranges[..];
         if is_news {
@@ -339,7 +340,7 @@ impl Cluster {
         self.update_state(ctx, id);
     }
 
-    /// `owner` claims slots: it gets those whose present owner's claim is older.
+    /// `owner` claims slots: it gets those whose present owner's claim is older, and those that nobody claims.
     fn claim(&mut self, ctx: &Context<'_>, id: InstanceId, owner: InstanceId, epoch: u64, ranges: &[(u16, u16)]) {
         if owner == id {
             return;
@@ -351,9 +352,10 @@ impl Cluster {
         let mut changed = false;
         let mut lost = Vec::new();
         for slot in ranges.iter().flat_map(|(first, last)| *first..=*last) {
+            let is_free = view.is_unclaimed(slot);
             let place = &mut view.owners[usize::from(slot)];
             let present = usize::from(*place);
-            let is_older = epochs.get(present).is_some_and(|present| *present >= epoch);
+            let is_older = epochs.get(present).is_some_and(|present| *present >= epoch) && !is_free;
             if present == owner || is_older || view.importing.contains_key(&slot) {
                 continue;
             }
@@ -383,7 +385,7 @@ impl Cluster {
     fn correct(&mut self, ctx: &Context<'_>, id: InstanceId, from: InstanceId, claimant: InstanceId, status: &Status) {
         let view = &self.instances[id].view;
         let newer = status.ranges.iter().flat_map(|(first, last)| *first..=*last).find_map(|slot| {
-            let owner = view.owner(slot).filter(|owner| *owner != claimant)?;
+            let owner = view.owner(slot).filter(|owner| *owner != claimant && !view.is_unclaimed(slot))?;
             (view.peers[owner].config_epoch > status.config_epoch).then_some(owner)
         });
         if let Some(owner) = newer.filter(|owner| *owner != from) {

@@ -1,6 +1,6 @@
 //! One server process, and what it believes about all of them.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -133,6 +133,8 @@ pub(crate) struct View {
     /// Slots that are on their way to another, and those that come from another.
     pub(crate) migrating: BTreeMap<u16, InstanceId>,
     pub(crate) importing: BTreeMap<u16, InstanceId>,
+    /// Slots that their owner says it has no more, while nobody else has claimed them yet: the owner, the slot.
+    unclaimed: BTreeSet<(InstanceId, u16)>,
     /// Handshakes under way.
     pub(crate) handshakes: BTreeMap<InstanceId, Handshake>,
     /// Who was forgotten, and until when gossip about it is not listened to.
@@ -210,6 +212,7 @@ impl View {
             manual: Manual::default(),
             migrating: BTreeMap::new(),
             importing: BTreeMap::new(),
+            unclaimed: BTreeSet::new(),
             handshakes: BTreeMap::new(),
             forgotten: BTreeMap::new(),
             ticks: 0,
@@ -228,6 +231,23 @@ impl View {
     /// The slots of an instance.
     pub(crate) fn ranges(&self, instance: InstanceId) -> &Ranges {
         &self.ranges[instance]
+    }
+
+    /// `owner` says which slots it has. What else it is believed to own stays with it, so that clients are still sent somewhere,
+    /// until anybody claims it, in whatever epoch.
+    pub(crate) fn note_claimed(&mut self, owner: InstanceId, claimed: &[(u16, u16)]) {
+        if self.unclaimed.is_empty() && self.ranges[owner][..] == *claimed {
+            return;
+        }
+        self.unclaimed.retain(|(other, _)| *other != owner);
+        let is_claimed = |slot: u16| claimed.iter().any(|(first, last)| (*first..=*last).contains(&slot));
+        let believed = self.ranges[owner].iter().flat_map(|(first, last)| *first..=*last);
+        self.unclaimed.extend(believed.filter(|slot| !is_claimed(*slot)).map(|slot| (owner, slot)));
+    }
+
+    /// True if the owner of a slot does not claim it any more.
+    pub(crate) fn is_unclaimed(&self, slot: u16) -> bool {
+        self.owner(slot).is_some_and(|owner| self.unclaimed.contains(&(owner, slot)))
     }
 
     /// Gives every slot of `ranges` to `owner`.
