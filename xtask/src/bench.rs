@@ -17,7 +17,7 @@ mod report;
 #[cfg(test)]
 mod tests;
 
-pub const USAGE: &str = "usage: cargo xtask bench redis|kafka|idle [OPTIONS]
+pub const USAGE: &str = "usage: cargo xtask bench redis|redis-limit|kafka|idle [OPTIONS]
 
   --rounds N       rounds for each case, alternating between the engines (default 5)
   --only TEXT      only the cases whose name has this text
@@ -40,6 +40,7 @@ pub fn run(words: &[&str]) -> Result<()> {
     let options = Options::parse(rest)?;
     match *name {
         "redis" => redis::run(&options),
+        "redis-limit" => redis::run_beside_limit(&options),
         "kafka" => kafka::run(&options),
         "idle" => idle::run(&options),
         other => bail!("no bench {other}\n{USAGE}"),

@@ -17,6 +17,9 @@ use super::{Options, repository};
 pub const SERVER_CORE: &str = "0";
 pub const CLIENT_CORE: &str = "1";
 
+/// Where the echo server listens: in a block of addresses that stacks reach last.
+const ECHO_INSTANCE: &str = "249";
+
 /// A running server, or several that form a cluster.
 pub struct Engine {
     pub label: &'static str,
@@ -28,8 +31,8 @@ pub struct Engine {
 }
 
 enum Keeper {
-    /// The harness's process, which ends the real engine when its standard input closes.
-    Harness(Child),
+    /// A process that ends, and the real engine with it, when its standard input closes.
+    Input(Child),
     /// The binary and the folder of a detached stack.
     Stack { atoll: PathBuf, folder: tempfile::TempDir },
 }
@@ -59,8 +62,31 @@ impl Engine {
             environment: told.environment,
             pids: told.pids,
             start: Duration::from_secs_f64(told.start_seconds),
-            keeper: Keeper::Harness(child),
+            keeper: Keeper::Input(child),
         })
+    }
+
+    /// Starts the server that answers without looking: what is left of an engine when it does nothing.
+    pub fn echo() -> Result<Engine> {
+        let build = ["build", "--quiet", "--release", "-p", "atoll-redis", "--example", "echo"];
+        if !Command::new(env!("CARGO")).args(build).current_dir(repository()?).status()?.success() {
+            bail!("the example `echo` of atoll-redis does not build");
+        }
+        let started = Instant::now();
+        let mut child = Command::new("nice")
+            .args(["-n", "-10", "taskset", "-c", SERVER_CORE])
+            .arg(repository()?.join("target/release/examples/echo"))
+            .arg(ECHO_INSTANCE)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("taskset is needed")?;
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().context("its output is ours")?).read_line(&mut line)?;
+        let environment = BTreeMap::from([("REDIS_NODES".to_owned(), line.trim().to_owned())]);
+        // `nice` and `taskset` become what they start.
+        let pids = vec![child.id()];
+        Ok(Engine { label: "echo", environment, pids, start: started.elapsed(), keeper: Keeper::Input(child) })
     }
 
     /// Starts a stack from this text of an `atoll.yaml`, in memory or on the disk.
@@ -115,7 +141,7 @@ impl Engine {
 impl Drop for Engine {
     fn drop(&mut self) {
         match &mut self.keeper {
-            Keeper::Harness(child) => {
+            Keeper::Input(child) => {
                 drop(child.stdin.take());
                 let _ = child.wait();
             }

@@ -118,6 +118,18 @@ pub fn run(options: &Options) -> Result<()> {
     report.finish()
 }
 
+/// GET and SET beside a server that only answers: how much of the time is Redis's work, and how much is sockets.
+pub fn run_beside_limit(options: &Options) -> Result<()> {
+    let mut report =
+        Report { name: "redis-limit", real: "echo server", ours: "Atoll", rows: Vec::new(), figures: Vec::new() };
+    let (first, second) = (Engine::echo()?, Engine::atoll(options, STANDALONE, true)?);
+    let is_small = |case: &&Case| matches!(case.test, Test::Own("set" | "get")) && case.value_bytes < 100;
+    for case in ALONE.iter().filter(is_small).filter(|case| options.wants(case.name)) {
+        report.rows.push(measure(case, [&first, &second], false, options)?);
+    }
+    report.finish()
+}
+
 /// All rounds of a case. The engine that goes first changes from round to round.
 fn measure(case: &Case, engines: [&Engine; 2], is_cluster: bool, options: &Options) -> Result<Row> {
     let mut row = Row { case: case.name.to_owned(), real: Vec::new(), ours: Vec::new(), trouble: None };
