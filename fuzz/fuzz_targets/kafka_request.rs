@@ -20,8 +20,12 @@ fuzz_target!(|input: &[u8]| {
     let Ok(request) = Request::decode(api, &mut reader, version) else { return };
     let mut writer = Writer::new();
     request.encode(&mut writer, version);
-    let mut reader = Reader::new(writer.into_bytes());
+    let written = writer.into_bytes();
+    let mut reader = Reader::new(written.clone());
     let again = Request::decode(api, &mut reader, version).expect("what was written can be read");
     reader.finish().expect("nothing more was written");
-    assert_eq!(again, request);
+    // By their bytes, since a number that is none does not equal itself.
+    let mut writer = Writer::new();
+    again.encode(&mut writer, version);
+    assert_eq!(writer.into_bytes(), written);
 });

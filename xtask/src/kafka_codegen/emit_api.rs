@@ -81,7 +81,24 @@ pub fn api(messages: &[Message]) -> Result<String> {
         }
         out.push_str("}\n}\n}\n\n");
     }
+    throttle_time(&mut out, messages)?;
     Ok(out)
+}
+
+/// The one field that most responses have, so that it can be set without knowing which response it is.
+fn throttle_time(out: &mut String, messages: &[Message]) -> Result<()> {
+    out.push_str("impl Response {\n/// For how long it tells a client to be muted; None where it has no words for that.\npub fn throttle_time_ms(&mut self) -> Option<&mut i32> {\nmatch self {\n");
+    let mut responses: Vec<&Message> = messages.iter().filter(|message| message.kind == "response").collect();
+    responses.sort_by_key(|message| message.api_key);
+    for message in responses {
+        let name = message.name.trim_end_matches("Response");
+        match message.fields.iter().any(|field| field.name == "ThrottleTimeMs") {
+            true => writeln!(out, "Self::{name}(body) => Some(&mut body.throttle_time_ms),")?,
+            false => writeln!(out, "Self::{name}(_) => None,")?,
+        }
+    }
+    out.push_str("}\n}\n}\n");
+    Ok(())
 }
 
 /// `samples.rs`: values that a version can carry, for the tests.

@@ -36,6 +36,8 @@ use uuid::Uuid;
 
 use crate::config::Config;
 use crate::groups::Coordinators;
+use crate::quotas::Accounts;
+use crate::security::Authorizer;
 use crate::state::image::{Changed, Image, MetadataRecord, PartitionKey};
 use crate::state::partition::Partition;
 use crate::store::{self, Store};
@@ -122,6 +124,8 @@ impl From<Response> for Outcome {
 pub struct Cluster {
     pub(crate) config: Config,
     pub(crate) cluster_id: String,
+    /// Who decides what callers may do; None is nobody.
+    pub(crate) authorizer: Option<Authorizer>,
     pub(crate) plane: ControlPlane<MetadataRecord>,
     /// The nodes whose controllers vote.
     pub(crate) voters: Vec<NodeId>,
@@ -132,6 +136,7 @@ pub struct Cluster {
     pub(crate) groups: Coordinators,
     pub(crate) transactions: TransactionCoordinators,
     pub(crate) store: Store,
+    pub(crate) accounts: Accounts,
     cleaner: compaction::Cleaner,
     waits: waiting::Waits,
     timers: BinaryHeap<Reverse<Due>>,
@@ -219,6 +224,8 @@ impl Cluster {
         let brokers = nodes.iter().map(|node| (*node, BrokerNode::starting(authority.clone(), applied))).collect();
         let mut id = ctx.random("kafka.cluster-id", 0);
         let mut cluster = Cluster {
+            // Options that make no sense were refused when the listeners were bound.
+            authorizer: Authorizer::of(&config).unwrap_or_default(),
             cluster_id: base64_url(Uuid::from_u64_pair(id.next_u64(), id.next_u64())),
             config,
             plane,
@@ -229,6 +236,7 @@ impl Cluster {
             groups: Coordinators::default(),
             transactions: TransactionCoordinators::default(),
             store,
+            accounts: Accounts::default(),
             cleaner: compaction::Cleaner::default(),
             waits: waiting::Waits::default(),
             timers: BinaryHeap::new(),

@@ -69,6 +69,10 @@ pub enum ErrorCode {
     GroupAuthorizationFailed = 30,
     /// The principal may not do this to the cluster.
     ClusterAuthorizationFailed = 31,
+    /// The principal may not do this with the transactional id.
+    TransactionalIdAuthorizationFailed = 53,
+    /// There is no authorizer.
+    SecurityDisabled = 54,
     /// The broker does not offer this way to authenticate.
     UnsupportedSaslMechanism = 33,
     /// The request does not belong here in the course of an authentication.
@@ -157,6 +161,8 @@ pub enum ErrorCode {
     UnstableOffsetCommit = 88,
     /// A newer producer with the same transactional id has taken over.
     ProducerFenced = 90,
+    /// Too many changes within a time: later.
+    ThrottlingQuotaExceeded = 89,
     /// What the request refers to is not there.
     ResourceNotFound = 91,
     /// The request names the same thing twice.

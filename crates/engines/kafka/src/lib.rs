@@ -6,6 +6,7 @@
 //! - [`Cluster`] in `cluster.rs`: the core, and `cluster/`: brokers, controller, replication, waiting requests.
 //! - `state.rs`: metadata and each broker's view of it, partitions as epoch fork trees.
 //! - `transactions.rs`: transactions; `groups.rs`: consumer groups; `fetch_sessions.rs`: what clients fetch; `store.rs`: what is on disk.
+//! - [`quotas`]: what a user, a client or an address may have.
 //! - [`security`]: listeners, authentication, authorization.
 //! - `server.rs`: sockets; the only async file.
 //! - [`wire`]: bytes ↔ requests and responses, generated from Kafka's message definitions.
@@ -21,6 +22,7 @@ mod features;
 mod fetch_sessions;
 mod groups;
 mod ops;
+pub mod quotas;
 pub mod security;
 mod server;
 mod state;

@@ -5,21 +5,27 @@
 
 mod add_offsets_to_txn;
 mod add_partitions_to_txn;
+mod alter_client_quotas;
 pub(crate) mod alter_configs;
 mod alter_configs_old;
 mod alter_partition_reassignments;
 mod alter_replica_log_dirs;
 mod alter_user_scram_credentials;
 mod api_versions;
+mod authorization;
 mod broker_configs;
 mod consumer_group_describe;
 mod consumer_group_heartbeat;
+mod create_acls;
 mod create_partitions;
 mod create_topics;
 mod delegation_tokens;
+mod delete_acls;
 mod delete_groups;
 pub(crate) mod delete_records;
 mod delete_topics;
+mod describe_acls;
+mod describe_client_quotas;
 mod describe_cluster;
 mod describe_configs;
 mod describe_groups;
@@ -55,16 +61,26 @@ use atoll_kernel::{Context, NodeId};
 
 use crate::cluster::{Caller, Cluster, Outcome, Side};
 use crate::error::ErrorCode;
-use crate::wire::generated::HeartbeatResponse;
+use crate::wire::generated::{HeartbeatRequest, HeartbeatResponse};
 use crate::wire::{Request, Response};
 
 pub use api_versions::unsupported as unsupported_api_versions;
 
-/// Does what a request asks.
+/// Does what a request asks, if its caller may ask for it.
 pub(crate) fn dispatch(cluster: &mut Cluster, ctx: &Context<'_>, caller: &Caller, request: Request) -> Outcome {
+    if cluster.authorizer.is_some()
+        && let Some(refusal) = authorization::refuse(cluster, caller, &request)
+    {
+        return refusal.into();
+    }
+    perform(cluster, ctx, caller, request)
+}
+
+fn perform(cluster: &mut Cluster, ctx: &Context<'_>, caller: &Caller, request: Request) -> Outcome {
     match request {
         Request::AddOffsetsToTxn(request) => add_offsets_to_txn::apply(cluster, ctx, caller, request),
         Request::AddPartitionsToTxn(request) => add_partitions_to_txn::apply(cluster, ctx, caller, request),
+        Request::AlterClientQuotas(request) => alter_client_quotas::apply(cluster, ctx, caller, request),
         Request::AlterConfigs(request) => alter_configs_old::apply(cluster, ctx, caller, request),
         Request::AlterPartitionReassignments(request) => {
             alter_partition_reassignments::apply(cluster, ctx, caller, request)
@@ -76,12 +92,16 @@ pub(crate) fn dispatch(cluster: &mut Cluster, ctx: &Context<'_>, caller: &Caller
         Request::ApiVersions(request) => api_versions::apply(cluster, caller, &request),
         Request::ConsumerGroupDescribe(request) => consumer_group_describe::apply(cluster, caller, request),
         Request::ConsumerGroupHeartbeat(request) => consumer_group_heartbeat::apply(cluster, ctx, caller, request),
+        Request::CreateAcls(request) => create_acls::apply(cluster, ctx, caller, request),
         Request::CreateDelegationToken(_) => delegation_tokens::create(caller),
         Request::CreatePartitions(request) => create_partitions::apply(cluster, ctx, caller, request),
         Request::CreateTopics(request) => create_topics::apply(cluster, ctx, caller, request),
+        Request::DeleteAcls(request) => delete_acls::apply(cluster, ctx, caller, request),
         Request::DeleteGroups(request) => delete_groups::apply(cluster, ctx, caller, request),
         Request::DeleteRecords(request) => delete_records::apply(cluster, ctx, caller, request),
         Request::DeleteTopics(request) => delete_topics::apply(cluster, ctx, caller, request),
+        Request::DescribeAcls(request) => describe_acls::apply(cluster, caller, request),
+        Request::DescribeClientQuotas(request) => describe_client_quotas::apply(cluster, caller, request),
         Request::DescribeCluster(request) => describe_cluster::apply(cluster, ctx, caller, &request),
         Request::DescribeConfigs(request) => describe_configs::apply(cluster, caller, request),
         Request::DescribeDelegationToken(_) => delegation_tokens::describe(caller),
@@ -99,10 +119,7 @@ pub(crate) fn dispatch(cluster: &mut Cluster, ctx: &Context<'_>, caller: &Caller
         Request::ExpireDelegationToken(_) => delegation_tokens::expire(caller),
         Request::Fetch(request) => fetch::apply(cluster, ctx, caller, request),
         Request::FindCoordinator(request) => find_coordinator::apply(cluster, ctx, caller, request),
-        Request::Heartbeat(request) => {
-            let error_code = code(cluster.group_heartbeat(ctx, caller.node, &request));
-            Response::Heartbeat(HeartbeatResponse { error_code, ..HeartbeatResponse::default() }).into()
-        }
+        Request::Heartbeat(request) => heartbeat(cluster, ctx, caller, &request),
         Request::IncrementalAlterConfigs(request) => alter_configs::apply(cluster, ctx, caller, request),
         Request::InitProducerId(request) => init_producer_id::apply(cluster, ctx, caller, request),
         Request::JoinGroup(request) => cluster.join_group(ctx, caller, request),
@@ -129,6 +146,12 @@ pub(crate) fn dispatch(cluster: &mut Cluster, ctx: &Context<'_>, caller: &Caller
     }
 }
 
+/// Heartbeat (12): a member of a classic group lives.
+fn heartbeat(cluster: &mut Cluster, ctx: &Context<'_>, caller: &Caller, request: &HeartbeatRequest) -> Outcome {
+    let error_code = code(cluster.group_heartbeat(ctx, caller.node, request));
+    Response::Heartbeat(HeartbeatResponse { error_code, ..HeartbeatResponse::default() }).into()
+}
+
 /// The answer to a request that has waited for the controller in vain. Whether it will be done is unknown.
 pub(crate) fn timed_out(request: &Request) -> Response {
     match request {
@@ -139,6 +162,9 @@ pub(crate) fn timed_out(request: &Request) -> Response {
         Request::AlterConfigs(request) => alter_configs_old::timed_out(request),
         Request::AlterPartitionReassignments(_) => alter_partition_reassignments::timed_out(),
         Request::AlterUserScramCredentials(request) => alter_user_scram_credentials::timed_out(request),
+        Request::AlterClientQuotas(request) => alter_client_quotas::timed_out(request),
+        Request::CreateAcls(request) => create_acls::timed_out(request),
+        Request::DeleteAcls(request) => delete_acls::timed_out(request),
         Request::ElectLeaders(_) => elect_leaders::timed_out(),
         Request::ListPartitionReassignments(_) => list_partition_reassignments::timed_out(),
         Request::UpdateFeatures(request) => update_features::timed_out(request),
@@ -185,9 +211,6 @@ fn ids(nodes: &[u16]) -> Vec<i32> {
 
 /// The operations bit field when it was not asked for.
 const OPERATIONS_NOT_ASKED: i32 = i32::MIN;
-/// All that can be done to a topic, since there is no authorizer that would forbid any of it: a bit for each of Kafka's
-/// `AclOperation`s READ (3), WRITE, CREATE, DELETE, ALTER, DESCRIBE (8), DESCRIBE_CONFIGS (10) and ALTER_CONFIGS (11).
-const TOPIC_OPERATIONS: i32 = 0b1101_1111_1000;
 
 #[cfg(test)]
 mod tests;

@@ -24,7 +24,8 @@ use tokio::time::timeout;
 use crate::cluster::{Caller, Cluster, Outcome, PART, Side, Ticket};
 use crate::config::Config;
 use crate::ops;
-use crate::security::{ListenerOptions, Pem, Session, tls};
+use crate::quotas::Usage;
+use crate::security::{Authorizer, ListenerOptions, Pem, Session, tls};
 use crate::transport::Transport;
 use crate::wire::{DecodeError, RequestFrame, decode_request, encode_response};
 
@@ -93,6 +94,7 @@ impl Kafka {
     pub fn bind(config: &Config, host: &Host, own: Option<&Pem>) -> io::Result<Bound> {
         let invalid = |reason: String| io::Error::new(io::ErrorKind::InvalidInput, reason);
         let permits = Permits::new(Limits { connections_max: config.max_connections });
+        Authorizer::of(config).map_err(invalid)?;
         let mut listeners = Vec::new();
         for options in config.listeners().map_err(invalid)? {
             let tls = options.tls.as_ref().map(|options| tls::server_config(options, own));
@@ -291,6 +293,16 @@ impl Shared {
     }
 
     async fn serve_connection(&self, connection: Connection, door: Door) -> io::Result<()> {
+        let (ip, node) = (client_address(&connection), connection.node());
+        let refused = self.live.with(|cluster, ctx| match cluster.has_quotas(node) {
+            true => cluster.connection_came(ctx, node, &ip),
+            false => None,
+        });
+        if let Some(delay) = refused {
+            // Whoever connects too often waits for the end, so that it cannot connect again at once.
+            tokio::time::sleep(delay).await;
+            return Ok(());
+        }
         let (transport, principal) = Transport::accept(connection, &door.options, door.tls).await?;
         let session = Session::new(door.options, principal);
         let (input, output) = (BytesMut::new(), VecDeque::new());
@@ -341,6 +353,7 @@ impl Shared {
 
     /// Handles one request, and waits for its answer if that takes time.
     async fn handle(&self, client: &mut Client, frame: Bytes) -> io::Result<Next> {
+        let request_bytes = frame.len();
         if client.session.expects_bare_token() {
             let node = client.transport.connection().node();
             let session = &mut client.session;
@@ -359,6 +372,7 @@ impl Shared {
         let caller = self.caller(client, client_id, version);
         let mut answer = None;
         let session = &mut client.session;
+        let began = self.host.kernel.now();
         let mut outcome = self.live.with(|cluster, ctx| {
             let outcome = cluster.serve(ctx, session, &caller, request);
             if outcome == Outcome::Parked {
@@ -369,11 +383,22 @@ impl Shared {
             self.hand_out(cluster);
             outcome
         });
+        let usage = Usage { request_bytes, busy: self.host.kernel.now().since(began) };
         if let Some(answer) = answer {
             self.write(client).await?;
             outcome = self.wait(client, caller.ticket, answer).await?;
         }
-        self.conclude(client, outcome, version, correlation_id).await
+        let muted = self.live.with(|cluster, ctx| match cluster.has_quotas(caller.node) {
+            true => cluster.throttle(ctx, &caller, &mut outcome, usage),
+            false => Duration::ZERO,
+        });
+        let next = self.conclude(client, outcome, version, correlation_id).await?;
+        if !muted.is_zero() {
+            // The answer goes out at once; nothing more is read from the client until its time has come.
+            self.write(client).await?;
+            tokio::time::sleep(muted).await;
+        }
+        Ok(next)
     }
 
     /// Puts an answer into the output, or says that the connection ends.
@@ -436,12 +461,11 @@ impl Shared {
         let ticket = self.tickets.get();
         self.tickets.set(ticket + 1);
         let connection = client.transport.connection();
-        let (side, host) = match connection.peer() {
-            Peer::Host => {
-                (Side::Host, connection.peer_address().map_or(String::new(), |address| format!("/{}", address.ip())))
-            }
-            Peer::Pod { ip, .. } => (Side::Pod, format!("/{ip}")),
+        let side = match connection.peer() {
+            Peer::Host => Side::Host,
+            Peer::Pod { .. } => Side::Pod,
         };
+        let host = format!("/{}", client_address(connection));
         Caller {
             node: connection.node(),
             side,
@@ -474,6 +498,14 @@ impl Shared {
         }
         // TLS keeps records back until it is told to let them go.
         within(self.limits.idle_max, client.transport.flush()).await
+    }
+}
+
+/// The address that a client comes from.
+fn client_address(connection: &Connection) -> String {
+    match connection.peer() {
+        Peer::Host => connection.peer_address().map_or(String::new(), |address| address.ip().to_string()),
+        Peer::Pod { ip, .. } => ip.to_string(),
     }
 }
 

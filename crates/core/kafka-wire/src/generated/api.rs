@@ -60,6 +60,12 @@ pub enum ApiKey {
     WriteTxnMarkers = 27,
     /// `TxnOffsetCommit`
     TxnOffsetCommit = 28,
+    /// `DescribeAcls`
+    DescribeAcls = 29,
+    /// `CreateAcls`
+    CreateAcls = 30,
+    /// `DeleteAcls`
+    DeleteAcls = 31,
     /// `DescribeConfigs`
     DescribeConfigs = 32,
     /// `AlterConfigs`
@@ -92,6 +98,10 @@ pub enum ApiKey {
     ListPartitionReassignments = 46,
     /// `OffsetDelete`
     OffsetDelete = 47,
+    /// `DescribeClientQuotas`
+    DescribeClientQuotas = 48,
+    /// `AlterClientQuotas`
+    AlterClientQuotas = 49,
     /// `DescribeUserScramCredentials`
     DescribeUserScramCredentials = 50,
     /// `AlterUserScramCredentials`
@@ -144,6 +154,9 @@ impl ApiKey {
         ApiKey::EndTxn,
         ApiKey::WriteTxnMarkers,
         ApiKey::TxnOffsetCommit,
+        ApiKey::DescribeAcls,
+        ApiKey::CreateAcls,
+        ApiKey::DeleteAcls,
         ApiKey::DescribeConfigs,
         ApiKey::AlterConfigs,
         ApiKey::AlterReplicaLogDirs,
@@ -160,6 +173,8 @@ impl ApiKey {
         ApiKey::AlterPartitionReassignments,
         ApiKey::ListPartitionReassignments,
         ApiKey::OffsetDelete,
+        ApiKey::DescribeClientQuotas,
+        ApiKey::AlterClientQuotas,
         ApiKey::DescribeUserScramCredentials,
         ApiKey::AlterUserScramCredentials,
         ApiKey::DescribeQuorum,
@@ -206,6 +221,9 @@ impl ApiKey {
             Self::EndTxn => 0..=5,
             Self::WriteTxnMarkers => 1..=1,
             Self::TxnOffsetCommit => 0..=5,
+            Self::DescribeAcls => 1..=3,
+            Self::CreateAcls => 1..=3,
+            Self::DeleteAcls => 1..=3,
             Self::DescribeConfigs => 1..=4,
             Self::AlterConfigs => 0..=2,
             Self::AlterReplicaLogDirs => 1..=2,
@@ -222,6 +240,8 @@ impl ApiKey {
             Self::AlterPartitionReassignments => 0..=0,
             Self::ListPartitionReassignments => 0..=0,
             Self::OffsetDelete => 0..=0,
+            Self::DescribeClientQuotas => 0..=1,
+            Self::AlterClientQuotas => 0..=1,
             Self::DescribeUserScramCredentials => 0..=0,
             Self::AlterUserScramCredentials => 0..=0,
             Self::DescribeQuorum => 0..=2,
@@ -264,6 +284,9 @@ impl ApiKey {
             Self::EndTxn => 3,
             Self::WriteTxnMarkers => 1,
             Self::TxnOffsetCommit => 3,
+            Self::DescribeAcls => 2,
+            Self::CreateAcls => 2,
+            Self::DeleteAcls => 2,
             Self::DescribeConfigs => 4,
             Self::AlterConfigs => 2,
             Self::AlterReplicaLogDirs => 2,
@@ -280,6 +303,8 @@ impl ApiKey {
             Self::AlterPartitionReassignments => 0,
             Self::ListPartitionReassignments => 0,
             Self::OffsetDelete => 32767,
+            Self::DescribeClientQuotas => 1,
+            Self::AlterClientQuotas => 1,
             Self::DescribeUserScramCredentials => 0,
             Self::AlterUserScramCredentials => 0,
             Self::DescribeQuorum => 0,
@@ -348,6 +373,12 @@ pub enum Request {
     WriteTxnMarkers(WriteTxnMarkersRequest),
     /// `TxnOffsetCommitRequest`
     TxnOffsetCommit(TxnOffsetCommitRequest),
+    /// `DescribeAclsRequest`
+    DescribeAcls(DescribeAclsRequest),
+    /// `CreateAclsRequest`
+    CreateAcls(CreateAclsRequest),
+    /// `DeleteAclsRequest`
+    DeleteAcls(DeleteAclsRequest),
     /// `DescribeConfigsRequest`
     DescribeConfigs(DescribeConfigsRequest),
     /// `AlterConfigsRequest`
@@ -380,6 +411,10 @@ pub enum Request {
     ListPartitionReassignments(ListPartitionReassignmentsRequest),
     /// `OffsetDeleteRequest`
     OffsetDelete(OffsetDeleteRequest),
+    /// `DescribeClientQuotasRequest`
+    DescribeClientQuotas(DescribeClientQuotasRequest),
+    /// `AlterClientQuotasRequest`
+    AlterClientQuotas(AlterClientQuotasRequest),
     /// `DescribeUserScramCredentialsRequest`
     DescribeUserScramCredentials(DescribeUserScramCredentialsRequest),
     /// `AlterUserScramCredentialsRequest`
@@ -433,6 +468,9 @@ impl Request {
             Self::EndTxn(_) => ApiKey::EndTxn,
             Self::WriteTxnMarkers(_) => ApiKey::WriteTxnMarkers,
             Self::TxnOffsetCommit(_) => ApiKey::TxnOffsetCommit,
+            Self::DescribeAcls(_) => ApiKey::DescribeAcls,
+            Self::CreateAcls(_) => ApiKey::CreateAcls,
+            Self::DeleteAcls(_) => ApiKey::DeleteAcls,
             Self::DescribeConfigs(_) => ApiKey::DescribeConfigs,
             Self::AlterConfigs(_) => ApiKey::AlterConfigs,
             Self::AlterReplicaLogDirs(_) => ApiKey::AlterReplicaLogDirs,
@@ -449,6 +487,8 @@ impl Request {
             Self::AlterPartitionReassignments(_) => ApiKey::AlterPartitionReassignments,
             Self::ListPartitionReassignments(_) => ApiKey::ListPartitionReassignments,
             Self::OffsetDelete(_) => ApiKey::OffsetDelete,
+            Self::DescribeClientQuotas(_) => ApiKey::DescribeClientQuotas,
+            Self::AlterClientQuotas(_) => ApiKey::AlterClientQuotas,
             Self::DescribeUserScramCredentials(_) => ApiKey::DescribeUserScramCredentials,
             Self::AlterUserScramCredentials(_) => ApiKey::AlterUserScramCredentials,
             Self::DescribeQuorum(_) => ApiKey::DescribeQuorum,
@@ -493,6 +533,9 @@ impl Request {
             ApiKey::EndTxn => Self::EndTxn(EndTxnRequest::decode(reader, version)?),
             ApiKey::WriteTxnMarkers => Self::WriteTxnMarkers(WriteTxnMarkersRequest::decode(reader, version)?),
             ApiKey::TxnOffsetCommit => Self::TxnOffsetCommit(TxnOffsetCommitRequest::decode(reader, version)?),
+            ApiKey::DescribeAcls => Self::DescribeAcls(DescribeAclsRequest::decode(reader, version)?),
+            ApiKey::CreateAcls => Self::CreateAcls(CreateAclsRequest::decode(reader, version)?),
+            ApiKey::DeleteAcls => Self::DeleteAcls(DeleteAclsRequest::decode(reader, version)?),
             ApiKey::DescribeConfigs => Self::DescribeConfigs(DescribeConfigsRequest::decode(reader, version)?),
             ApiKey::AlterConfigs => Self::AlterConfigs(AlterConfigsRequest::decode(reader, version)?),
             ApiKey::AlterReplicaLogDirs => {
@@ -525,6 +568,10 @@ impl Request {
                 Self::ListPartitionReassignments(ListPartitionReassignmentsRequest::decode(reader, version)?)
             }
             ApiKey::OffsetDelete => Self::OffsetDelete(OffsetDeleteRequest::decode(reader, version)?),
+            ApiKey::DescribeClientQuotas => {
+                Self::DescribeClientQuotas(DescribeClientQuotasRequest::decode(reader, version)?)
+            }
+            ApiKey::AlterClientQuotas => Self::AlterClientQuotas(AlterClientQuotasRequest::decode(reader, version)?),
             ApiKey::DescribeUserScramCredentials => {
                 Self::DescribeUserScramCredentials(DescribeUserScramCredentialsRequest::decode(reader, version)?)
             }
@@ -579,6 +626,9 @@ impl Request {
             Self::EndTxn(body) => body.encode(writer, version),
             Self::WriteTxnMarkers(body) => body.encode(writer, version),
             Self::TxnOffsetCommit(body) => body.encode(writer, version),
+            Self::DescribeAcls(body) => body.encode(writer, version),
+            Self::CreateAcls(body) => body.encode(writer, version),
+            Self::DeleteAcls(body) => body.encode(writer, version),
             Self::DescribeConfigs(body) => body.encode(writer, version),
             Self::AlterConfigs(body) => body.encode(writer, version),
             Self::AlterReplicaLogDirs(body) => body.encode(writer, version),
@@ -595,6 +645,8 @@ impl Request {
             Self::AlterPartitionReassignments(body) => body.encode(writer, version),
             Self::ListPartitionReassignments(body) => body.encode(writer, version),
             Self::OffsetDelete(body) => body.encode(writer, version),
+            Self::DescribeClientQuotas(body) => body.encode(writer, version),
+            Self::AlterClientQuotas(body) => body.encode(writer, version),
             Self::DescribeUserScramCredentials(body) => body.encode(writer, version),
             Self::AlterUserScramCredentials(body) => body.encode(writer, version),
             Self::DescribeQuorum(body) => body.encode(writer, version),
@@ -663,6 +715,12 @@ pub enum Response {
     WriteTxnMarkers(WriteTxnMarkersResponse),
     /// `TxnOffsetCommitResponse`
     TxnOffsetCommit(TxnOffsetCommitResponse),
+    /// `DescribeAclsResponse`
+    DescribeAcls(DescribeAclsResponse),
+    /// `CreateAclsResponse`
+    CreateAcls(CreateAclsResponse),
+    /// `DeleteAclsResponse`
+    DeleteAcls(DeleteAclsResponse),
     /// `DescribeConfigsResponse`
     DescribeConfigs(DescribeConfigsResponse),
     /// `AlterConfigsResponse`
@@ -695,6 +753,10 @@ pub enum Response {
     ListPartitionReassignments(ListPartitionReassignmentsResponse),
     /// `OffsetDeleteResponse`
     OffsetDelete(OffsetDeleteResponse),
+    /// `DescribeClientQuotasResponse`
+    DescribeClientQuotas(DescribeClientQuotasResponse),
+    /// `AlterClientQuotasResponse`
+    AlterClientQuotas(AlterClientQuotasResponse),
     /// `DescribeUserScramCredentialsResponse`
     DescribeUserScramCredentials(DescribeUserScramCredentialsResponse),
     /// `AlterUserScramCredentialsResponse`
@@ -748,6 +810,9 @@ impl Response {
             Self::EndTxn(_) => ApiKey::EndTxn,
             Self::WriteTxnMarkers(_) => ApiKey::WriteTxnMarkers,
             Self::TxnOffsetCommit(_) => ApiKey::TxnOffsetCommit,
+            Self::DescribeAcls(_) => ApiKey::DescribeAcls,
+            Self::CreateAcls(_) => ApiKey::CreateAcls,
+            Self::DeleteAcls(_) => ApiKey::DeleteAcls,
             Self::DescribeConfigs(_) => ApiKey::DescribeConfigs,
             Self::AlterConfigs(_) => ApiKey::AlterConfigs,
             Self::AlterReplicaLogDirs(_) => ApiKey::AlterReplicaLogDirs,
@@ -764,6 +829,8 @@ impl Response {
             Self::AlterPartitionReassignments(_) => ApiKey::AlterPartitionReassignments,
             Self::ListPartitionReassignments(_) => ApiKey::ListPartitionReassignments,
             Self::OffsetDelete(_) => ApiKey::OffsetDelete,
+            Self::DescribeClientQuotas(_) => ApiKey::DescribeClientQuotas,
+            Self::AlterClientQuotas(_) => ApiKey::AlterClientQuotas,
             Self::DescribeUserScramCredentials(_) => ApiKey::DescribeUserScramCredentials,
             Self::AlterUserScramCredentials(_) => ApiKey::AlterUserScramCredentials,
             Self::DescribeQuorum(_) => ApiKey::DescribeQuorum,
@@ -810,6 +877,9 @@ impl Response {
             ApiKey::EndTxn => Self::EndTxn(EndTxnResponse::decode(reader, version)?),
             ApiKey::WriteTxnMarkers => Self::WriteTxnMarkers(WriteTxnMarkersResponse::decode(reader, version)?),
             ApiKey::TxnOffsetCommit => Self::TxnOffsetCommit(TxnOffsetCommitResponse::decode(reader, version)?),
+            ApiKey::DescribeAcls => Self::DescribeAcls(DescribeAclsResponse::decode(reader, version)?),
+            ApiKey::CreateAcls => Self::CreateAcls(CreateAclsResponse::decode(reader, version)?),
+            ApiKey::DeleteAcls => Self::DeleteAcls(DeleteAclsResponse::decode(reader, version)?),
             ApiKey::DescribeConfigs => Self::DescribeConfigs(DescribeConfigsResponse::decode(reader, version)?),
             ApiKey::AlterConfigs => Self::AlterConfigs(AlterConfigsResponse::decode(reader, version)?),
             ApiKey::AlterReplicaLogDirs => {
@@ -842,6 +912,10 @@ impl Response {
                 Self::ListPartitionReassignments(ListPartitionReassignmentsResponse::decode(reader, version)?)
             }
             ApiKey::OffsetDelete => Self::OffsetDelete(OffsetDeleteResponse::decode(reader, version)?),
+            ApiKey::DescribeClientQuotas => {
+                Self::DescribeClientQuotas(DescribeClientQuotasResponse::decode(reader, version)?)
+            }
+            ApiKey::AlterClientQuotas => Self::AlterClientQuotas(AlterClientQuotasResponse::decode(reader, version)?),
             ApiKey::DescribeUserScramCredentials => {
                 Self::DescribeUserScramCredentials(DescribeUserScramCredentialsResponse::decode(reader, version)?)
             }
@@ -896,6 +970,9 @@ impl Response {
             Self::EndTxn(body) => body.encode(writer, version),
             Self::WriteTxnMarkers(body) => body.encode(writer, version),
             Self::TxnOffsetCommit(body) => body.encode(writer, version),
+            Self::DescribeAcls(body) => body.encode(writer, version),
+            Self::CreateAcls(body) => body.encode(writer, version),
+            Self::DeleteAcls(body) => body.encode(writer, version),
             Self::DescribeConfigs(body) => body.encode(writer, version),
             Self::AlterConfigs(body) => body.encode(writer, version),
             Self::AlterReplicaLogDirs(body) => body.encode(writer, version),
@@ -912,6 +989,8 @@ impl Response {
             Self::AlterPartitionReassignments(body) => body.encode(writer, version),
             Self::ListPartitionReassignments(body) => body.encode(writer, version),
             Self::OffsetDelete(body) => body.encode(writer, version),
+            Self::DescribeClientQuotas(body) => body.encode(writer, version),
+            Self::AlterClientQuotas(body) => body.encode(writer, version),
             Self::DescribeUserScramCredentials(body) => body.encode(writer, version),
             Self::AlterUserScramCredentials(body) => body.encode(writer, version),
             Self::DescribeQuorum(body) => body.encode(writer, version),
@@ -923,6 +1002,71 @@ impl Response {
             Self::ConsumerGroupHeartbeat(body) => body.encode(writer, version),
             Self::ConsumerGroupDescribe(body) => body.encode(writer, version),
             Self::DescribeTopicPartitions(body) => body.encode(writer, version),
+        }
+    }
+}
+
+impl Response {
+    /// For how long it tells a client to be muted; None where it has no words for that.
+    pub fn throttle_time_ms(&mut self) -> Option<&mut i32> {
+        match self {
+            Self::Produce(body) => Some(&mut body.throttle_time_ms),
+            Self::Fetch(body) => Some(&mut body.throttle_time_ms),
+            Self::ListOffsets(body) => Some(&mut body.throttle_time_ms),
+            Self::Metadata(body) => Some(&mut body.throttle_time_ms),
+            Self::OffsetCommit(body) => Some(&mut body.throttle_time_ms),
+            Self::OffsetFetch(body) => Some(&mut body.throttle_time_ms),
+            Self::FindCoordinator(body) => Some(&mut body.throttle_time_ms),
+            Self::JoinGroup(body) => Some(&mut body.throttle_time_ms),
+            Self::Heartbeat(body) => Some(&mut body.throttle_time_ms),
+            Self::LeaveGroup(body) => Some(&mut body.throttle_time_ms),
+            Self::SyncGroup(body) => Some(&mut body.throttle_time_ms),
+            Self::DescribeGroups(body) => Some(&mut body.throttle_time_ms),
+            Self::ListGroups(body) => Some(&mut body.throttle_time_ms),
+            Self::SaslHandshake(_) => None,
+            Self::ApiVersions(body) => Some(&mut body.throttle_time_ms),
+            Self::CreateTopics(body) => Some(&mut body.throttle_time_ms),
+            Self::DeleteTopics(body) => Some(&mut body.throttle_time_ms),
+            Self::DeleteRecords(body) => Some(&mut body.throttle_time_ms),
+            Self::InitProducerId(body) => Some(&mut body.throttle_time_ms),
+            Self::OffsetForLeaderEpoch(body) => Some(&mut body.throttle_time_ms),
+            Self::AddPartitionsToTxn(body) => Some(&mut body.throttle_time_ms),
+            Self::AddOffsetsToTxn(body) => Some(&mut body.throttle_time_ms),
+            Self::EndTxn(body) => Some(&mut body.throttle_time_ms),
+            Self::WriteTxnMarkers(_) => None,
+            Self::TxnOffsetCommit(body) => Some(&mut body.throttle_time_ms),
+            Self::DescribeAcls(body) => Some(&mut body.throttle_time_ms),
+            Self::CreateAcls(body) => Some(&mut body.throttle_time_ms),
+            Self::DeleteAcls(body) => Some(&mut body.throttle_time_ms),
+            Self::DescribeConfigs(body) => Some(&mut body.throttle_time_ms),
+            Self::AlterConfigs(body) => Some(&mut body.throttle_time_ms),
+            Self::AlterReplicaLogDirs(body) => Some(&mut body.throttle_time_ms),
+            Self::DescribeLogDirs(body) => Some(&mut body.throttle_time_ms),
+            Self::SaslAuthenticate(_) => None,
+            Self::CreatePartitions(body) => Some(&mut body.throttle_time_ms),
+            Self::CreateDelegationToken(body) => Some(&mut body.throttle_time_ms),
+            Self::RenewDelegationToken(body) => Some(&mut body.throttle_time_ms),
+            Self::ExpireDelegationToken(body) => Some(&mut body.throttle_time_ms),
+            Self::DescribeDelegationToken(body) => Some(&mut body.throttle_time_ms),
+            Self::DeleteGroups(body) => Some(&mut body.throttle_time_ms),
+            Self::ElectLeaders(body) => Some(&mut body.throttle_time_ms),
+            Self::IncrementalAlterConfigs(body) => Some(&mut body.throttle_time_ms),
+            Self::AlterPartitionReassignments(body) => Some(&mut body.throttle_time_ms),
+            Self::ListPartitionReassignments(body) => Some(&mut body.throttle_time_ms),
+            Self::OffsetDelete(body) => Some(&mut body.throttle_time_ms),
+            Self::DescribeClientQuotas(body) => Some(&mut body.throttle_time_ms),
+            Self::AlterClientQuotas(body) => Some(&mut body.throttle_time_ms),
+            Self::DescribeUserScramCredentials(body) => Some(&mut body.throttle_time_ms),
+            Self::AlterUserScramCredentials(body) => Some(&mut body.throttle_time_ms),
+            Self::DescribeQuorum(_) => None,
+            Self::UpdateFeatures(body) => Some(&mut body.throttle_time_ms),
+            Self::DescribeCluster(body) => Some(&mut body.throttle_time_ms),
+            Self::DescribeProducers(body) => Some(&mut body.throttle_time_ms),
+            Self::DescribeTransactions(body) => Some(&mut body.throttle_time_ms),
+            Self::ListTransactions(body) => Some(&mut body.throttle_time_ms),
+            Self::ConsumerGroupHeartbeat(body) => Some(&mut body.throttle_time_ms),
+            Self::ConsumerGroupDescribe(body) => Some(&mut body.throttle_time_ms),
+            Self::DescribeTopicPartitions(body) => Some(&mut body.throttle_time_ms),
         }
     }
 }

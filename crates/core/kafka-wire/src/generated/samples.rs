@@ -125,6 +125,75 @@ impl add_partitions_to_txn_response::AddPartitionsToTxnPartitionResult {
     }
 }
 
+impl alter_client_quotas_request::AlterClientQuotasRequest {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            entries: (0..sampler.count())
+                .map(|_| alter_client_quotas_request::EntryData::sample(sampler, version))
+                .collect(),
+            validate_only: sampler.number() & 1 == 1,
+        }
+    }
+}
+
+impl alter_client_quotas_request::EntryData {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            entity: (0..sampler.count())
+                .map(|_| alter_client_quotas_request::EntityData::sample(sampler, version))
+                .collect(),
+            ops: (0..sampler.count()).map(|_| alter_client_quotas_request::OpData::sample(sampler, version)).collect(),
+        }
+    }
+}
+
+impl alter_client_quotas_request::EntityData {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            entity_type: sampler.string(),
+            entity_name: if sampler.is_null() { None } else { Some(sampler.string()) },
+        }
+    }
+}
+
+impl alter_client_quotas_request::OpData {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self { key: sampler.string(), value: sampler.number() as i32 as f64, remove: sampler.number() & 1 == 1 }
+    }
+}
+
+impl alter_client_quotas_response::AlterClientQuotasResponse {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            throttle_time_ms: sampler.number() as i32,
+            entries: (0..sampler.count())
+                .map(|_| alter_client_quotas_response::EntryData::sample(sampler, version))
+                .collect(),
+        }
+    }
+}
+
+impl alter_client_quotas_response::EntryData {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            error_code: sampler.number() as i16,
+            error_message: if sampler.is_null() { None } else { Some(sampler.string()) },
+            entity: (0..sampler.count())
+                .map(|_| alter_client_quotas_response::EntityData::sample(sampler, version))
+                .collect(),
+        }
+    }
+}
+
+impl alter_client_quotas_response::EntityData {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            entity_type: sampler.string(),
+            entity_name: if sampler.is_null() { None } else { Some(sampler.string()) },
+        }
+    }
+}
+
 impl alter_configs_request::AlterConfigsRequest {
     pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
         Self {
@@ -572,6 +641,50 @@ impl consumer_group_heartbeat_response::TopicPartitions {
     }
 }
 
+impl create_acls_request::CreateAclsRequest {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            creations: (0..sampler.count())
+                .map(|_| create_acls_request::AclCreation::sample(sampler, version))
+                .collect(),
+        }
+    }
+}
+
+impl create_acls_request::AclCreation {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            resource_type: sampler.number() as i8,
+            resource_name: sampler.string(),
+            resource_pattern_type: sampler.number() as i8,
+            principal: sampler.string(),
+            host: sampler.string(),
+            operation: sampler.number() as i8,
+            permission_type: sampler.number() as i8,
+        }
+    }
+}
+
+impl create_acls_response::CreateAclsResponse {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            throttle_time_ms: sampler.number() as i32,
+            results: (0..sampler.count())
+                .map(|_| create_acls_response::AclCreationResult::sample(sampler, version))
+                .collect(),
+        }
+    }
+}
+
+impl create_acls_response::AclCreationResult {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            error_code: sampler.number() as i16,
+            error_message: if sampler.is_null() { None } else { Some(sampler.string()) },
+        }
+    }
+}
+
 impl create_delegation_token_request::CreateDelegationTokenRequest {
     pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
         Self {
@@ -771,6 +884,69 @@ impl create_topics_response::CreatableTopicConfigs {
     }
 }
 
+impl delete_acls_request::DeleteAclsRequest {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            filters: (0..sampler.count())
+                .map(|_| delete_acls_request::DeleteAclsFilter::sample(sampler, version))
+                .collect(),
+        }
+    }
+}
+
+impl delete_acls_request::DeleteAclsFilter {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            resource_type_filter: sampler.number() as i8,
+            resource_name_filter: if sampler.is_null() { None } else { Some(sampler.string()) },
+            pattern_type_filter: sampler.number() as i8,
+            principal_filter: if sampler.is_null() { None } else { Some(sampler.string()) },
+            host_filter: if sampler.is_null() { None } else { Some(sampler.string()) },
+            operation: sampler.number() as i8,
+            permission_type: sampler.number() as i8,
+        }
+    }
+}
+
+impl delete_acls_response::DeleteAclsResponse {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            throttle_time_ms: sampler.number() as i32,
+            filter_results: (0..sampler.count())
+                .map(|_| delete_acls_response::DeleteAclsFilterResult::sample(sampler, version))
+                .collect(),
+        }
+    }
+}
+
+impl delete_acls_response::DeleteAclsFilterResult {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            error_code: sampler.number() as i16,
+            error_message: if sampler.is_null() { None } else { Some(sampler.string()) },
+            matching_acls: (0..sampler.count())
+                .map(|_| delete_acls_response::DeleteAclsMatchingAcl::sample(sampler, version))
+                .collect(),
+        }
+    }
+}
+
+impl delete_acls_response::DeleteAclsMatchingAcl {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            error_code: sampler.number() as i16,
+            error_message: if sampler.is_null() { None } else { Some(sampler.string()) },
+            resource_type: sampler.number() as i8,
+            resource_name: sampler.string(),
+            pattern_type: sampler.number() as i8,
+            principal: sampler.string(),
+            host: sampler.string(),
+            operation: sampler.number() as i8,
+            permission_type: sampler.number() as i8,
+        }
+    }
+}
+
 impl delete_groups_request::DeleteGroupsRequest {
     pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
         Self { groups_names: (0..sampler.count()).map(|_| sampler.string()).collect() }
@@ -910,6 +1086,125 @@ impl delete_topics_response::DeletableTopicResult {
                 None
             },
         }
+    }
+}
+
+impl describe_acls_request::DescribeAclsRequest {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            resource_type_filter: sampler.number() as i8,
+            resource_name_filter: if sampler.is_null() { None } else { Some(sampler.string()) },
+            pattern_type_filter: sampler.number() as i8,
+            principal_filter: if sampler.is_null() { None } else { Some(sampler.string()) },
+            host_filter: if sampler.is_null() { None } else { Some(sampler.string()) },
+            operation: sampler.number() as i8,
+            permission_type: sampler.number() as i8,
+        }
+    }
+}
+
+impl describe_acls_response::DescribeAclsResponse {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            throttle_time_ms: sampler.number() as i32,
+            error_code: sampler.number() as i16,
+            error_message: if sampler.is_null() { None } else { Some(sampler.string()) },
+            resources: (0..sampler.count())
+                .map(|_| describe_acls_response::DescribeAclsResource::sample(sampler, version))
+                .collect(),
+        }
+    }
+}
+
+impl describe_acls_response::DescribeAclsResource {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            resource_type: sampler.number() as i8,
+            resource_name: sampler.string(),
+            pattern_type: sampler.number() as i8,
+            acls: (0..sampler.count())
+                .map(|_| describe_acls_response::AclDescription::sample(sampler, version))
+                .collect(),
+        }
+    }
+}
+
+impl describe_acls_response::AclDescription {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            principal: sampler.string(),
+            host: sampler.string(),
+            operation: sampler.number() as i8,
+            permission_type: sampler.number() as i8,
+        }
+    }
+}
+
+impl describe_client_quotas_request::DescribeClientQuotasRequest {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            components: (0..sampler.count())
+                .map(|_| describe_client_quotas_request::ComponentData::sample(sampler, version))
+                .collect(),
+            strict: sampler.number() & 1 == 1,
+        }
+    }
+}
+
+impl describe_client_quotas_request::ComponentData {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            entity_type: sampler.string(),
+            match_type: sampler.number() as i8,
+            r#match: if sampler.is_null() { None } else { Some(sampler.string()) },
+        }
+    }
+}
+
+impl describe_client_quotas_response::DescribeClientQuotasResponse {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            throttle_time_ms: sampler.number() as i32,
+            error_code: sampler.number() as i16,
+            error_message: if sampler.is_null() { None } else { Some(sampler.string()) },
+            entries: if sampler.is_null() {
+                None
+            } else {
+                Some(
+                    (0..sampler.count())
+                        .map(|_| describe_client_quotas_response::EntryData::sample(sampler, version))
+                        .collect(),
+                )
+            },
+        }
+    }
+}
+
+impl describe_client_quotas_response::EntryData {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            entity: (0..sampler.count())
+                .map(|_| describe_client_quotas_response::EntityData::sample(sampler, version))
+                .collect(),
+            values: (0..sampler.count())
+                .map(|_| describe_client_quotas_response::ValueData::sample(sampler, version))
+                .collect(),
+        }
+    }
+}
+
+impl describe_client_quotas_response::EntityData {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self {
+            entity_type: sampler.string(),
+            entity_name: if sampler.is_null() { None } else { Some(sampler.string()) },
+        }
+    }
+}
+
+impl describe_client_quotas_response::ValueData {
+    pub fn sample(sampler: &mut Sampler, version: i16) -> Self {
+        Self { key: sampler.string(), value: sampler.number() as i32 as f64 }
     }
 }
 
@@ -3269,6 +3564,8 @@ macro_rules! for_each_message {
         $check!(AddOffsetsToTxnResponse, 0, 4);
         $check!(AddPartitionsToTxnRequest, 0, 5);
         $check!(AddPartitionsToTxnResponse, 0, 5);
+        $check!(AlterClientQuotasRequest, 0, 1);
+        $check!(AlterClientQuotasResponse, 0, 1);
         $check!(AlterConfigsRequest, 0, 2);
         $check!(AlterConfigsResponse, 0, 2);
         $check!(AlterPartitionReassignmentsRequest, 0, 0);
@@ -3283,18 +3580,26 @@ macro_rules! for_each_message {
         $check!(ConsumerGroupDescribeResponse, 0, 1);
         $check!(ConsumerGroupHeartbeatRequest, 0, 1);
         $check!(ConsumerGroupHeartbeatResponse, 0, 1);
+        $check!(CreateAclsRequest, 1, 3);
+        $check!(CreateAclsResponse, 1, 3);
         $check!(CreateDelegationTokenRequest, 1, 3);
         $check!(CreateDelegationTokenResponse, 1, 3);
         $check!(CreatePartitionsRequest, 0, 3);
         $check!(CreatePartitionsResponse, 0, 3);
         $check!(CreateTopicsRequest, 2, 7);
         $check!(CreateTopicsResponse, 2, 7);
+        $check!(DeleteAclsRequest, 1, 3);
+        $check!(DeleteAclsResponse, 1, 3);
         $check!(DeleteGroupsRequest, 0, 2);
         $check!(DeleteGroupsResponse, 0, 2);
         $check!(DeleteRecordsRequest, 0, 2);
         $check!(DeleteRecordsResponse, 0, 2);
         $check!(DeleteTopicsRequest, 1, 6);
         $check!(DeleteTopicsResponse, 1, 6);
+        $check!(DescribeAclsRequest, 1, 3);
+        $check!(DescribeAclsResponse, 1, 3);
+        $check!(DescribeClientQuotasRequest, 0, 1);
+        $check!(DescribeClientQuotasResponse, 0, 1);
         $check!(DescribeClusterRequest, 0, 2);
         $check!(DescribeClusterResponse, 0, 2);
         $check!(DescribeConfigsRequest, 1, 4);

@@ -52,6 +52,15 @@ pub struct SecurityConfig {
     /// How names in clients' certificates become those of principals.
     #[serde(rename = "ssl.principal.mapping.rules")]
     pub ssl_principal_mapping_rules: String,
+    /// Who decides what clients may do: empty (nobody), or Kafka's `StandardAuthorizer`.
+    #[serde(rename = "authorizer.class.name")]
+    pub authorizer_class_name: String,
+    /// Who may do everything: `User:alice;User:bob`.
+    #[serde(rename = "super.users")]
+    pub super_users: String,
+    /// Whether resources without any rule are everybody's.
+    #[serde(rename = "allow.everyone.if.no.acl.found")]
+    pub allow_everyone_if_no_acl_found: bool,
 }
 
 impl Default for SecurityConfig {
@@ -73,6 +82,9 @@ impl Default for SecurityConfig {
             ssl_client_auth: "none".to_owned(),
             ssl_enabled_protocols: "TLSv1.2,TLSv1.3".to_owned(),
             ssl_principal_mapping_rules: "DEFAULT".to_owned(),
+            authorizer_class_name: String::new(),
+            super_users: String::new(),
+            allow_everyone_if_no_acl_found: false,
         }
     }
 }

@@ -9,6 +9,7 @@ use atoll_kernel::Context;
 
 use crate::cluster::{Caller, Cluster, Outcome};
 use crate::error::ErrorCode;
+use crate::security::acl::Operation;
 use crate::transactions::{BUMPING, Joined, Speaker};
 use crate::wire::Response;
 use crate::wire::generated::add_partitions_to_txn_request::{AddPartitionsToTxnTopic, AddPartitionsToTxnTransaction};
@@ -88,6 +89,14 @@ fn results(
     topics.iter().map(of_topic).collect()
 }
 
+/// The answer before version 4 where nothing was done.
+pub(super) fn refused(topics: &[AddPartitionsToTxnTopic], error: ErrorCode) -> AddPartitionsToTxnResponse {
+    AddPartitionsToTxnResponse {
+        results_by_topic_v3and_below: results(topics, |_, _| error),
+        ..AddPartitionsToTxnResponse::default()
+    }
+}
+
 /// Whether the answer, which is then given later, waits for the partitions to be stored.
 fn join(
     cluster: &mut Cluster,
@@ -98,10 +107,13 @@ fn join(
 ) -> Result<bool, Vec<AddPartitionsToTxnTopicResult>> {
     let image = cluster.brokers.get(&caller.node).map(|broker| &broker.image);
     let known = |topic: &str, index: i32| image.is_some_and(|image| image.partition(topic, index).is_some());
+    // Since version 4 brokers ask for each other.
+    let may_write = |topic: &str| caller.version >= 4 || cluster.may_topic(caller, Operation::Write, topic);
     let named = asked.topics.iter().flat_map(|topic| topic.partitions.iter().map(|index| (topic.name.clone(), *index)));
     let partitions: BTreeSet<(String, i32)> = named.collect();
-    if !partitions.iter().all(|(topic, index)| known(topic, *index)) {
+    if !partitions.iter().all(|(topic, index)| may_write(topic) && known(topic, *index)) {
         let error = |topic: &str, index: i32| match known(topic, index) {
+            _ if !may_write(topic) => ErrorCode::TopicAuthorizationFailed,
             true => ErrorCode::OperationNotAttempted,
             false => ErrorCode::UnknownTopicOrPartition,
         };

@@ -11,6 +11,7 @@ use crate::cluster::{Caller, Cluster, Outcome};
 use crate::config::TopicConfig;
 use crate::dynamic;
 use crate::error::ErrorCode;
+use crate::security::acl::Operation;
 use crate::state::image::MetadataRecord;
 use crate::wire::generated::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use crate::wire::generated::incremental_alter_configs_response::AlterConfigsResourceResponse;
@@ -41,7 +42,10 @@ pub(super) fn apply(
         return cluster.park_for_controller(ctx, caller, Request::IncrementalAlterConfigs(request), TIMEOUT_MS);
     }
     let named = |asked: &AlterConfigsResource| (asked.resource_type, asked.resource_name.clone());
-    let change = |asked: &AlterConfigsResource| alter(cluster, ctx, asked, request.validate_only);
+    let change = |asked: &AlterConfigsResource| {
+        check_access(cluster, caller, asked.resource_type, &asked.resource_name)?;
+        alter(cluster, ctx, asked, request.validate_only)
+    };
     let refusals = each_once(&request.resources, named, change);
     let responses = request.resources.iter().zip(refusals).map(|(asked, refused)| answer(asked, refused)).collect();
     let response = IncrementalAlterConfigsResponse { responses, ..IncrementalAlterConfigsResponse::default() };
@@ -70,6 +74,27 @@ pub(super) fn told(refused: Option<Refusal>) -> (i16, Option<String>) {
 /// What every resource is answered where the controller was not reached.
 pub(super) fn late() -> Option<Refusal> {
     Some((ErrorCode::RequestTimedOut, "The controller was not reached.".to_owned()))
+}
+
+/// Whether a caller may change the options of something.
+pub(super) fn check_access(cluster: &Cluster, caller: &Caller, kind: i8, name: &str) -> Result<(), Refusal> {
+    let allowed = match kind {
+        TOPIC => cluster.may_topic(caller, Operation::AlterConfigs, name),
+        BROKER => cluster.may_cluster(caller, Operation::AlterConfigs),
+        GROUP => cluster.may_group(caller, Operation::AlterConfigs, name),
+        _ => true,
+    };
+    if allowed { Ok(()) } else { Err(unauthorized(kind)) }
+}
+
+/// The refusal for a kind of resource.
+pub(super) fn unauthorized(kind: i8) -> Refusal {
+    let (error, reason) = match kind {
+        TOPIC => (ErrorCode::TopicAuthorizationFailed, "Topic authorization failed."),
+        GROUP => (ErrorCode::GroupAuthorizationFailed, "Group authorization failed."),
+        _ => (ErrorCode::ClusterAuthorizationFailed, "Cluster authorization failed."),
+    };
+    (error, reason.to_owned())
 }
 
 fn alter(cluster: &mut Cluster, ctx: &Context<'_>, asked: &AlterConfigsResource, dry: bool) -> Result<(), Refusal> {

@@ -24,7 +24,10 @@ pub(super) fn apply(
         return cluster.park_for_controller(ctx, caller, Request::AlterConfigs(request), TIMEOUT_MS);
     }
     let named = |asked: &AlterConfigsResource| (asked.resource_type, asked.resource_name.clone());
-    let change = |asked: &AlterConfigsResource| replace(cluster, ctx, asked, request.validate_only);
+    let change = |asked: &AlterConfigsResource| {
+        super::alter_configs::check_access(cluster, caller, asked.resource_type, &asked.resource_name)?;
+        replace(cluster, ctx, asked, request.validate_only)
+    };
     let refusals = each_once(&request.resources, named, change);
     let responses = request.resources.iter().zip(refusals).map(|(asked, refused)| answer(asked, refused)).collect();
     Response::AlterConfigs(AlterConfigsResponse { responses, ..AlterConfigsResponse::default() }).into()

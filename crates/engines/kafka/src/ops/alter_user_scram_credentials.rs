@@ -19,7 +19,7 @@ use crate::wire::{Request, Response};
 /// How long the controller is waited for; the request does not say.
 const TIMEOUT_MS: i32 = 30_000;
 
-type Refusal = (ErrorCode, &'static str);
+pub(super) type Refusal = (ErrorCode, &'static str);
 
 pub(super) fn apply(
     cluster: &mut Cluster,
@@ -95,9 +95,13 @@ fn respond(results: Vec<AlterUserScramCredentialsResult>) -> Response {
 }
 
 pub(super) fn timed_out(request: &AlterUserScramCredentialsRequest) -> Response {
+    refused(request, (ErrorCode::RequestTimedOut, "The controller was not reached."))
+}
+
+/// The answer where nothing was done for any user.
+pub(super) fn refused(request: &AlterUserScramCredentialsRequest, refusal: Refusal) -> Response {
     let deleted = request.deletions.iter().map(|deletion| deletion.name.clone());
     let upserted = request.upsertions.iter().map(|upsertion| upsertion.name.clone());
     let users: std::collections::BTreeSet<String> = deleted.chain(upserted).collect();
-    let late = (ErrorCode::RequestTimedOut, "The controller was not reached.");
-    respond(users.into_iter().map(|user| result::<()>(user, Err(late))).collect())
+    respond(users.into_iter().map(|user| result::<()>(user, Err(refusal))).collect())
 }

@@ -6,6 +6,7 @@ use super::{OPERATIONS_NOT_ASKED, consumer_group_heartbeat};
 use crate::cluster::{Caller, Cluster, Outcome};
 use crate::error::ErrorCode;
 use crate::groups::{Assignment, ConsumerGroup, ConsumerMember};
+use crate::security::acl::{Operation, ResourceType};
 use crate::state::image::Image;
 use crate::wire::Response;
 use crate::wire::generated::consumer_group_describe_response as wire;
@@ -25,6 +26,9 @@ pub(super) fn apply(cluster: &Cluster, caller: &Caller, request: ConsumerGroupDe
         };
         let name = &described.group_id;
         let refusal = match cluster.group(caller.node, name) {
+            _ if !cluster.may_group(caller, Operation::Describe, name) => {
+                Some((ErrorCode::GroupAuthorizationFailed, None))
+            }
             _ if !is_enabled => Some((ErrorCode::UnsupportedVersion, None)),
             Err(error) => Some((error, None)),
             Ok(None) => Some((ErrorCode::GroupIdNotFound, Some(format!("Group {name} not found.")))),
@@ -38,6 +42,9 @@ pub(super) fn apply(cluster: &Cluster, caller: &Caller, request: ConsumerGroupDe
         };
         if let Some((error, reason)) = refusal {
             (described.error_code, described.error_message) = (error.code(), reason);
+        } else if request.include_authorized_operations {
+            let name = &described.group_id;
+            described.authorized_operations = cluster.authorized_operations(caller, ResourceType::Group, name);
         }
         described
     };

@@ -7,9 +7,13 @@ use atoll_kernel::Context;
 use super::alter_configs::nodes;
 use crate::cluster::{Caller, Cluster, Outcome};
 use crate::error::ErrorCode;
+use crate::security::acl::Operation;
 use crate::wire::generated::create_partitions_response::CreatePartitionsTopicResult;
 use crate::wire::generated::{CreatePartitionsRequest, CreatePartitionsResponse};
 use crate::wire::{Request, Response};
+
+/// Since which version a client over its quota is refused, and not only muted (KIP-599).
+const STRICT: i16 = 3;
 
 pub(super) fn apply(
     cluster: &mut Cluster,
@@ -25,15 +29,29 @@ pub(super) fn apply(
     for topic in request.topics {
         let assignments: Option<Vec<Vec<u16>>> =
             topic.assignments.map(|given| given.iter().map(|replicas| nodes(&replicas.broker_ids)).collect());
-        let outcome =
-            cluster.create_partitions(ctx, &topic.name, topic.count, assignments.as_deref(), request.validate_only);
+        let outcome = match cluster.may_topic(caller, Operation::Alter, &topic.name) {
+            true if cluster.check_mutations(ctx, caller, STRICT).is_err() => {
+                Err((ErrorCode::ThrottlingQuotaExceeded, "The throttling quota has been exceeded.".to_owned()))
+            }
+            true => {
+                let assignments = assignments.as_deref();
+                let before = cluster.authority.topics.get(&topic.name).map_or(0, |topic| topic.partitions.len());
+                let outcome =
+                    cluster.create_partitions(ctx, &topic.name, topic.count, assignments, request.validate_only);
+                let wanted = usize::try_from(topic.count).unwrap_or(0);
+                cluster.record_mutations(ctx, caller, if outcome.is_ok() { wanted.saturating_sub(before) } else { 0 });
+                outcome
+            }
+            false => Err((ErrorCode::TopicAuthorizationFailed, "Topic authorization failed.".to_owned())),
+        };
         let (error, error_message) =
             outcome.err().map_or((ErrorCode::None, None), |(error, reason)| (error, Some(reason)));
         // Kafka has no words for a topic that is not there.
         let error_message = error_message.filter(|_| error != ErrorCode::UnknownTopicOrPartition);
         results.push(CreatePartitionsTopicResult { name: topic.name, error_code: error.code(), error_message });
     }
-    Response::CreatePartitions(CreatePartitionsResponse { results, ..CreatePartitionsResponse::default() }).into()
+    let throttle_time_ms = cluster.mutation_throttle_ms(ctx, caller);
+    Response::CreatePartitions(CreatePartitionsResponse { results, throttle_time_ms }).into()
 }
 
 pub(super) fn timed_out(request: &CreatePartitionsRequest) -> Response {

@@ -8,10 +8,14 @@ use atoll_kernel::Context;
 
 use crate::cluster::{Caller, Cluster, NewTopic, Outcome};
 use crate::error::ErrorCode;
+use crate::security::acl::Operation;
 use crate::wire::generated::create_topics_request::CreatableTopic;
 use crate::wire::generated::create_topics_response::{CreatableTopicConfigs, CreatableTopicResult};
 use crate::wire::generated::{CreateTopicsRequest, CreateTopicsResponse};
 use crate::wire::{Request, Response};
+
+/// Since which version a client over its quota is refused, and not only muted (KIP-599).
+const STRICT: i16 = 6;
 
 pub(super) fn apply(
     cluster: &mut Cluster,
@@ -28,7 +32,7 @@ pub(super) fn apply(
     request.topics.iter().for_each(|topic| *times.entry(&topic.name).or_default() += 1);
     for topic in &request.topics {
         match times.get_mut(topic.name.as_str()) {
-            Some(1) => topics.push(create(cluster, ctx, topic, request.validate_only)),
+            Some(1) => topics.push(create(cluster, ctx, caller, topic, request.validate_only)),
             // Named twice, answered once.
             Some(times @ 2..) => {
                 *times = 0;
@@ -37,10 +41,21 @@ pub(super) fn apply(
             _ => {}
         }
     }
-    Response::CreateTopics(CreateTopicsResponse { topics, ..CreateTopicsResponse::default() }).into()
+    let throttle_time_ms = cluster.mutation_throttle_ms(ctx, caller);
+    Response::CreateTopics(CreateTopicsResponse { topics, throttle_time_ms }).into()
 }
 
-fn create(cluster: &mut Cluster, ctx: &Context<'_>, topic: &CreatableTopic, dry: bool) -> CreatableTopicResult {
+fn create(
+    cluster: &mut Cluster,
+    ctx: &Context<'_>,
+    caller: &Caller,
+    topic: &CreatableTopic,
+    dry: bool,
+) -> CreatableTopicResult {
+    let may_create = |name: &str| cluster.may_topic(caller, Operation::Create, name);
+    if !cluster.may_cluster(caller, Operation::Create) && !may_create(&topic.name) {
+        return refused(&topic.name, ErrorCode::TopicAuthorizationFailed, "Authorization failed.".to_owned());
+    }
     if !topic.assignments.is_empty() && (topic.num_partitions != -1 || topic.replication_factor != -1) {
         let reason = "Both numPartitions or replicationFactor and replicasAssignments were set.".to_owned();
         return refused(&topic.name, ErrorCode::InvalidRequest, reason);
@@ -55,8 +70,25 @@ fn create(cluster: &mut Cluster, ctx: &Context<'_>, topic: &CreatableTopic, dry:
         assignment: assignment.collect(),
         options: options.collect::<BTreeMap<_, _>>(),
     };
-    match cluster.create_topic(ctx, &new, dry) {
+    if cluster.check_mutations(ctx, caller, STRICT).is_err() {
+        let reason = "The throttling quota has been exceeded.".to_owned();
+        return refused(&topic.name, ErrorCode::ThrottlingQuotaExceeded, reason);
+    }
+    let made_it = cluster.create_topic(ctx, &new, dry);
+    if made_it.is_ok() {
+        // A rehearsal counts as well, as in Kafka.
+        let partitions = cluster.authority.topics.get(&new.name).map_or(1, |topic| topic.partitions.len());
+        cluster.record_mutations(ctx, caller, partitions);
+    }
+    match made_it {
         Err((error, reason)) => refused(&topic.name, error, reason),
+        Ok(()) if !cluster.may_topic(caller, Operation::DescribeConfigs, &new.name) => CreatableTopicResult {
+            num_partitions: -1,
+            replication_factor: -1,
+            topic_config_error_code: ErrorCode::TopicAuthorizationFailed.code(),
+            configs: None,
+            ..made(cluster, &new)
+        },
         Ok(()) => made(cluster, &new),
     }
 }

@@ -6,6 +6,7 @@ use atoll_kernel::{Context, NodeId};
 
 use crate::cluster::{Caller, Cluster, Outcome, Waiting};
 use crate::error::ErrorCode;
+use crate::security::acl::Operation;
 use crate::state::image::{PartitionKey, is_internal};
 use crate::wire::Response;
 use crate::wire::generated::delete_records_response::{DeleteRecordsPartitionResult, DeleteRecordsTopicResult};
@@ -32,7 +33,10 @@ pub(super) fn apply(
     for (topic_place, topic) in request.topics.into_iter().enumerate() {
         let mut partitions = Vec::new();
         for (place, asked) in topic.partitions.into_iter().enumerate() {
-            let deleted = delete(cluster, caller.node, &topic.name, asked.partition_index, asked.offset);
+            let deleted = match cluster.may_topic(caller, Operation::Delete, &topic.name) {
+                true => delete(cluster, caller.node, &topic.name, asked.partition_index, asked.offset),
+                false => Err(ErrorCode::TopicAuthorizationFailed),
+            };
             if let Ok((key, offset)) = deleted {
                 deleting.waits_for.push(((topic_place, place), key, offset));
             }

@@ -7,9 +7,13 @@ use uuid::Uuid;
 
 use crate::cluster::{Caller, Cluster, Outcome};
 use crate::error::ErrorCode;
+use crate::security::acl::Operation;
 use crate::wire::generated::delete_topics_response::DeletableTopicResult;
 use crate::wire::generated::{DeleteTopicsRequest, DeleteTopicsResponse};
 use crate::wire::{Request, Response};
+
+/// Since which version a client over its quota is refused, and not only muted (KIP-599).
+const STRICT: i16 = 5;
 
 pub(super) fn apply(
     cluster: &mut Cluster,
@@ -25,12 +29,31 @@ pub(super) fn apply(
     for (name, id) in named(&request) {
         let found = if id.is_nil() { name.clone() } else { cluster.authority.names.get(&id).cloned() };
         let topic_id = found.as_ref().and_then(|name| cluster.authority.topics.get(name)).map_or(id, |topic| topic.id);
+        let refused = || Err((ErrorCode::TopicAuthorizationFailed, "Topic authorization failed.".to_owned()));
+        let exists = found.as_ref().is_some_and(|name| cluster.authority.topics.contains_key(name));
         let outcome = match &found {
             _ if !cluster.config.delete_topic_enable => {
                 Err((ErrorCode::InvalidRequest, "Topic deletion is disabled.".to_owned()))
             }
             None => Err((ErrorCode::UnknownTopicId, "This server does not host this topic ID.".to_owned())),
-            Some(name) => cluster.delete_topic(ctx, name),
+            // Nobody learns which name an id has, or which id a name.
+            Some(name) if !cluster.may_topic(caller, Operation::Describe, name) => {
+                let name = id.is_nil().then(|| name.clone());
+                let (error_code, error_message) =
+                    (ErrorCode::TopicAuthorizationFailed.code(), Some("Topic authorization failed.".to_owned()));
+                responses.push(DeletableTopicResult { name, topic_id: id, error_code, error_message });
+                continue;
+            }
+            Some(name) if exists && !cluster.may_topic(caller, Operation::Delete, name) => refused(),
+            Some(_) if exists && cluster.check_mutations(ctx, caller, STRICT).is_err() => {
+                Err((ErrorCode::ThrottlingQuotaExceeded, "The throttling quota has been exceeded.".to_owned()))
+            }
+            Some(name) => {
+                let partitions = cluster.authority.topics.get(name).map_or(0, |topic| topic.partitions.len());
+                let deleted = cluster.delete_topic(ctx, name);
+                cluster.record_mutations(ctx, caller, if deleted.is_ok() { partitions } else { 0 });
+                deleted
+            }
         };
         let (error, error_message) =
             outcome.err().map_or((ErrorCode::None, None), |(error, reason)| (error, Some(reason)));
@@ -41,7 +64,8 @@ pub(super) fn apply(
             error_message,
         });
     }
-    Response::DeleteTopics(DeleteTopicsResponse { responses, ..DeleteTopicsResponse::default() }).into()
+    let throttle_time_ms = cluster.mutation_throttle_ms(ctx, caller);
+    Response::DeleteTopics(DeleteTopicsResponse { responses, throttle_time_ms }).into()
 }
 
 /// The topics of a request: before version 6 they are plain names.

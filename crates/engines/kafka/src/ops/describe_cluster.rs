@@ -27,7 +27,10 @@ pub(super) fn apply(
         endpoint_type: BROKERS,
         cluster_id: cluster.cluster_id.clone(),
         controller_id: controller_id(cluster, caller),
-        cluster_authorized_operations: OPERATIONS_NOT_ASKED,
+        cluster_authorized_operations: match request.include_cluster_authorized_operations {
+            true => cluster.authorized_cluster_operations(caller),
+            false => OPERATIONS_NOT_ASKED,
+        },
         ..DescribeClusterResponse::default()
     };
     if request.endpoint_type != BROKERS {
@@ -39,6 +42,7 @@ pub(super) fn apply(
         response.error_message = Some("The request was sent to an endpoint of the wrong type.".to_owned());
         response.cluster_id = String::new();
         response.controller_id = -1;
+        response.cluster_authorized_operations = OPERATIONS_NOT_ASKED;
         return Response::DescribeCluster(response).into();
     }
     let describe = |(node, known): (&NodeId, &Broker)| {

@@ -6,6 +6,7 @@ use super::broker_configs;
 use crate::cluster::{Caller, Cluster, Outcome};
 use crate::config::{GROUP_OPTIONS, OptionKind, TOPIC_OPTIONS, TopicOption};
 use crate::error::ErrorCode;
+use crate::security::acl::Operation;
 use crate::wire::Response;
 use crate::wire::generated::describe_configs_response::{DescribeConfigsResourceResult, DescribeConfigsResult};
 use crate::wire::generated::{DescribeConfigsRequest, DescribeConfigsResponse};
@@ -18,6 +19,9 @@ pub(super) fn apply(cluster: &mut Cluster, caller: &Caller, request: DescribeCon
     let mut results = Vec::new();
     for resource in request.resources {
         let described = match resource.resource_type {
+            _ if !may_describe(cluster, caller, resource.resource_type, &resource.resource_name) => {
+                Err(super::alter_configs::unauthorized(resource.resource_type))
+            }
             super::alter_configs::TOPIC => topic(cluster, caller, &resource.resource_name),
             super::alter_configs::BROKER => {
                 broker_configs::describe(cluster, caller, &resource.resource_name, request.include_synonyms)
@@ -41,6 +45,15 @@ pub(super) fn apply(cluster: &mut Cluster, caller: &Caller, request: DescribeCon
         });
     }
     Response::DescribeConfigs(DescribeConfigsResponse { results, ..DescribeConfigsResponse::default() }).into()
+}
+
+fn may_describe(cluster: &Cluster, caller: &Caller, kind: i8, name: &str) -> bool {
+    match kind {
+        super::alter_configs::TOPIC => cluster.may_topic(caller, Operation::DescribeConfigs, name),
+        super::alter_configs::BROKER => cluster.may_cluster(caller, Operation::DescribeConfigs),
+        super::alter_configs::GROUP => cluster.may_group(caller, Operation::DescribeConfigs, name),
+        _ => true,
+    }
 }
 
 pub(super) type Described = Result<Vec<DescribeConfigsResourceResult>, (ErrorCode, String)>;

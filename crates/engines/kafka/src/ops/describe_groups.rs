@@ -7,6 +7,7 @@ use super::OPERATIONS_NOT_ASKED;
 use crate::cluster::{Caller, Cluster, Outcome};
 use crate::error::ErrorCode;
 use crate::groups::{Group, Phase};
+use crate::security::acl::{Operation, ResourceType};
 use crate::wire::Response;
 use crate::wire::generated::describe_groups_response::{DescribedGroup, DescribedGroupMember};
 use crate::wire::generated::{DescribeGroupsRequest, DescribeGroupsResponse};
@@ -15,6 +16,10 @@ pub(super) fn apply(cluster: &Cluster, caller: &Caller, request: DescribeGroupsR
     let describe = |group_id: String| {
         let mut described =
             DescribedGroup { group_id, authorized_operations: OPERATIONS_NOT_ASKED, ..DescribedGroup::default() };
+        if !cluster.may_group(caller, Operation::Describe, &described.group_id) {
+            described.error_code = ErrorCode::GroupAuthorizationFailed.code();
+            return described;
+        }
         match cluster.group(caller.node, &described.group_id) {
             Err(error) => described.error_code = error.code(),
             Ok(found) if found.is_none_or(|group| group.consumer.is_some()) => {
@@ -29,6 +34,10 @@ pub(super) fn apply(cluster: &Cluster, caller: &Caller, request: DescribeGroupsR
             }
             Ok(None) => {}
             Ok(Some(group)) => fill(&mut described, group),
+        }
+        if request.include_authorized_operations && described.error_code == 0 {
+            let name = &described.group_id;
+            described.authorized_operations = cluster.authorized_operations(caller, ResourceType::Group, name);
         }
         described
     };

@@ -4,6 +4,7 @@
 
 use crate::cluster::{Caller, Cluster, Outcome};
 use crate::error::ErrorCode;
+use crate::security::acl::Operation;
 use crate::wire::Response;
 use crate::wire::generated::describe_producers_response::{PartitionResponse, ProducerState, TopicResponse};
 use crate::wire::generated::{DescribeProducersRequest, DescribeProducersResponse};
@@ -24,6 +25,9 @@ pub(super) fn apply(cluster: &Cluster, caller: &Caller, request: DescribeProduce
 }
 
 fn describe(cluster: &Cluster, caller: &Caller, topic: &str, index: i32) -> Result<Vec<ProducerState>, ErrorCode> {
+    if !cluster.may_topic(caller, Operation::Read, topic) {
+        return Err(ErrorCode::TopicAuthorizationFailed);
+    }
     let image = cluster.brokers.get(&caller.node).map(|broker| &broker.image);
     let (key, _, _) =
         image.and_then(|image| image.partition(topic, index)).ok_or(ErrorCode::UnknownTopicOrPartition)?;

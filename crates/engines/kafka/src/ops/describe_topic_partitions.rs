@@ -4,9 +4,10 @@
 
 use atoll_kernel::NodeId;
 
-use super::{TOPIC_OPERATIONS, ids};
+use super::{OPERATIONS_NOT_ASKED, ids};
 use crate::cluster::{Caller, Cluster, Outcome};
 use crate::error::ErrorCode;
+use crate::security::acl::{Operation, ResourceType};
 use crate::state::image::{Image, PartitionState, is_internal};
 use crate::wire::Response;
 use crate::wire::generated::describe_topic_partitions_response::{
@@ -20,14 +21,24 @@ const PARTITIONS_MAX: usize = 2_000;
 pub(super) fn apply(cluster: &Cluster, caller: &Caller, request: DescribeTopicPartitionsRequest) -> Outcome {
     let Some(image) = cluster.brokers.get(&caller.node).map(|broker| &broker.image) else { return Outcome::Close };
     let mut names: Vec<String> = request.topics.into_iter().map(|topic| topic.name).collect();
+    let may_know = |name: &String| cluster.may_topic(caller, Operation::Describe, name);
+    let mut response = DescribeTopicPartitionsResponse::default();
     if names.is_empty() {
-        names = image.topics.keys().cloned().collect();
+        names = image.topics.keys().filter(|name| may_know(name)).cloned().collect();
+    }
+    // Which of them are there is not told.
+    for name in names.extract_if(.., |name| !may_know(name)) {
+        response.topics.push(DescribeTopicPartitionsResponseTopic {
+            name: Some(name),
+            error_code: ErrorCode::TopicAuthorizationFailed.code(),
+            topic_authorized_operations: OPERATIONS_NOT_ASKED,
+            ..DescribeTopicPartitionsResponseTopic::default()
+        });
     }
     names.sort();
     names.dedup();
     let cursor = request.cursor.map(|cursor| (cursor.topic_name, usize::try_from(cursor.partition_index).unwrap_or(0)));
     let mut left = usize::try_from(request.response_partition_limit).unwrap_or(0).clamp(1, PARTITIONS_MAX);
-    let mut response = DescribeTopicPartitionsResponse::default();
     for name in names {
         let first = match &cursor {
             Some((topic, _)) if name < *topic => continue,
@@ -38,7 +49,8 @@ pub(super) fn apply(cluster: &Cluster, caller: &Caller, request: DescribeTopicPa
             response.next_cursor = Some(Cursor { topic_name: name, partition_index: first as i32 });
             break;
         }
-        let (topic, next) = describe(image, &name, first, left);
+        let (mut topic, next) = describe(image, &name, first, left);
+        topic.topic_authorized_operations = cluster.authorized_operations(caller, ResourceType::Topic, &name);
         left -= topic.partitions.len();
         response.topics.push(topic);
         if let Some(next) = next {
@@ -58,7 +70,6 @@ fn describe(
     let mut answer = DescribeTopicPartitionsResponseTopic {
         name: Some(name.to_owned()),
         is_internal: is_internal(name),
-        topic_authorized_operations: TOPIC_OPERATIONS,
         ..DescribeTopicPartitionsResponseTopic::default()
     };
     let Some(topic) = image.topics.get(name) else {

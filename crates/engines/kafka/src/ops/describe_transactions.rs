@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use crate::cluster::{Caller, Cluster, Outcome};
 use crate::error::ErrorCode;
+use crate::security::acl::Operation;
 use crate::wire::Response;
 use crate::wire::generated::describe_transactions_response::{TopicData, TransactionState};
 use crate::wire::generated::{DescribeTransactionsRequest, DescribeTransactionsResponse};
@@ -21,12 +22,16 @@ pub(super) fn apply(cluster: &Cluster, caller: &Caller, request: DescribeTransac
 }
 
 fn describe(cluster: &Cluster, caller: &Caller, id: &str) -> Result<TransactionState, ErrorCode> {
+    if !cluster.may_transact(caller, Operation::Describe, id) {
+        return Err(ErrorCode::TransactionalIdAuthorizationFailed);
+    }
     if id.is_empty() {
         return Err(ErrorCode::InvalidRequest);
     }
     let transaction = cluster.transaction(caller.node, id)?.ok_or(ErrorCode::TransactionalIdNotFound)?;
     let mut by_topic: BTreeMap<&str, Vec<i32>> = BTreeMap::new();
-    for (topic, partition) in &transaction.partitions {
+    let may_know = |topic: &str| cluster.may_topic(caller, Operation::Describe, topic);
+    for (topic, partition) in transaction.partitions.iter().filter(|(topic, _)| may_know(topic)) {
         by_topic.entry(topic).or_default().push(*partition);
     }
     let topic = |(topic, partitions): (&str, Vec<i32>)| TopicData { topic: topic.to_owned(), partitions };

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use crate::cluster::{Caller, Cluster, Outcome, Waiting};
 use crate::error::ErrorCode;
 use crate::fetch_sessions::Answering;
+use crate::security::acl::Operation;
 use crate::state::image::PartitionKey;
 use crate::state::partition::Partition;
 use crate::wire::Response;
@@ -78,6 +79,7 @@ pub(crate) fn answer(
         return None;
     }
     let mut left = usize::try_from(request.max_bytes.min(cluster.config.fetch_max_bytes)).unwrap_or(0);
+    left = left.min(cluster.fetch_bytes_max(caller));
     let mut responses = Vec::new();
     let mut nothing_yet = true;
     for (topic, plans) in request.topics.iter().zip(plans) {
@@ -146,7 +148,10 @@ fn refused(error: ErrorCode, cluster: &Cluster, caller: &Caller, topic: Option<&
         _ => LeaderIdAndEpoch::default(),
     };
     // Kafka answers for partitions that it does not know without asking its logs, which makes this difference.
-    let is_unknown = matches!(error, ErrorCode::UnknownTopicOrPartition | ErrorCode::UnknownTopicId);
+    let is_unknown = matches!(
+        error,
+        ErrorCode::UnknownTopicOrPartition | ErrorCode::UnknownTopicId | ErrorCode::TopicAuthorizationFailed
+    );
     let data = PartitionData {
         error_code: error.code(),
         high_watermark: -1,
@@ -166,6 +171,9 @@ fn plan_partition(
     asked: &FetchPartition,
 ) -> Result<Plan, ErrorCode> {
     let caller = reader.caller;
+    if !cluster.may_topic(caller, Operation::Read, topic) {
+        return Err(ErrorCode::TopicAuthorizationFailed);
+    }
     let node = caller.node;
     let (key, epoch) =
         cluster.replica_for(caller, topic, asked.partition, asked.current_leader_epoch, caller.version < 11)?;

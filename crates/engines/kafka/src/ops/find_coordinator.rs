@@ -8,6 +8,7 @@ use atoll_kernel::{Context, NodeId};
 use super::address;
 use crate::cluster::{Caller, Cluster, Outcome};
 use crate::error::ErrorCode;
+use crate::security::acl::Operation;
 use crate::state::image::{OFFSETS_TOPIC, TRANSACTIONS_TOPIC};
 use crate::wire::Response;
 use crate::wire::generated::find_coordinator_response::Coordinator;
@@ -63,6 +64,12 @@ fn locate(
         return Err((ErrorCode::InvalidRequest, "Only groups and transactions have coordinators here."));
     }
     let of_group = key_type == GROUP;
+    if of_group && !cluster.may_group(caller, Operation::Describe, key) {
+        return Err((ErrorCode::GroupAuthorizationFailed, "Group authorization failed."));
+    }
+    if !of_group && !cluster.may_transact(caller, Operation::Describe, key) {
+        return Err((ErrorCode::TransactionalIdAuthorizationFailed, "Transactional Id authorization failed."));
+    }
     let kept_in = if of_group { OFFSETS_TOPIC } else { TRANSACTIONS_TOPIC };
     let not_available = (ErrorCode::CoordinatorNotAvailable, "The coordinator is not available.");
     let known = cluster.brokers.get(&caller.node).is_some_and(|broker| broker.image.topics.contains_key(kept_in));

@@ -79,7 +79,7 @@ impl Cluster {
     }
 }
 
-fn refused(error: ErrorCode) -> Response {
+pub(super) fn refused(error: ErrorCode) -> Response {
     Response::InitProducerId(InitProducerIdResponse {
         error_code: error.code(),
         producer_id: -1,

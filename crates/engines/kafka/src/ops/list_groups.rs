@@ -4,6 +4,7 @@
 
 use crate::cluster::{Caller, Cluster, Outcome};
 use crate::groups::{CONSUMER, Group};
+use crate::security::acl::Operation;
 use crate::wire::Response;
 use crate::wire::generated::list_groups_response::ListedGroup;
 use crate::wire::generated::{ListGroupsRequest, ListGroupsResponse};
@@ -11,9 +12,12 @@ use crate::wire::generated::{ListGroupsRequest, ListGroupsResponse};
 pub(super) fn apply(cluster: &Cluster, caller: &Caller, request: &ListGroupsRequest) -> Outcome {
     let wanted =
         |filter: &[String], value: &str| filter.is_empty() || filter.iter().any(|one| one.eq_ignore_ascii_case(value));
+    let sees_all = cluster.may_cluster(caller, Operation::Describe);
+    let sees = |group: &str| sees_all || cluster.may_group(caller, Operation::Describe, group);
     let groups = cluster
         .groups
         .of(caller.node)
+        .filter(|(name, _)| sees(name))
         .filter(|(_, group)| {
             wanted(&request.states_filter, group.state_name()) && wanted(&request.types_filter, kind(group))
         })

@@ -5,6 +5,7 @@
 
 use crate::cluster::{Caller, Cluster, Outcome};
 use crate::error::ErrorCode;
+use crate::security::acl::Operation;
 use crate::state::tree::Batch;
 use crate::wire::generated::list_offsets_request::ListOffsetsPartition;
 use crate::wire::generated::list_offsets_response::{ListOffsetsPartitionResponse, ListOffsetsTopicResponse};
@@ -52,6 +53,9 @@ fn find(
     asked: &ListOffsetsPartition,
     committed_only: bool,
 ) -> Result<(i64, i64, i32), ErrorCode> {
+    if !cluster.may_topic(caller, Operation::Describe, topic) {
+        return Err(ErrorCode::TopicAuthorizationFailed);
+    }
     let node = caller.node;
     let (key, epoch) = cluster.replica_for(caller, topic, asked.partition_index, asked.current_leader_epoch, true)?;
     let partition = cluster.partitions.get(&key).ok_or(ErrorCode::UnknownTopicOrPartition)?;

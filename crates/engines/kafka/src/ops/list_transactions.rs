@@ -6,6 +6,7 @@
 use atoll_kernel::Context;
 
 use crate::cluster::{Caller, Cluster, Outcome};
+use crate::security::acl::Operation;
 use crate::transactions::State;
 use crate::wire::Response;
 use crate::wire::generated::list_transactions_response::TransactionState;
@@ -29,7 +30,7 @@ pub(super) fn apply(
             request.producer_id_filters.is_empty() || request.producer_id_filters.contains(&transaction.producer_id);
         let lasted_ms = now_ms.saturating_sub(transaction.started_ms);
         let long_enough = request.duration_filter < 0 || lasted_ms > request.duration_filter;
-        if in_state && of_producer && long_enough {
+        if in_state && of_producer && long_enough && cluster.may_transact(caller, Operation::Describe, id) {
             response.transaction_states.push(TransactionState {
                 transactional_id: id.clone(),
                 producer_id: transaction.producer_id,

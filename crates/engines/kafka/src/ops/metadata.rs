@@ -3,13 +3,17 @@
 //!
 //! <https://kafka.apache.org/protocol.html#The_Messages_Metadata>
 
+use std::collections::BTreeMap;
+
 use atoll_kernel::{Context, NodeId};
 
-use super::{OPERATIONS_NOT_ASKED, TOPIC_OPERATIONS, address, controller_id, ids, rack};
+use super::{OPERATIONS_NOT_ASKED, address, controller_id, ids, rack};
 use crate::cluster::{Caller, Cluster, NewTopic, Outcome};
 use crate::error::ErrorCode;
+use crate::security::acl::{Operation, ResourceType};
 use crate::state::image::{Image, OFFSETS_TOPIC, PartitionState, Topic, is_internal};
 use crate::wire::Response;
+use crate::wire::generated::metadata_request::MetadataRequestTopic;
 use crate::wire::generated::metadata_response::{
     MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
@@ -17,27 +21,24 @@ use crate::wire::generated::{MetadataRequest, MetadataResponse};
 
 pub(super) fn apply(cluster: &mut Cluster, ctx: &Context<'_>, caller: &Caller, request: MetadataRequest) -> Outcome {
     let wanted = request.topics.filter(|topics| caller.version > 0 || !topics.is_empty());
-    let missing = wanted.as_ref().map(|wanted| {
-        let image = cluster.brokers.get(&caller.node).map(|broker| &broker.image);
-        let named = wanted.iter().filter(|topic| topic.topic_id.is_nil()).filter_map(|topic| topic.name.clone());
-        named.filter(|name| !image.is_some_and(|image| image.topics.contains_key(name))).collect::<Vec<_>>()
-    });
-    let mut refused = std::collections::BTreeMap::new();
-    if request.allow_auto_topic_creation && cluster.config.auto_create_topics_enable {
-        for name in missing.unwrap_or_default() {
-            if let Err(error) = auto_create(cluster, ctx, caller, &name) {
-                refused.insert(name, error);
-            }
-        }
-    }
+    let refused = match request.allow_auto_topic_creation && cluster.config.auto_create_topics_enable {
+        true => create_missing(cluster, ctx, caller, wanted.as_deref().unwrap_or_default()),
+        false => BTreeMap::new(),
+    };
     let Some(image) = cluster.brokers.get(&caller.node).map(|broker| &broker.image) else { return Outcome::Close };
-    let operations = if request.include_topic_authorized_operations { TOPIC_OPERATIONS } else { OPERATIONS_NOT_ASKED };
+    let may_know = |name: &str| cluster.may_topic(caller, Operation::Describe, name);
     let describe = |name: &str, topic: &Topic| MetadataResponseTopic {
-        topic_authorized_operations: operations,
+        topic_authorized_operations: match request.include_topic_authorized_operations {
+            true => cluster.authorized_operations(caller, ResourceType::Topic, name),
+            false => OPERATIONS_NOT_ASKED,
+        },
         ..describe(image, name, topic)
     };
     let topics = match wanted {
-        None => image.topics.iter().map(|(name, topic)| describe(name, topic)).collect(),
+        None => {
+            let known = image.topics.iter().filter(|(name, _)| may_know(name));
+            known.map(|(name, topic)| describe(name, topic)).collect()
+        }
         Some(wanted) => wanted
             .into_iter()
             .map(|topic| {
@@ -45,6 +46,11 @@ pub(super) fn apply(cluster: &mut Cluster, ctx: &Context<'_>, caller: &Caller, r
                 let name = if by_id { image.names.get(&topic.topic_id).cloned() } else { topic.name };
                 let found = name.as_ref().and_then(|name| image.topics.get(name));
                 match (found, name) {
+                    // Whoever may not know of a topic does not learn whether there is one.
+                    (_, Some(name)) if !may_know(&name) => match by_id {
+                        true => unknown(ErrorCode::UnknownTopicId, None, topic.topic_id),
+                        false => unknown(ErrorCode::TopicAuthorizationFailed, Some(name), uuid::Uuid::nil()),
+                    },
                     (Some(found), Some(name)) => describe(&name, found),
                     (_, name) => {
                         let error = match name.as_ref().and_then(|name| refused.get(name)) {
@@ -67,9 +73,40 @@ pub(super) fn apply(cluster: &mut Cluster, ctx: &Context<'_>, caller: &Caller, r
         cluster_id: Some(cluster.cluster_id.clone()),
         controller_id: controller_id(cluster, caller),
         topics,
+        cluster_authorized_operations: match request.include_cluster_authorized_operations {
+            true => cluster.authorized_cluster_operations(caller),
+            false => OPERATIONS_NOT_ASKED,
+        },
         ..MetadataResponse::default()
     })
     .into()
+}
+
+/// Makes the topics that are asked for by name and are not there: those that could not be made, with why not.
+fn create_missing(
+    cluster: &mut Cluster,
+    ctx: &Context<'_>,
+    caller: &Caller,
+    wanted: &[MetadataRequestTopic],
+) -> BTreeMap<String, ErrorCode> {
+    let image = cluster.brokers.get(&caller.node).map(|broker| &broker.image);
+    let named = wanted.iter().filter(|topic| topic.topic_id.is_nil()).filter_map(|topic| topic.name.clone());
+    let known = |name: &String| image.is_some_and(|image| image.topics.contains_key(name));
+    let may_know = |name: &String| cluster.may_topic(caller, Operation::Describe, name);
+    let missing: Vec<String> = named.filter(|name| may_know(name) && !known(name)).collect();
+    let mut refused = BTreeMap::new();
+    for name in missing {
+        let may_create =
+            cluster.may_cluster(caller, Operation::Create) || cluster.may_topic(caller, Operation::Create, &name);
+        let made = match may_create {
+            true => auto_create(cluster, ctx, caller, &name),
+            false => Err(ErrorCode::TopicAuthorizationFailed),
+        };
+        if let Err(error) = made {
+            refused.insert(name, error);
+        }
+    }
+    refused
 }
 
 /// Has the controller make a topic, if it can be reached. The asker learns of it by asking again.

@@ -8,6 +8,7 @@ use atoll_kernel::Context;
 use crate::cluster::{Caller, Cluster, Need, Outcome};
 use crate::error::ErrorCode;
 use crate::groups::{Committed, EPOCHS_SINCE, NewOffset, storing_error};
+use crate::security::acl::Operation;
 use crate::wire::Response;
 use crate::wire::generated::offset_commit_response::{OffsetCommitResponsePartition, OffsetCommitResponseTopic};
 use crate::wire::generated::{OffsetCommitRequest, OffsetCommitResponse};
@@ -27,6 +28,7 @@ pub(super) fn apply(
     let is_member = has_epochs.is_some_and(|consumer| consumer.members.contains_key(&request.member_id));
     let allowed = if is_member && caller.version < EPOCHS_SINCE { Err(ErrorCode::UnsupportedVersion) } else { allowed };
     let committed_ms = ctx.wall(caller.node).as_millis();
+    let may_commit = cluster.may_group(caller, Operation::Read, &request.group_id);
     let image = cluster.brokers.get(&caller.node).map(|broker| &broker.image);
     let (mut offsets, mut response) = (Vec::new(), OffsetCommitResponse::default());
     for topic in request.topics {
@@ -35,6 +37,8 @@ pub(super) fn apply(
             let metadata = partition.committed_metadata.unwrap_or_default();
             let known = image.is_some_and(|image| image.partition(&topic.name, partition.partition_index).is_some());
             let error = match allowed {
+                _ if !may_commit => ErrorCode::GroupAuthorizationFailed,
+                _ if !cluster.may_topic(caller, Operation::Read, &topic.name) => ErrorCode::TopicAuthorizationFailed,
                 Err(error) => error,
                 Ok(()) if !known => ErrorCode::UnknownTopicOrPartition,
                 Ok(()) if metadata.len() > cluster.config.offset_metadata_max_bytes => {

@@ -8,6 +8,7 @@ use atoll_kernel::Context;
 use crate::cluster::{Caller, Cluster, Outcome};
 use crate::error::ErrorCode;
 use crate::groups::storing_error;
+use crate::security::acl::Operation;
 use crate::wire::Response;
 use crate::wire::generated::offset_delete_response::{OffsetDeleteResponsePartition, OffsetDeleteResponseTopic};
 use crate::wire::generated::{OffsetDeleteRequest, OffsetDeleteResponse};
@@ -31,6 +32,9 @@ pub(super) fn apply(
             let image = cluster.brokers.get(&caller.node).map(|broker| &broker.image);
             let known = image.is_some_and(|image| image.partition(&answered.name, index).is_some());
             let error = match () {
+                () if !cluster.may_topic(caller, Operation::Read, &answered.name) => {
+                    ErrorCode::TopicAuthorizationFailed
+                }
                 () if !known => ErrorCode::UnknownTopicOrPartition,
                 () if subscribed.contains(&answered.name) => ErrorCode::GroupSubscribedToTopic,
                 () => ErrorCode::None,

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use crate::cluster::{Caller, Cluster, Outcome};
 use crate::error::ErrorCode;
 use crate::groups::Committed;
+use crate::security::acl::Operation;
 use crate::wire::Response;
 use crate::wire::generated::offset_fetch_response::{
     OffsetFetchResponseGroup, OffsetFetchResponsePartition, OffsetFetchResponsePartitions, OffsetFetchResponseTopic,
@@ -55,12 +56,19 @@ fn find(
 ) -> (Found, ErrorCode) {
     let wanted_found = |lookup: &dyn Fn(&str, i32) -> Held, wanted: Vec<(String, Vec<i32>)>| -> Found {
         let one = |(topic, indexes): (String, Vec<i32>)| {
-            let partitions = indexes.into_iter().map(|index| (index, lookup(&topic, index))).collect();
+            let may_know = cluster.may_topic(caller, Operation::Describe, &topic);
+            let found = |index| match may_know {
+                true => lookup(&topic, index),
+                false => Err(ErrorCode::TopicAuthorizationFailed),
+            };
+            let partitions = indexes.into_iter().map(|index| (index, found(index))).collect();
             (topic, partitions)
         };
         wanted.into_iter().map(one).collect()
     };
-    let allowed = cluster.group(caller.node, group).and_then(|found| {
+    let may_fetch = cluster.may_group(caller, Operation::Describe, group);
+    let allowed = if may_fetch { cluster.group(caller.node, group) } else { Err(ErrorCode::GroupAuthorizationFailed) };
+    let allowed = allowed.and_then(|found| {
         let consumer = found.and_then(|group| group.consumer.as_ref());
         consumer.map_or(Ok(()), |consumer| consumer.check_fetch(member.0, member.1)).map(|()| found)
     });
@@ -83,7 +91,8 @@ fn find(
                 true => Err(ErrorCode::UnstableOffsetCommit),
                 false => Ok(Some(committed.clone())),
             };
-            for ((topic, index), committed) in &group.offsets {
+            let may_know = |topic: &str| cluster.may_topic(caller, Operation::Describe, topic);
+            for ((topic, index), committed) in group.offsets.iter().filter(|((topic, _), _)| may_know(topic)) {
                 by_topic.entry(topic.clone()).or_default().push((*index, held(committed, topic, *index)));
             }
             (by_topic.into_iter().collect(), ErrorCode::None)

@@ -5,6 +5,7 @@
 
 use crate::cluster::{Caller, Cluster, Outcome};
 use crate::error::ErrorCode;
+use crate::security::acl::Operation;
 use crate::wire::Response;
 use crate::wire::generated::offset_for_leader_epoch_request::OffsetForLeaderPartition;
 use crate::wire::generated::offset_for_leader_epoch_response::{EpochEndOffset, OffsetForLeaderTopicResult};
@@ -30,6 +31,9 @@ fn find(
     topic: &str,
     asked: &OffsetForLeaderPartition,
 ) -> Result<(i32, i64), ErrorCode> {
+    if !cluster.may_topic(caller, Operation::Describe, topic) {
+        return Err(ErrorCode::TopicAuthorizationFailed);
+    }
     let (key, epoch) = cluster.replica_for(caller, topic, asked.partition, asked.current_leader_epoch, true)?;
     let partition = cluster.partitions.get(&key).ok_or(ErrorCode::UnknownTopicOrPartition)?;
     if asked.leader_epoch == epoch {

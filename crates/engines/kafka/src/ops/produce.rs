@@ -12,6 +12,7 @@ use bytes::Bytes;
 use crate::cluster::{ACKNOWLEDGED, Caller, Cluster, Need, Outcome, Then, Waiting};
 use crate::config::{TimestampType, TopicConfig};
 use crate::error::ErrorCode;
+use crate::security::acl::Operation;
 use crate::state::image::PartitionKey;
 use crate::state::producers::Fit;
 use crate::state::tree::Acknowledged;
@@ -62,6 +63,13 @@ struct Sent<'r> {
 }
 
 pub(super) fn apply(cluster: &mut Cluster, ctx: &Context<'_>, caller: &Caller, request: ProduceRequest) -> Outcome {
+    let id = request.transactional_id.as_deref();
+    if id.is_some_and(|id| !cluster.may_transact(caller, Operation::Write, id)) {
+        return match request.acks {
+            0 => Outcome::Close,
+            _ => not_joined(&request, ErrorCode::TransactionalIdAuthorizationFailed).into(),
+        };
+    }
     match join_transaction(cluster, ctx, caller, &request) {
         Ok(Joined::Already) => {}
         Ok(Joined::Soon) => {
@@ -173,6 +181,9 @@ fn append(
 ) -> Result<(Need, i64), Refusal> {
     if !(-1..=1).contains(&sent.acks) {
         return Err(ErrorCode::InvalidRequiredAcks.into());
+    }
+    if !cluster.may_topic(caller, Operation::Write, sent.topic) {
+        return Err(ErrorCode::TopicAuthorizationFailed.into());
     }
     let node = caller.node;
     let (header, bytes) = single_batch(records, caller.version)?;

@@ -10,6 +10,7 @@ use atoll_kernel::Context;
 use crate::cluster::{Caller, Cluster, Outcome, Waiting};
 use crate::error::ErrorCode;
 use crate::groups::{Committed, NewOffset, storing_error};
+use crate::security::acl::Operation;
 use crate::transactions::{BUMPING, Joined, Speaker};
 use crate::wire::generated::txn_offset_commit_response::{
     TxnOffsetCommitResponsePartition, TxnOffsetCommitResponseTopic,
@@ -47,6 +48,7 @@ pub(super) fn apply(
             let index = asked.partition_index;
             let metadata = asked.committed_metadata.clone().unwrap_or_default();
             let error = match image.is_some_and(|image| image.partition(&topic.name, index).is_some()) {
+                _ if !cluster.may_topic(caller, Operation::Read, &topic.name) => ErrorCode::TopicAuthorizationFailed,
                 false => ErrorCode::UnknownTopicOrPartition,
                 true if metadata.len() > metadata_max => ErrorCode::OffsetMetadataTooLarge,
                 true => ErrorCode::None,

@@ -1,5 +1,8 @@
 //! Authentications from their first request to their last, against a cluster of one broker.
 
+mod access;
+mod limits;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,7 +55,12 @@ impl Scene {
 
     fn on_disk(disk: Arc<dyn Disk>) -> Scene {
         let config = secured();
-        let listener = Arc::new(config.listeners().unwrap().remove(1));
+        let listener = config.listeners().unwrap().remove(1);
+        Scene::with(config, disk, listener)
+    }
+
+    fn with(config: Config, disk: Arc<dyn Disk>, listener: ListenerOptions) -> Scene {
+        let listener = Arc::new(listener);
         let open = |ctx: &Context<'_>| Cluster::open(ctx, config, disk).expect("a sound disk");
         let mut simulation = Simulation::new(1, Seed(1), open);
         simulation.run_for(Duration::from_secs(1));

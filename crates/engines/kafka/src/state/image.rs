@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::config::{Config, TopicConfig};
+use crate::quotas::{Bound, Entity, Quotas};
+use crate::security::acl::{Acl, Acls};
 use crate::security::scram::{Credential, Hash};
 
 /// The topic that committed offsets are kept in.
@@ -108,6 +110,25 @@ pub enum MetadataRecord {
         /// Its value; None is the brokers'.
         value: Option<String>,
     },
+    /// A rule of access was made.
+    AddAcl {
+        /// The rule.
+        acl: Acl,
+    },
+    /// A rule of access is gone.
+    RemoveAcl {
+        /// The rule.
+        acl: Acl,
+    },
+    /// A quota was set, or taken away.
+    Quota {
+        /// Whose.
+        entity: Entity,
+        /// Of what.
+        key: String,
+        /// How much; None is no limit.
+        value: Option<Bound>,
+    },
     /// A feature has another level.
     Feature {
         /// Its name.
@@ -184,6 +205,10 @@ pub struct Image {
     pub scram: BTreeMap<(String, Hash), Credential>,
     /// Options of groups, by group.
     pub group_options: BTreeMap<String, BTreeMap<String, String>>,
+    /// Rules of access.
+    pub acls: Acls,
+    /// Client quotas.
+    pub quotas: Quotas,
     /// Levels of features that the cluster agreed on since it was made.
     pub features: BTreeMap<String, i16>,
 }
@@ -253,9 +278,23 @@ impl Image {
                 }
                 self.group_options.retain(|_, options| !options.is_empty());
             }
+            MetadataRecord::AddAcl { acl } => self.acls.add(acl.clone()),
+            MetadataRecord::RemoveAcl { acl } => self.acls.remove(acl),
+            MetadataRecord::Quota { entity, key, value } => self.set_quota(entity, key, *value),
             MetadataRecord::Feature { name, level } => drop(self.features.insert(name.clone(), *level)),
         }
         Changed::Nothing
+    }
+
+    fn set_quota(&mut self, entity: &Entity, key: &str, value: Option<Bound>) {
+        let values = self.quotas.entry(entity.clone()).or_default();
+        match value {
+            Some(value) => drop(values.insert(key.to_owned(), value)),
+            None => drop(values.remove(key)),
+        }
+        if values.is_empty() {
+            self.quotas.remove(entity);
+        }
     }
 
     fn set_fenced(&mut self, broker: u16, fenced: bool) {
