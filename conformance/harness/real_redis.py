@@ -22,6 +22,18 @@ def standalone(folder: Path) -> Iterator[dict[str, str]]:
 
 
 @contextmanager
+def shard(folder: Path) -> Iterator[dict[str, str]]:
+    """A cluster of one node that owns every slot."""
+    with ExitStack() as stack:
+        host = f"{block(stack, [PRIMARY_PORT])}1"
+        pid = server(stack, folder, host, PRIMARY_PORT, ["--cluster-enabled", "yes"]).pid
+        ask = ["redis-cli", "-h", host, "-p", str(PRIMARY_PORT)]
+        run([*ask, "CLUSTER", "ADDSLOTSRANGE", "0", "16383"], 10)
+        eventually(lambda: "cluster_state:ok" in run([*ask, "CLUSTER", "INFO"], 10), 30)
+        yield {"REDIS_URL": f"redis://{host}:{PRIMARY_PORT}", "REDIS_NODES": f"{host}:{PRIMARY_PORT}", "SERVER_PIDS": str(pid)}
+
+
+@contextmanager
 def cluster(folder: Path) -> Iterator[dict[str, str]]:
     with ExitStack() as stack:
         prefix = block(stack, [PRIMARY_PORT, REPLICA_PORT])

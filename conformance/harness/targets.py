@@ -77,6 +77,9 @@ def real(engine: str, folder: Path) -> Iterator[dict[str, str]]:
     if engine == "redis-cluster":
         with real_redis.cluster(folder) as variables:
             yield variables
+    elif engine == "redis-shard":
+        with real_redis.shard(folder) as variables:
+            yield variables
     elif engine == "redis":
         with real_redis.standalone(folder) as variables:
             yield variables

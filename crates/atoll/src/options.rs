@@ -29,7 +29,7 @@ pub fn redis(options: &[OptionEntry]) -> Result<atoll_redis::Config, Vec<Problem
         match config.set(&option.name, &option.value) {
             Ok(()) => {}
             Err(atoll_redis::ConfigError::Unknown(_)) => {
-                let known: Vec<&str> = atoll_redis::OPTIONS.iter().map(|option| option.name).collect();
+                let known: Vec<&str> = atoll_redis::every_option().map(|option| option.name).collect();
                 problems.push(unknown(option, &known));
             }
             Err(error) => problems.push(refused(option, error.to_string())),

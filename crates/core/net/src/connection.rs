@@ -85,6 +85,21 @@ impl Connection {
         self.permit.as_ref().is_some_and(Permit::is_over_limit)
     }
 
+    /// Asks the operating system to find out after so much silence whether the other end is still there.
+    pub fn keep_alive(&self, after: Option<Duration>) {
+        let socket = socket2::SockRef::from(&self.stream);
+        // An operating system that cannot do it leaves the connection as it is.
+        let _ = match after {
+            None => socket.set_keepalive(false),
+            Some(after) => {
+                let interval = (after / 3).max(Duration::from_secs(1));
+                socket.set_tcp_keepalive(
+                    &socket2::TcpKeepalive::new().with_time(after).with_interval(interval).with_retries(3),
+                )
+            }
+        };
+    }
+
     /// Ends the connection with RST when it is dropped, instead of FIN.
     pub fn reset_on_close(&self) {
         let _ = socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));

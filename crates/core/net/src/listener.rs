@@ -137,6 +137,11 @@ impl Listener {
         }
     }
 
+    /// What counts its connections, to change how many there may be.
+    pub fn permits(&self) -> Permits {
+        self.permits.clone()
+    }
+
     /// The port that it listens on.
     pub fn port(&self) -> u16 {
         self.port

@@ -62,6 +62,8 @@ pub(crate) struct Client {
     pub(crate) last_command: &'static str,
     /// What it asked for with CLIENT TRACKING.
     pub(crate) tracking: Option<Box<Tracking>>,
+    /// How many bytes wait for it to read them.
+    pub(crate) output: usize,
     /// The position after its last write, for WAIT.
     pub(crate) write_position: u64,
     pub(crate) is_closing: bool,
@@ -99,6 +101,8 @@ pub(crate) enum BlockedOn {
     Postponed { request: OwnedRequest },
     /// So many replicas at this position.
     Replicas { wanted: usize, position: u64 },
+    /// The end of DEBUG SLEEP.
+    Sleep,
     /// Its own script, which is slow.
     Script,
     /// The snapshot of this shard.

@@ -1,10 +1,17 @@
 //! Options of redis.conf: their names, types, defaults, and which may be changed at run time.
 
+mod accepted;
+mod check;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
 use serde::de::{Deserialize, Deserializer, Error as _};
+
+pub(crate) use accepted::{ACCEPTED, FIXED};
+pub(crate) use check::{OutputLimit, memory};
+use check::{check, output_limits, save_points};
 
 use crate::notify;
 use crate::state::Thresholds;
@@ -18,8 +25,16 @@ pub enum OptionKind {
     Integer(i64, i64),
     /// A number of bytes, with an optional unit such as `mb`.
     Memory,
+    /// The same between two bounds, both included.
+    MemoryBetween(u64, u64),
+    /// A number of bytes, or a percentage up to the bound, which is negative as in Redis.
+    MemoryOrPercent(i64),
+    /// A whole number in octal digits.
+    Octal(i64, i64),
     /// One of these words.
     Choice(&'static [&'static str]),
+    /// Some of these words; the first stands for none of the others.
+    Words(&'static [&'static str]),
     /// Anything.
     Text,
 }
@@ -35,19 +50,33 @@ pub struct OptionInfo {
     pub default: &'static str,
     /// True if CONFIG SET may change it.
     pub is_mutable: bool,
+    /// True if CONFIG SET may only where `enable-protected-configs` allows it.
+    pub is_protected: bool,
+    /// True if CONFIG GET shows it only to those who name it.
+    pub is_hidden: bool,
 }
 
-use OptionKind::{Choice, Integer, Memory, Text, YesNo};
+use OptionKind::{Choice, Integer, Memory, MemoryBetween, Text, YesNo};
 
 const fn fixed(name: &'static str, kind: OptionKind, default: &'static str) -> OptionInfo {
-    OptionInfo { name, kind, default, is_mutable: false }
+    OptionInfo { name, kind, default, is_mutable: false, is_protected: false, is_hidden: false }
 }
 
 const fn mutable(name: &'static str, kind: OptionKind, default: &'static str) -> OptionInfo {
-    OptionInfo { name, kind, default, is_mutable: true }
+    OptionInfo { name, kind, default, is_mutable: true, is_protected: false, is_hidden: false }
+}
+
+const fn protected(name: &'static str, kind: OptionKind, default: &'static str) -> OptionInfo {
+    OptionInfo { name, kind, default, is_mutable: true, is_protected: true, is_hidden: false }
+}
+
+const fn hidden(name: &'static str, kind: OptionKind, default: &'static str) -> OptionInfo {
+    OptionInfo { name, kind, default, is_mutable: true, is_protected: false, is_hidden: true }
 }
 
 const INT: OptionKind = Integer(0, i32::MAX as i64);
+const LONG: OptionKind = Integer(0, i64::MAX);
+const LONG_MEMORY: OptionKind = MemoryBetween(0, i64::MAX as u64);
 const POLICIES: OptionKind = Choice(&[
     "volatile-lru",
     "volatile-lfu",
@@ -59,12 +88,12 @@ const POLICIES: OptionKind = Choice(&[
     "noeviction",
 ]);
 
-/// Every option that Atoll knows, in the order of their names.
+/// The options that do something, in the order of their names. `config/accepted.rs` has the others.
 pub const OPTIONS: &[OptionInfo] = &[
     mutable("appendfsync", Choice(&["everysec", "always", "no"]), "everysec"),
     fixed("appendonly", YesNo, "no"),
-    mutable("busy-reply-threshold", INT, "5000"),
-    mutable("client-query-buffer-limit", Memory, "1073741824"),
+    mutable("busy-reply-threshold", LONG, "5000"),
+    mutable("client-query-buffer-limit", MemoryBetween(1 << 20, i64::MAX as u64), "1073741824"),
     mutable("client-output-buffer-limit", Text, "normal 0 0 0 slave 268435456 67108864 60 pubsub 33554432 8388608 60"),
     mutable("cluster-allow-pubsubshard-when-down", YesNo, "yes"),
     mutable("cluster-allow-replica-migration", YesNo, "yes"),
@@ -75,32 +104,29 @@ pub const OPTIONS: &[OptionInfo] = &[
     mutable("cluster-replica-validity-factor", INT, "10"),
     mutable("cluster-require-full-coverage", YesNo, "yes"),
     fixed("databases", Integer(1, 1024), "16"),
-    mutable("dbfilename", Text, "dump.rdb"),
-    fixed("dir", Text, ""),
+    protected("dbfilename", Text, "dump.rdb"),
+    protected("dir", Text, ""),
     fixed("enable-debug-command", Choice(&["no", "yes", "local"]), "no"),
-    mutable("hash-max-listpack-entries", INT, "128"),
-    mutable("hash-max-listpack-value", INT, "64"),
-    mutable("hll-sparse-max-bytes", Memory, "3000"),
-    mutable("hz", Integer(1, i32::MAX as i64), "10"),
-    mutable("latency-monitor-threshold", Integer(0, i64::MAX), "0"),
+    fixed("enable-protected-configs", Choice(&["no", "yes", "local"]), "no"),
+    mutable("hash-max-listpack-entries", LONG, "512"),
+    mutable("hash-max-listpack-value", LONG_MEMORY, "64"),
+    mutable("hll-sparse-max-bytes", LONG_MEMORY, "3000"),
+    mutable("latency-monitor-threshold", LONG, "0"),
     mutable("latency-tracking", YesNo, "yes"),
     mutable("latency-tracking-info-percentiles", Text, "50 99 99.9"),
-    mutable("lazyfree-lazy-eviction", YesNo, "no"),
-    mutable("lazyfree-lazy-expire", YesNo, "no"),
-    mutable("list-compress-depth", INT, "0"),
-    mutable("list-max-listpack-size", Integer(-5, i32::MAX as i64), "-2"),
-    mutable("maxclients", Integer(1, i32::MAX as i64), "10000"),
+    mutable("list-max-listpack-size", Integer(i32::MIN as i64, i32::MAX as i64), "-2"),
+    mutable("maxclients", Integer(1, u32::MAX as i64), "10000"),
     mutable("maxmemory", Memory, "0"),
     mutable("maxmemory-policy", POLICIES, "noeviction"),
     mutable("min-replicas-max-lag", INT, "10"),
     mutable("min-replicas-to-write", INT, "0"),
     mutable("notify-keyspace-events", Text, ""),
     fixed("port", Integer(0, 65535), "6379"),
-    mutable("proto-max-bulk-len", Memory, "536870912"),
+    mutable("proto-max-bulk-len", MemoryBetween(1 << 20, i64::MAX as u64), "536870912"),
     mutable("rdbchecksum", YesNo, "yes"),
     mutable("rdbcompression", YesNo, "yes"),
-    mutable("repl-backlog-size", Memory, "1048576"),
-    mutable("repl-backlog-ttl", INT, "3600"),
+    mutable("repl-backlog-size", MemoryBetween(1, i64::MAX as u64), "1048576"),
+    mutable("repl-backlog-ttl", LONG, "3600"),
     mutable("repl-diskless-sync", YesNo, "yes"),
     mutable("repl-diskless-sync-delay", INT, "5"),
     mutable("repl-ping-replica-period", Integer(1, i32::MAX as i64), "10"),
@@ -108,19 +134,19 @@ pub const OPTIONS: &[OptionInfo] = &[
     mutable("replica-serve-stale-data", YesNo, "yes"),
     mutable("requirepass", Text, ""),
     mutable("save", Text, ""),
-    mutable("set-max-intset-entries", INT, "512"),
-    mutable("set-max-listpack-entries", INT, "128"),
-    mutable("set-max-listpack-value", INT, "64"),
+    mutable("set-max-intset-entries", LONG, "512"),
+    mutable("set-max-listpack-entries", LONG, "128"),
+    mutable("set-max-listpack-value", LONG, "64"),
     mutable("slowlog-log-slower-than", Integer(-1, i64::MAX), "10000"),
-    mutable("slowlog-max-len", INT, "128"),
+    mutable("slowlog-max-len", LONG, "128"),
     mutable("stop-writes-on-bgsave-error", YesNo, "yes"),
-    mutable("stream-node-max-bytes", Memory, "4096"),
-    mutable("stream-node-max-entries", INT, "100"),
+    mutable("stream-node-max-bytes", LONG_MEMORY, "4096"),
+    mutable("stream-node-max-entries", LONG, "100"),
     mutable("tcp-keepalive", INT, "300"),
     mutable("timeout", INT, "0"),
     mutable("tracking-table-max-keys", Integer(0, i64::MAX), "1000000"),
-    mutable("zset-max-listpack-entries", INT, "128"),
-    mutable("zset-max-listpack-value", INT, "64"),
+    mutable("zset-max-listpack-entries", LONG, "128"),
+    mutable("zset-max-listpack-value", LONG_MEMORY, "64"),
 ];
 
 /// Names that older configuration files use.
@@ -134,7 +160,14 @@ const ALIASES: &[(&str, &str)] = &[
     ("min-slaves-max-lag", "min-replicas-max-lag"),
     ("min-slaves-to-write", "min-replicas-to-write"),
     ("repl-ping-slave-period", "repl-ping-replica-period"),
+    ("slave-announce-ip", "replica-announce-ip"),
+    ("slave-announce-port", "replica-announce-port"),
+    ("slave-ignore-maxmemory", "replica-ignore-maxmemory"),
+    ("slave-lazy-flush", "replica-lazy-flush"),
+    ("slave-priority", "replica-priority"),
+    ("slave-read-only", "replica-read-only"),
     ("slave-serve-stale-data", "replica-serve-stale-data"),
+    ("slaveof", "replicaof"),
     ("zset-max-ziplist-entries", "zset-max-listpack-entries"),
     ("zset-max-ziplist-value", "zset-max-listpack-value"),
 ];
@@ -214,6 +247,10 @@ pub(crate) struct Settings {
     pub(crate) clients_max: usize,
     pub(crate) tracked_keys_max: usize,
     pub(crate) idle_timeout: Option<Duration>,
+    /// `tcp-keepalive`.
+    pub(crate) keep_alive: Option<Duration>,
+    /// Of ordinary clients, replicas and subscribers.
+    pub(crate) output_limits: [OutputLimit; 3],
     pub(crate) thresholds: Thresholds,
     /// `rdbcompression` and `rdbchecksum`.
     pub(crate) dumps_compressed: bool,
@@ -239,7 +276,7 @@ pub(crate) struct Settings {
 impl Default for Config {
     fn default() -> Config {
         let values: BTreeMap<&'static str, String> =
-            OPTIONS.iter().map(|option| (option.name, option.default.to_owned())).collect();
+            every_option().map(|option| (option.name, option.default.to_owned())).collect();
         Config { settings: settings(&values), values }
     }
 }
@@ -248,7 +285,8 @@ impl Config {
     /// Sets an option before the start.
     pub fn set(&mut self, name: &str, value: &str) -> Result<(), ConfigError> {
         let option = option(name).ok_or_else(|| ConfigError::Unknown(name.to_owned()))?;
-        let value = check(option, value)?;
+        let present = self.values.get(option.name).map(String::as_str).unwrap_or_default();
+        let value = check(option, value, present)?;
         self.values.insert(option.name, value);
         self.settings = settings(&self.values);
         Ok(())
@@ -258,6 +296,10 @@ impl Config {
     pub fn set_live(&mut self, name: &str, value: &str) -> Result<(), ConfigError> {
         match option(name) {
             Some(option) if !option.is_mutable => Err(ConfigError::Immutable(option.name)),
+            // Files stay where they are.
+            Some(option) if option.name == "dir" && self.get("dir") != Some(value) => {
+                Err(ConfigError::Immutable(option.name))
+            }
             _ => self.set(name, value),
         }
     }
@@ -300,62 +342,17 @@ impl<'de> Deserialize<'de> for Config {
 pub fn option(name: &str) -> Option<&'static OptionInfo> {
     let name = name.to_ascii_lowercase();
     let name = ALIASES.iter().find(|(alias, _)| *alias == name).map_or(name.as_str(), |(_, present)| present);
-    OPTIONS.iter().find(|option| option.name == name)
+    every_option().find(|option| option.name == name)
+}
+
+/// Every option, with an effect or without.
+pub fn every_option() -> impl Iterator<Item = &'static OptionInfo> {
+    OPTIONS.iter().chain(ACCEPTED).chain(FIXED)
 }
 
 /// Older names of options, each with the present one.
 pub(crate) fn aliases() -> &'static [(&'static str, &'static str)] {
     ALIASES
-}
-
-/// The value in its canonical form, or what Redis says is wrong with it.
-fn check(option: &'static OptionInfo, value: &str) -> Result<String, ConfigError> {
-    let invalid = |reason: String| ConfigError::Invalid { name: option.name, reason };
-    match option.kind {
-        YesNo => match value.to_ascii_lowercase().as_str() {
-            word @ ("yes" | "no") => Ok(word.to_owned()),
-            _ => Err(invalid("argument must be 'yes' or 'no'".to_owned())),
-        },
-        Integer(low, high) => match value.parse::<i64>() {
-            Ok(number) if (low..=high).contains(&number) => Ok(number.to_string()),
-            Ok(_) => Err(invalid(format!("argument must be between {low} and {high} inclusive"))),
-            Err(_) => Err(invalid("argument couldn't be parsed into an integer".to_owned())),
-        },
-        Memory => match memory(value) {
-            Some(bytes) => Ok(bytes.to_string()),
-            None => Err(invalid("argument must be a memory value".to_owned())),
-        },
-        Choice(words) => match words.iter().find(|word| word.eq_ignore_ascii_case(value)) {
-            Some(word) => Ok((*word).to_owned()),
-            None => Err(invalid(format!("argument(s) must be one of the following: {}", words.join(", ")))),
-        },
-        Text => check_text(option.name, value).map_err(invalid),
-    }
-}
-
-/// Texts that have a form of their own.
-fn check_text(name: &str, value: &str) -> Result<String, String> {
-    match name {
-        "dbfilename" if value.contains('/') => Err("dbfilename can't be a path, just a filename".to_owned()),
-        "latency-tracking-info-percentiles" => {
-            let numbers =
-                percentiles(value).ok_or_else(|| "Invalid latency-tracking-info-percentiles parameters".to_owned())?;
-            if numbers.iter().any(|number| !(0.0..=100.0).contains(number)) {
-                return Err("latency-tracking-info-percentiles parameters should sit between [0.0,100.0]".to_owned());
-            }
-            Ok(numbers.iter().map(|number| format_percentile(*number)).collect::<Vec<_>>().join(" "))
-        }
-        "notify-keyspace-events" => match notify::parse_classes(value) {
-            Some(classes) => Ok(notify::format_classes(classes)),
-            None => Err("Invalid event class character. Use 'Ag$lshzxeKEtmdn'.".to_owned()),
-        },
-        "save" => {
-            let points = save_points(value).ok_or_else(|| "Invalid save parameters".to_owned())?;
-            let pairs: Vec<String> = points.iter().map(|(seconds, changes)| format!("{seconds} {changes}")).collect();
-            Ok(pairs.join(" "))
-        }
-        _ => Ok(value.to_owned()),
-    }
 }
 
 /// Percentiles, as many as there are words.
@@ -367,31 +364,6 @@ pub(crate) fn percentiles(text: &str) -> Option<Vec<f64>> {
 pub(crate) fn format_percentile(number: f64) -> String {
     let text = format!("{number:.6}");
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
-}
-
-/// Pairs of seconds and changes; none for an empty text.
-fn save_points(text: &str) -> Option<Vec<(u64, u64)>> {
-    let numbers: Option<Vec<u64>> = text.split_ascii_whitespace().map(|word| word.parse().ok()).collect();
-    let numbers = numbers?;
-    let (pairs, rest) = numbers.as_chunks::<2>();
-    let is_valid = rest.is_empty() && pairs.iter().all(|[seconds, _]| (1..=u64::from(u32::MAX)).contains(seconds));
-    is_valid.then(|| pairs.iter().map(|[seconds, changes]| (*seconds, *changes)).collect())
-}
-
-/// A number of bytes such as `512mb`: `k` is 1000, `kb` 1024.
-fn memory(text: &str) -> Option<u64> {
-    let digits = text.trim_end_matches(|last: char| last.is_ascii_alphabetic());
-    let factor: u64 = match text[digits.len()..].to_ascii_lowercase().as_str() {
-        "" | "b" => 1,
-        "k" => 1000,
-        "kb" => 1 << 10,
-        "m" => 1_000_000,
-        "mb" => 1 << 20,
-        "g" => 1_000_000_000,
-        "gb" => 1 << 30,
-        _ => return None,
-    };
-    digits.parse::<u64>().ok()?.checked_mul(factor)
 }
 
 /// Reads the typed settings out of values that have been checked.
@@ -438,6 +410,8 @@ fn settings(values: &BTreeMap<&'static str, String>) -> Settings {
         clients_max: size("maxclients"),
         tracked_keys_max: size("tracking-table-max-keys"),
         idle_timeout: Some(seconds("timeout")).filter(|timeout| !timeout.is_zero()),
+        keep_alive: Some(seconds("tcp-keepalive")).filter(|period| !period.is_zero()),
+        output_limits: output_limits(text("client-output-buffer-limit")),
         thresholds: Thresholds {
             hash_entries_max: size("hash-max-listpack-entries"),
             hash_value_max: size("hash-max-listpack-value"),

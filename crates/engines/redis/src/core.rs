@@ -25,7 +25,7 @@ use slab::Slab;
 use crate::clients::{BlockedOn, Client, Clients, ConnId, Replies};
 use crate::cluster::{self, Bus, Instance, InstanceId, Run};
 use crate::config::Config;
-use crate::ops::Then;
+use crate::ops::{Switches, Then};
 use crate::process::ProcessUsage;
 use crate::replication::Replication;
 use crate::state::Dataset;
@@ -53,6 +53,17 @@ pub struct Delivery {
     pub resumes: bool,
     /// The connection is to be closed afterwards.
     pub closes: bool,
+}
+
+/// What a connection may do before it is closed.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct ConnectionLimits {
+    /// How long it may be silent.
+    pub(crate) idle_max: Option<std::time::Duration>,
+    /// How many bytes it may send without completing a request.
+    pub(crate) input_max: usize,
+    /// How much may wait for it to be read.
+    pub(crate) output: crate::config::OutputLimit,
 }
 
 /// Where an instance listens.
@@ -105,8 +116,10 @@ pub struct Cluster {
     pub(crate) own_pushes: Vec<(usize, Vec<u8>)>,
     /// Replicas outside of the stack.
     pub(crate) replication: Replication,
-    /// False after DEBUG SET-ACTIVE-EXPIRE 0.
-    pub(crate) expires_actively: bool,
+    /// CONFIG SET was called since the server last looked.
+    pub(crate) config_changed: bool,
+    /// What DEBUG has switched.
+    pub(crate) switches: Switches,
     /// When the clock was last read for the duration of a command.
     pub(crate) measured_at: Moment,
     /// How the process is measured; None in simulations.
@@ -145,7 +158,8 @@ impl Cluster {
             has_broadcasts: false,
             own_pushes: Vec::new(),
             replication: Replication::new(ctx),
-            expires_actively: true,
+            config_changed: false,
+            switches: Switches::default(),
             measured_at: Moment::ZERO,
             meter: None,
         };
@@ -218,6 +232,7 @@ impl Cluster {
             used_at: ctx.now(),
             last_command: "NULL",
             tracking: None,
+            output: 0,
             write_position: 0,
             is_closing: false,
             is_monitor: false,
@@ -255,15 +270,35 @@ impl Cluster {
         }
     }
 
-    /// How long a connection may be silent, and how much it may send without completing a request, in bytes.
-    pub(crate) fn connection_limits(&self, conn: ConnId) -> (Option<std::time::Duration>, usize) {
+    /// What a connection may do.
+    pub(crate) fn connection_limits(&self, conn: ConnId) -> ConnectionLimits {
         let settings = &self.config.settings;
-        let waits = self
-            .clients
-            .get(conn)
-            .is_some_and(|client| client.blocked.is_some() || client.subscriptions() > 0 || client.is_replica());
-        let input_max = usize::try_from(settings.query_buffer_max).unwrap_or(usize::MAX);
-        (settings.idle_timeout.filter(|_| !waits), input_max)
+        let client = self.clients.get(conn);
+        let is_subscribed = client.is_some_and(|client| client.subscriptions() > 0);
+        let is_replica = client.is_some_and(Client::is_replica);
+        let waits = is_subscribed || is_replica || client.is_some_and(|client| client.blocked.is_some());
+        // A monitor has no limit in Redis: that of subscribers is better than none.
+        let is_told = is_subscribed || client.is_some_and(|client| client.is_monitor);
+        let class = if is_replica { 1 } else { 2 * usize::from(is_told) };
+        ConnectionLimits {
+            idle_max: settings.idle_timeout.filter(|_| !waits),
+            input_max: usize::try_from(settings.query_buffer_max).unwrap_or(usize::MAX),
+            output: settings.output_limits[class],
+        }
+    }
+
+    /// Says how many bytes wait for a client to read them, for CLIENT LIST.
+    pub(crate) fn note_output(&mut self, conn: ConnId, bytes: usize) {
+        if let Some(client) = self.clients.list.get_mut(conn.place).filter(|client| client.number == conn.number) {
+            client.output = bytes;
+        }
+    }
+
+    /// A client is being disconnected because it does not read: it counts no more.
+    pub(crate) fn give_up_on(&mut self, conn: ConnId) {
+        if let Some(client) = self.clients.list.get_mut(conn.place).filter(|client| client.number == conn.number) {
+            client.is_closing = true;
+        }
     }
 
     /// A connection was turned away because there are too many.
@@ -325,6 +360,10 @@ impl Cluster {
                 self.clients.block(place, BlockedOn::Postponed { request: request.to_owned() }, None);
                 Outcome::Parked
             }
+            Ok(Then::Sleep { time }) => {
+                self.clients.block(place, BlockedOn::Sleep, Some(ctx.now() + time));
+                Outcome::Parked
+            }
             Ok(Then::Script) => {
                 self.clients.block(place, BlockedOn::Script, None);
                 Outcome::Parked
@@ -343,7 +382,7 @@ impl Cluster {
         if !self.instances[instance].interest.ready.is_empty() {
             self.serve_ready(ctx, instance);
         }
-        self.filter_replies(place, start, out);
+        self.filter_replies(place, start, request, out);
         if self.tracking_clients > 0 {
             self.end_caching(place, request);
             self.append_own_pushes(place, out);
@@ -359,18 +398,19 @@ impl Cluster {
         outcome
     }
 
-    /// What CLIENT REPLY asked to leave out is taken back.
+    /// What CLIENT REPLY asked to leave out is taken back. Confirmations of subscriptions are messages and no replies.
     #[inline]
-    fn filter_replies(&mut self, place: usize, start: usize, out: &mut Vec<u8>) {
+    fn filter_replies(&mut self, place: usize, start: usize, request: Request<'_>, out: &mut Vec<u8>) {
         let Some(client) = self.clients.list.get_mut(place) else { return };
-        match client.replies {
-            Replies::On => {}
-            Replies::Off => out.truncate(start),
+        let was = client.replies;
+        match was {
+            Replies::On | Replies::Off => {}
             Replies::SkipNext => client.replies = Replies::Skip,
-            Replies::Skip => {
-                out.truncate(start);
-                client.replies = Replies::On;
-            }
+            Replies::Skip => client.replies = Replies::On,
+        }
+        let leaves_out = matches!(was, Replies::Off | Replies::Skip);
+        if leaves_out && !request.arg(0).to_ascii_lowercase().ends_with(b"subscribe") {
+            out.truncate(start);
         }
     }
 
@@ -470,7 +510,7 @@ impl Cluster {
 
     /// Deletes keys whose time has come, where this is a master's task.
     fn expire_due(&mut self, ctx: &Context<'_>) {
-        if !self.expires_actively {
+        if !self.expires_by_itself() {
             return;
         }
         if ctx.now() < self.expired_at + EXPIRE_PERIOD && self.expired_at != Moment::ZERO {
@@ -490,6 +530,11 @@ impl Cluster {
         }
     }
 
+    /// False after DEBUG SET-ACTIVE-EXPIRE 0 or PAUSE-CRON 1.
+    fn expires_by_itself(&self) -> bool {
+        self.switches.expires_actively && self.switches.has_cron
+    }
+
     fn next_deadline(&self) -> Option<Moment> {
         let deadline = |(_, dataset): (usize, &Dataset)| {
             if self.stands_still(dataset.owner) {
@@ -498,7 +543,7 @@ impl Cluster {
             let first = dataset.databases.iter().filter_map(crate::state::Keyspace::next_deadline).min()?;
             Some(first.saturating_sub(self.instances[dataset.owner].clock_ms))
         };
-        if !self.expires_actively {
+        if !self.expires_by_itself() {
             return None;
         }
         let ms = self.datasets.iter().filter_map(deadline).min()?.saturating_sub(self.wall_offset_ms);

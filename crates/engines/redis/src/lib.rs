@@ -39,7 +39,7 @@ pub mod wire;
 
 pub use clients::ConnId;
 pub use cluster::{REPLICATE, WRITE_ACKNOWLEDGED};
-pub use config::{Config, ConfigError, OPTIONS, OptionInfo, OptionKind, option};
+pub use config::{Config, ConfigError, OPTIONS, OptionInfo, OptionKind, every_option, option};
 pub use core::{Cluster, Delivery, InstanceAddress, LoadError, Outcome, SavePart};
 
 pub use server::{Handle, PART, Redis};

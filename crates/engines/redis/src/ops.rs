@@ -12,6 +12,10 @@ mod cluster_admin;
 mod command;
 mod config;
 mod connection;
+mod debug;
+mod debug_values;
+mod docs;
+mod docs_table;
 mod dump;
 mod functions;
 mod geo;
@@ -56,6 +60,7 @@ use std::sync::OnceLock;
 use atoll_kernel::{Context, Stream};
 
 pub(crate) use command::{Command, Flags, Group, KeySpec, Run};
+pub(crate) use debug::Switches;
 pub(crate) use functions::restore_libraries;
 pub(crate) use glob::glob_matches;
 pub(crate) use table::COMMANDS;
@@ -83,6 +88,8 @@ pub(crate) enum Then {
     Postpone,
     /// A script that it began goes on.
     Script,
+    /// It waits until its instance wakes up again.
+    Sleep { time: std::time::Duration },
     /// It waits for the snapshot of a shard.
     Save { shard: usize },
     /// The connection is to be closed once the reply is out.
@@ -158,6 +165,15 @@ impl<'a> Session<'a> {
     /// Argument `index` as an integer.
     pub(crate) fn integer(&self, index: usize) -> Result<i64, Refusal> {
         parse_integer(self.arg(index)).ok_or(Refusal::NotInteger)
+    }
+
+    /// True if an option such as `enable-debug-command` allows this client what it protects.
+    pub(crate) fn allows(&self, option: &str) -> bool {
+        match self.cluster.config.get(option) {
+            Some("yes") => true,
+            Some("local") => self.cluster.clients.list[self.client].peer == atoll_net::Peer::Host,
+            _ => false,
+        }
     }
 }
 

@@ -13,15 +13,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc as blocking;
 use std::task::{Poll, Waker};
-use std::time::Duration;
 
-use atoll_kernel::{Context, NodeId};
+use atoll_kernel::{Context, Moment, NodeId};
 use atoll_net::{Connection, EngineThread, Host, Limits, Listener, Live, Permits, engine_thread};
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use crate::config::Config;
-use crate::core::{Cluster, Outcome};
+use crate::config::{Config, OutputLimit};
+use crate::core::{Cluster, ConnectionLimits, Outcome};
 use crate::journal::{Journal, Stored};
 use crate::nodes_file::NodesFile;
 use crate::saver::{self, News, Saver};
@@ -40,8 +39,6 @@ const READ_AHEAD_MAX: usize = 1 << 20;
 const OUTPUT_TARGET: usize = 1 << 20;
 /// A buffer that has grown beyond this is given back when it is empty.
 const BUFFER_KEPT: usize = 64 << 10;
-/// `client-output-buffer-limit pubsub`: a subscriber that lets so much pile up is disconnected.
-const UNREAD_MAX: usize = 32 << 20;
 
 /// The engine, as the binary starts it.
 #[derive(Debug)]
@@ -85,8 +82,9 @@ impl Redis {
     /// Binds every instance's address, so that a stack learns of taken ports before it starts anything.
     pub fn bind(config: &Config, host: &Host) -> io::Result<Vec<Listener>> {
         let cluster = empty_cluster(config, host);
-        let permits = Permits::new(Limits { connections_max: config.settings.clients_max });
-        let bind = |address: &InstanceAddress| Listener::bind(host, PART, address.node, address.port, permits.clone());
+        let limits = Limits { connections_max: config.settings.clients_max };
+        let bind =
+            |address: &InstanceAddress| Listener::bind(host, PART, address.node, address.port, Permits::new(limits));
         cluster.addresses().iter().map(bind).collect()
     }
 
@@ -119,6 +117,8 @@ struct Shared {
     journal: RefCell<Journal>,
     nodes_file: RefCell<NodesFile>,
     saver: RefCell<Saver>,
+    /// How many connections each instance may have.
+    permits: Vec<Permits>,
     /// Wakes connections that wait for the append-only file.
     synced: Notify,
     outboxes: RefCell<BTreeMap<ConnId, Rc<Outbox>>>,
@@ -128,6 +128,10 @@ struct Shared {
 #[derive(Default)]
 struct Outbox {
     bytes: RefCell<Vec<u8>>,
+    /// How much of what was taken from here before is not written yet.
+    writing: Cell<usize>,
+    /// Since when more has been waiting than `client-output-buffer-limit` tolerates for long.
+    over_since: Cell<Option<Moment>>,
     resumes: Cell<bool>,
     closes: Cell<bool>,
     /// It is a replica's: the core is told what was written.
@@ -139,6 +143,18 @@ struct Outbox {
 }
 
 impl Outbox {
+    /// True if so many bytes are more than may wait for this client now.
+    fn exceeds(&self, limit: OutputLimit, waiting: usize, now: Moment) -> bool {
+        let waiting = waiting as u64;
+        if limit.soft == 0 || waiting <= limit.soft {
+            self.over_since.set(None);
+        } else if self.over_since.get().is_none() {
+            self.over_since.set(Some(now));
+        }
+        let is_over_for_long = self.over_since.get().is_some_and(|since| now.since(since) > limit.patience);
+        is_over_for_long || (limit.hard > 0 && waiting > limit.hard)
+    }
+
     /// Waits until the connection is to be closed at once.
     async fn abandoned(&self) {
         poll_fn(|cx| {
@@ -185,6 +201,7 @@ async fn run(
         journal: RefCell::new(journal),
         nodes_file: RefCell::new(nodes_file),
         saver: RefCell::new(saver),
+        permits: listeners.iter().map(Listener::permits).collect(),
         synced: Notify::new(),
         outboxes: RefCell::default(),
     });
@@ -237,6 +254,7 @@ async fn accept(shared: Rc<Shared>, instance: usize, mut listener: Listener) {
             let peer = connection.peer();
             let (conn, limits) = shared.live.with(|cluster, ctx| {
                 let conn = cluster.connect(ctx, instance, peer, addresses);
+                connection.keep_alive(cluster.config().settings.keep_alive);
                 (conn, cluster.connection_limits(conn))
             });
             let outbox = Rc::new(Outbox::default());
@@ -258,6 +276,7 @@ impl Shared {
             return;
         }
         let outboxes = self.outboxes.borrow();
+        let now = self.host.kernel.now();
         for delivery in cluster.take_deliveries() {
             let Some(outbox) = outboxes.get(&delivery.conn) else { continue };
             // It may be stuck in a write, and would hoard what it is sent.
@@ -267,11 +286,15 @@ impl Shared {
             let mut bytes = outbox.bytes.borrow_mut();
             bytes.extend_from_slice(&delivery.bytes);
             outbox.resumes.set(outbox.resumes.get() | delivery.resumes);
+            let waiting = bytes.len() + outbox.writing.get();
+            let is_too_much = outbox.exceeds(cluster.connection_limits(delivery.conn).output, waiting, now);
+            cluster.note_output(delivery.conn, waiting);
+            if is_too_much {
+                cluster.give_up_on(delivery.conn);
+            }
             // Killed with nothing to be said (CLIENT KILL), or not reading.
-            let unread_max = cluster.unread_max(delivery.conn);
-            outbox.reports.set(unread_max.is_some());
-            let is_over = bytes.len() > unread_max.unwrap_or(UNREAD_MAX);
-            let is_abandoned = (delivery.closes && delivery.bytes.is_empty()) || is_over;
+            outbox.reports.set(cluster.unread_max(delivery.conn).is_some());
+            let is_abandoned = (delivery.closes && delivery.bytes.is_empty()) || is_too_much;
             outbox.is_abandoned.set(is_abandoned);
             outbox.closes.set(outbox.closes.get() | delivery.closes | is_abandoned);
             outbox.has_any.set(true);
@@ -346,8 +369,7 @@ struct Buffers {
     closes: bool,
     /// Whole requests may be left in `input`.
     has_more: bool,
-    /// How long it may be silent, and how much it may send without completing a request.
-    limits: (Option<Duration>, usize),
+    limits: ConnectionLimits,
 }
 
 impl Task<'_> {
@@ -407,6 +429,10 @@ impl Task<'_> {
             if !buffers.output.is_empty() {
                 cluster.count_write(*conn);
             }
+            if std::mem::take(&mut cluster.config_changed) {
+                let clients_max = cluster.config().settings.clients_max;
+                shared.permits.iter().for_each(|permits| permits.set_connections_max(clients_max));
+            }
             shared.hand_out(cluster);
             let stored = shared.store(cluster, ctx);
             if cluster.owes_replication() && !stored.is_pending() {
@@ -428,9 +454,12 @@ impl Task<'_> {
     }
 
     async fn write_output(&mut self) -> io::Result<()> {
-        let Task { connection, outbox, buffers: Buffers { output, .. }, .. } = self;
+        let Task { connection, outbox, buffers: Buffers { output, limits, .. }, shared, conn, .. } = self;
         if output.is_empty() {
             return Ok(());
+        }
+        if outbox.exceeds(limits.output, output.len(), shared.host.kernel.now()) {
+            return Err(io::ErrorKind::OutOfMemory.into());
         }
         let written = match connection.try_write(output) {
             Ok(written) => written,
@@ -438,13 +467,19 @@ impl Task<'_> {
             Err(error) => return Err(error),
         };
         if written < output.len() {
+            outbox.writing.set(output.len() - written);
+            shared.live.with(|cluster, _| cluster.note_output(*conn, output.len() - written));
             // A client that does not read must not keep its connection from being closed.
             tokio::select! {
                 biased;
                 () = outbox.abandoned() => return Err(io::ErrorKind::OutOfMemory.into()),
+                () = impatience(outbox, limits.output) => return Err(io::ErrorKind::OutOfMemory.into()),
                 written = connection.write_all(&output[written..]) => written?,
             }
+            outbox.writing.set(0);
+            shared.live.with(|cluster, _| cluster.note_output(*conn, 0));
         }
+        outbox.over_since.set(None);
         let length = output.len();
         output.clear();
         if output.capacity() > BUFFER_KEPT {
@@ -458,7 +493,7 @@ impl Task<'_> {
 
     /// Waits for the client to send something, or for others to have something for it.
     async fn wait(&mut self) -> io::Result<()> {
-        let (idle_max, input_max) = self.buffers.limits;
+        let ConnectionLimits { idle_max, input_max, .. } = self.buffers.limits;
         match idle_max {
             None => self.next_event(input_max).await,
             Some(idle_max) => match tokio::time::timeout(idle_max, self.next_event(input_max)).await {
@@ -520,5 +555,13 @@ impl Task<'_> {
             self.buffers.is_parked = false;
         }
         self.buffers.closes |= outbox.closes.get();
+    }
+}
+
+/// Ends when more than `client-output-buffer-limit` tolerates has been waiting for as long as it tolerates it.
+async fn impatience(outbox: &Outbox, limit: OutputLimit) {
+    match outbox.over_since.get() {
+        Some(_) => tokio::time::sleep(limit.patience).await,
+        None => std::future::pending().await,
     }
 }

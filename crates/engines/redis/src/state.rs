@@ -10,6 +10,7 @@
 
 mod dataset;
 mod db;
+mod digest;
 mod feed;
 pub(crate) mod geohash;
 mod hash;
@@ -31,6 +32,7 @@ mod zset;
 
 pub(crate) use dataset::{Dataset, Undone};
 pub(crate) use db::{Db, Interest};
+pub(crate) use digest::Fingerprint;
 pub(crate) use hash::Hash;
 pub(crate) use keyspace::{Entry, Hasher, Keyspace, NEVER};
 pub(crate) use list::List;

@@ -250,7 +250,12 @@ impl Cluster {
 /// True if a command goes on later.
 fn waits(then: &Then) -> bool {
     match then {
-        Then::Block { .. } | Then::Wait { .. } | Then::Postpone | Then::Script | Then::Save { .. } => true,
+        Then::Block { .. }
+        | Then::Wait { .. }
+        | Then::Postpone
+        | Then::Script
+        | Then::Save { .. }
+        | Then::Sleep { .. } => true,
         Then::Done | Then::Close => false,
     }
 }

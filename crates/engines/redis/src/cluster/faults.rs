@@ -109,6 +109,7 @@ impl Cluster {
         instance.log_refuses = false;
         instance.writes_wait_until = None;
         instance.paused = None;
+        instance.asleep_until = None;
         instance.view.manual = super::manual::Manual::default();
         self.drop_clients(id);
         if !self.config.settings.has_log {

@@ -54,6 +54,8 @@ pub(crate) struct Instance {
     pub(crate) writes_wait_until: Option<Moment>,
     /// Its clients wait, as one of them asked for.
     pub(crate) paused: Option<ClientPause>,
+    /// It sleeps, as DEBUG told it.
+    pub(crate) asleep_until: Option<Moment>,
     pub(crate) run: Run,
     /// Which dataset it owns or follows; None while it is dead and left nothing on disk.
     pub(crate) dataset: Option<usize>,

@@ -90,6 +90,7 @@ fn instance(ctx: &Context<'_>, node: NodeId, port: u16, index: usize, count: usi
         shard: String::new(),
         writes_wait_until: None,
         paused: None,
+        asleep_until: None,
         run: Run::Up,
         dataset: None,
         view: View::new(vec![Peer::default(); count]),

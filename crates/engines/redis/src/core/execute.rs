@@ -121,6 +121,7 @@ impl Cluster {
             interest: &mut instance.interest,
             thresholds: self.config.settings.thresholds,
             compresses: self.config.settings.dumps_compressed,
+            checks_payloads: !self.switches.skips_checksums,
             now_ms: ctx.wall(instance.node).as_millis(),
             deletes_expired,
             is_cluster: self.config.settings.is_cluster,

@@ -1,9 +1,11 @@
-//! CLIENT PAUSE: clients of an instance wait, all of them or those that would write.
+//! CLIENT PAUSE: clients of an instance wait, all of them or those that would write. DEBUG SLEEP: everybody does.
+
+use std::time::Duration;
 
 use atoll_kernel::{Context, Moment};
 
 use super::{Cluster, admit::find};
-use crate::cluster::{ClientPause, InstanceId};
+use crate::cluster::{ClientPause, Instance, InstanceId};
 use crate::ops::{Command, Flags};
 use crate::wire::Request;
 
@@ -26,9 +28,21 @@ impl Cluster {
         }
     }
 
+    /// DEBUG SLEEP: an instance does nothing, neither for clients nor on the cluster bus.
+    pub(crate) fn fall_asleep(&mut self, ctx: &Context<'_>, id: InstanceId, time: Duration) {
+        let until = ctx.now() + time;
+        let instance = &mut self.instances[id];
+        instance.asleep_until = Some(instance.asleep_until.map_or(until, |earlier| earlier.max(until)));
+        instance.busy_until = Some(instance.busy_until.map_or(until, |earlier| earlier.max(until)));
+    }
+
     /// Pauses whose time is over end.
     pub(super) fn end_pauses(&mut self, ctx: &Context<'_>) {
         for id in 0..self.instances.len() {
+            if self.instances[id].asleep_until.is_some_and(|until| until <= ctx.now()) {
+                self.instances[id].asleep_until = None;
+                self.release_postponed(ctx, id);
+            }
             if self.instances[id].paused.is_some_and(|pause| pause.until <= ctx.now()) {
                 self.unpause_clients(ctx, id);
             }
@@ -36,14 +50,16 @@ impl Cluster {
     }
 
     pub(super) fn next_pause_end(&self) -> Option<Moment> {
-        self.instances.iter().filter_map(|instance| instance.paused).map(|pause| pause.until).min()
+        let ends =
+            |instance: &Instance| instance.paused.map(|pause| pause.until).into_iter().chain(instance.asleep_until);
+        self.instances.iter().flat_map(ends).min()
     }
 
     /// True while nothing may change: not even keys whose time has come.
     #[inline]
     pub(crate) fn stands_still(&self, id: InstanceId) -> bool {
         let instance = &self.instances[id];
-        instance.paused.is_some() || instance.writes_wait_until.is_some()
+        instance.paused.is_some() || instance.writes_wait_until.is_some() || instance.asleep_until.is_some()
     }
 
     /// True for a command that has to wait for the end of a pause, or of a manual failover.
@@ -56,7 +72,8 @@ impl Cluster {
     #[cold]
     fn waits_while_paused(&self, place: usize, command: &'static Command, request: Request<'_>) -> bool {
         let client = &self.clients.list[place];
-        if self.instances[client.instance].paused.is_some_and(|pause| pause.is_for_all) {
+        let instance = &self.instances[client.instance];
+        if instance.asleep_until.is_some() || instance.paused.is_some_and(|pause| pause.is_for_all) {
             return true;
         }
         if command.name == "exec" {

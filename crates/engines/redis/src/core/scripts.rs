@@ -320,7 +320,8 @@ impl Cluster {
             _ => {
                 let dataset = self.datasets.get(self.instances[id].dataset?)?;
                 let name = std::str::from_utf8(body).ok()?;
-                dataset.libraries.list.values().find_map(|library| library.functions.get(name)).map(|info| info.flags)
+                let mut functions = dataset.libraries.list.values().flat_map(|library| &library.functions);
+                functions.find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, info)| info.flags)
             }
         }
     }
@@ -347,6 +348,7 @@ impl Cluster {
                 reply.clear();
                 Reply::new(&mut reply, is_resp3).count(self.replicas_at(run.id, position));
             }
+            Ok(Then::Sleep { .. }) => Reply::new(&mut reply, is_resp3).ok(),
             // Nothing in a script waits.
             Ok(Then::Block { .. }) if reply.is_empty() => Reply::new(&mut reply, is_resp3).null(),
             Ok(_) => {}
@@ -402,7 +404,7 @@ impl Cluster {
         if !command.accepts(request.len()) {
             return Err(Refusal::text("ERR Wrong number of args calling Redis command from script"));
         }
-        if command.flags.has(Flags::NOSCRIPT) {
+        if command.flags.has(Flags::NOSCRIPT) && !self.switches.scripts_call_all {
             return Err(Refusal::text("ERR This Redis command is not allowed from script"));
         }
         let link = &self.instances[run.id].link;

@@ -184,6 +184,7 @@ impl Cluster {
                 if matches!(name.as_slice(), b"blmove" | b"brpoplpush") { reply.null() } else { reply.null_array() }
             }
             Some(BlockedOn::Save { .. }) => reply.error("ERR"),
+            Some(BlockedOn::Sleep) => reply.ok(),
             Some(BlockedOn::Script) | None => return,
         }
         self.wait_is_over(place, out.strip_prefix(b"-"));
@@ -224,7 +225,7 @@ impl Cluster {
         }
         for place in self.clients.of(id) {
             let blocked = self.clients.list[place].blocked.as_ref().map(|blocked| &blocked.on);
-            if !matches!(blocked, None | Some(BlockedOn::Postponed { .. } | BlockedOn::Script)) {
+            if !matches!(blocked, None | Some(BlockedOn::Postponed { .. } | BlockedOn::Script | BlockedOn::Sleep)) {
                 self.end_wait_with(place, line, closes);
             }
         }
@@ -265,6 +266,33 @@ impl Cluster {
         watched.iter().any(|(database, key)| {
             db.dataset.databases[*database].get(key).is_some_and(|entry| entry.is_expired(db.now_ms))
         })
+    }
+
+    /// Deletes those of these keys whose time has come.
+    pub(crate) fn expire_watched<'k>(&mut self, ctx: &Context<'_>, place: usize, keys: impl Iterator<Item = &'k [u8]>) {
+        let id = self.clients.list[place].instance;
+        let Some((mut db, _)) = self.db(ctx, id, Some(place)) else { return };
+        if db.follower.is_some() || !db.deletes_expired {
+            return;
+        }
+        for key in keys {
+            db.exists(key);
+        }
+        let (count, notices, is_lockstep) = (db.expired, db.notices.take(), db.dataset.is_lockstep);
+        if count == 0 {
+            return;
+        }
+        self.instances[id].stats.expired += count;
+        if !is_lockstep {
+            self.owed.push(id);
+        }
+        for touched in std::mem::take(&mut self.instances[id].interest.touched) {
+            if let Some(client) = self.clients.list.get_mut(touched) {
+                client.is_dirty = true;
+            }
+        }
+        self.announce(id, notices);
+        self.tell_trackers(id, None);
     }
 
     /// Forgets what a client WATCHes.

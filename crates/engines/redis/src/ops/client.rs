@@ -61,10 +61,10 @@ fn describe(session: &Session<'_>, client: &Client) -> String {
         _ => 0,
     };
     let multi = client.transaction.as_ref().map_or(0, |queued| queued.size);
-    let total = size_of::<Client>() as u64 + qbuf + (argv + multi + client.name.len()) as u64;
+    let total = size_of::<Client>() as u64 + qbuf + (argv + multi + client.output + client.name.len()) as u64;
     format!(
         "id={} addr={address} laddr={local} fd={} name={} age={} idle={} flags={} db={} sub={} psub={} ssub={} multi={} \
-         qbuf={qbuf} qbuf-free=0 argv-mem={argv} multi-mem={} rbs=0 rbp=0 obl=0 oll=0 omem=0 tot-mem={total} events=r \
+         qbuf={qbuf} qbuf-free=0 argv-mem={argv} multi-mem={} rbs=0 rbp=0 obl=0 oll=0 omem={} tot-mem={total} events=r \
          cmd={} user=default redir={} resp={} lib-name={} lib-ver={}\n",
         client.number,
         client.number + 7,
@@ -78,6 +78,7 @@ fn describe(session: &Session<'_>, client: &Client) -> String {
         client.shard_channels,
         client.transaction.as_ref().map_or(-1, |queued| queued.queue.len() as i64),
         multi,
+        client.output,
         client.last_command,
         redirection(client.tracking.as_deref()),
         if client.is_resp3 { 3 } else { 2 },
@@ -281,7 +282,7 @@ pub(super) fn pause(session: &mut Session<'_>) -> Answer {
     let is_for_all = match session.request.get(3) {
         None => true,
         Some(_) if session.request.len() > 4 => {
-            return Err(Refusal::UnknownSubcommand("pause".to_owned(), "CLIENT".to_owned()));
+            return Err(super::debug::unknown(session));
         }
         Some(word) if is(word, "WRITE") => false,
         Some(word) if is(word, "ALL") => true,

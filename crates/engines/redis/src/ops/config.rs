@@ -5,18 +5,43 @@ use crate::config::{ConfigError, aliases, option};
 use crate::error::Refusal;
 use crate::ops::glob::glob_matches_any_case;
 
-pub(super) fn get(session: &mut Session<'_>) -> Answer {
-    let patterns: Vec<&[u8]> = session.request.tail(2).collect();
-    let mut found: Vec<(&'static str, String)> = Vec::new();
-    for (name, value) in session.cluster.config.iter() {
-        if patterns.iter().any(|pattern| glob_matches_any_case(pattern, name.as_bytes())) {
-            found.push((name, value.to_owned()));
+/// Options that stay what they are, though Redis can change them.
+const KEPT: [&str; 3] = ["appendonly", "bind", "port"];
+
+/// The value that an option has on this instance.
+fn value_of(session: &Session<'_>, name: &str) -> String {
+    let instance = &session.cluster.instances[session.id];
+    match name {
+        "port" => instance.port.to_string(),
+        "bind" => {
+            session.ctx.kernel().node(instance.node).map_or_else(String::new, |node| node.config.address.to_string())
         }
+        _ => session.cluster.config.get(name).unwrap_or_default().to_owned(),
     }
-    for (alias, present) in aliases() {
-        let is_meant = patterns.iter().any(|pattern| glob_matches_any_case(pattern, alias.as_bytes()));
-        if is_meant && let Some(value) = session.cluster.config.get(present) {
-            found.push((alias, value.to_owned()));
+}
+
+/// Names without wildcards are answered as they were written; hidden options are found by them only.
+pub(super) fn get(session: &mut Session<'_>) -> Answer {
+    let mut found: Vec<(String, String)> = Vec::new();
+    for pattern in session.request.tail(2) {
+        let mut add = |name: &str, value: String| {
+            if !found.iter().any(|(known, _)| known.eq_ignore_ascii_case(name)) {
+                found.push((name.to_owned(), value));
+            }
+        };
+        let text = String::from_utf8_lossy(pattern);
+        if !text.contains(['[', '*', '?']) {
+            if option(&text).is_some() {
+                add(&text, value_of(session, &text.to_ascii_lowercase()));
+            }
+            continue;
+        }
+        let names = session.cluster.config.iter().map(|(name, _)| name);
+        for name in names.chain(aliases().iter().map(|(alias, _)| *alias)) {
+            let is_shown = option(name).is_some_and(|option| !option.is_hidden);
+            if is_shown && glob_matches_any_case(pattern, name.as_bytes()) {
+                add(name, value_of(session, name));
+            }
         }
     }
     session.out.map(found.len());
@@ -27,34 +52,47 @@ pub(super) fn get(session: &mut Session<'_>) -> Answer {
     Ok(Then::Done)
 }
 
-/// Sets all options or none.
+/// Sets all options or none. The first error is told; errors of values come after those of names.
 pub(super) fn set(session: &mut Session<'_>) -> Answer {
-    if session.request.len() < 4 || !session.request.len().is_multiple_of(2) {
-        return Err(Refusal::Arity("config|set".to_owned()));
+    if !session.request.len().is_multiple_of(2) {
+        return Err(Refusal::Syntax);
     }
-    let mut config = session.cluster.config.clone();
-    let mut seen = Vec::new();
+    let text = |index: usize| String::from_utf8_lossy(session.arg(index)).into_owned();
+    let failed = |name: &str, reason: &str| {
+        Refusal::text(format!("ERR CONFIG SET failed (possibly related to argument '{name}') - {reason}"))
+    };
+    let mut changes = Vec::new();
     for index in (2..session.request.len()).step_by(2) {
-        let name = String::from_utf8_lossy(session.arg(index)).into_owned();
-        let value = String::from_utf8_lossy(session.arg(index + 1)).into_owned();
+        let name = text(index);
         let Some(known) = option(&name) else {
             return Err(Refusal::text(format!("ERR Unknown option or number of arguments for CONFIG SET - '{name}'")));
         };
-        let failed = |reason: &str| {
-            Refusal::text(format!("ERR CONFIG SET failed (possibly related to argument '{name}') - {reason}"))
-        };
-        if seen.contains(&known.name) {
-            return Err(failed("duplicate parameter"));
+        // What Redis can change and Atoll cannot may be set to what it is.
+        if KEPT.contains(&known.name) && value_of(session, known.name) == text(index + 1) {
+            continue;
         }
-        seen.push(known.name);
+        if !known.is_mutable {
+            return Err(failed(&name, "can't set immutable config"));
+        }
+        if known.is_protected && !session.allows("enable-protected-configs") {
+            return Err(failed(&name, "can't set protected config"));
+        }
+        if changes.iter().any(|(other, _, _)| *other == known.name) {
+            return Err(failed(&name, "duplicate parameter"));
+        }
+        changes.push((known.name, name, text(index + 1)));
+    }
+    let mut config = session.cluster.config.clone();
+    for (_, name, value) in changes {
         match config.set_live(&name, &value) {
             Ok(()) => {}
-            Err(ConfigError::Immutable(_)) => return Err(failed("can't set immutable config")),
-            Err(ConfigError::Invalid { reason, .. }) => return Err(failed(&reason)),
-            Err(ConfigError::Unknown(_)) => return Err(failed("unknown option")),
+            Err(ConfigError::Immutable(_)) => return Err(failed(&name, "can't set immutable config")),
+            Err(ConfigError::Invalid { reason, .. }) => return Err(failed(&name.to_ascii_lowercase(), &reason)),
+            Err(ConfigError::Unknown(_)) => return Err(failed(&name, "unknown option")),
         }
     }
     session.cluster.config = config;
+    session.cluster.config_changed = true;
     session.cluster.follow_sync_policy();
     session.out.ok();
     Ok(Then::Done)

@@ -59,7 +59,11 @@ pub(super) fn restore(call: &mut Call<'_>) -> Answer {
     if ttl < 0 {
         return Err(Refusal::text("ERR Invalid TTL value, must be >= 0"));
     }
-    let value = rdb::restore_payload(payload, &call.db.thresholds).map_err(|damage| match damage {
+    let restored = match call.db.checks_payloads {
+        true => rdb::restore_payload(payload, &call.db.thresholds),
+        false => rdb::restore_unchecked(payload, &call.db.thresholds),
+    };
+    let value = restored.map_err(|damage| match damage {
         Damage::VersionOrChecksum => Refusal::text("ERR DUMP payload version or checksum are wrong"),
         _ => Refusal::text("ERR Bad data format"),
     })?;

@@ -14,7 +14,8 @@ use crate::wire::Request;
 
 pub(super) fn fcall(session: &mut Session<'_>) -> Answer {
     let name = String::from_utf8_lossy(session.arg(1)).into_owned();
-    let found = session.cluster.with_engine(session.id, |engine| engine.functions.get(&name).cloned())?;
+    let found =
+        session.cluster.with_engine(session.id, |engine| engine.functions.get(&name.to_ascii_lowercase()).cloned())?;
     let function = found.ok_or(Refusal::text("ERR Function not found"))?;
     if crate::state::parse_integer(session.arg(2)).is_none() {
         return Err(Refusal::text("ERR Bad number of keys provided"));

@@ -2,6 +2,8 @@
 
 /// How many steps back a pattern may cause; beyond, it matches nothing, so that no pattern can hold the server up.
 const STEPS_MAX: usize = 1 << 20;
+/// A pattern with more `*` than these, one at its end left out, matches nothing, as in Redis.
+const STARS_MAX: usize = 1000;
 
 /// True if `text` as a whole matches `pattern`.
 pub(crate) fn glob_matches(pattern: &[u8], text: &[u8]) -> bool {
@@ -16,6 +18,9 @@ pub(crate) fn glob_matches_any_case(pattern: &[u8], text: &[u8]) -> bool {
 /// Walks on; at a mismatch it goes back to the last `*` and lets that take one byte more. One place to go back to is
 /// enough, so the work is bounded by the product of the lengths.
 fn matches(pattern: &[u8], text: &[u8], any_case: bool) -> bool {
+    if pattern.len() > STARS_MAX && stars(pattern) > STARS_MAX {
+        return false;
+    }
     let (mut at, mut read) = (0, 0);
     let mut back: Option<(usize, usize)> = None;
     for _ in 0..STEPS_MAX.max(text.len() * 4) {
@@ -42,6 +47,13 @@ fn matches(pattern: &[u8], text: &[u8], any_case: bool) -> bool {
         }
     }
     false
+}
+
+/// How many runs of `*` there are, without one at the end.
+fn stars(pattern: &[u8]) -> usize {
+    let runs = pattern.windows(2).filter(|pair| pair[0] == b'*' && pair[1] != b'*').count();
+    let escaped = pattern.windows(2).filter(|pair| *pair == b"\\*").count();
+    runs.saturating_sub(escaped)
 }
 
 /// How many bytes of the pattern stand for this one byte; None if it does not match.

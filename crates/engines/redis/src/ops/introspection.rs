@@ -50,12 +50,14 @@ fn describe(out: &mut Reply<'_>, command: &Command) {
     out.integer(last);
     out.integer(step);
     status_set(out, &command.categories());
-    out.array(0);
-    out.array(command.keys.len());
+    let tips = super::docs::tips(command);
+    out.set(tips.len());
+    tips.iter().for_each(|tip| out.bulk(tip.as_bytes()));
+    out.set(command.keys.len());
     for spec in command.keys {
         describe_keys(out, spec);
     }
-    out.array(command.subcommands().len());
+    out.set(command.subcommands().len());
     for subcommand in command.subcommands() {
         describe(out, subcommand);
     }
@@ -124,7 +126,7 @@ pub(super) fn info(session: &mut Session<'_>) -> Answer {
     for name in session.request.tail(2) {
         match by_name(name) {
             Some(command) => describe(&mut session.out, command),
-            None => session.out.null_array(),
+            None => session.out.null(),
         }
     }
     Ok(Then::Done)
@@ -132,36 +134,6 @@ pub(super) fn info(session: &mut Session<'_>) -> Answer {
 
 pub(super) fn count(session: &mut Session<'_>) -> Answer {
     session.out.count(COMMANDS.len());
-    Ok(Then::Done)
-}
-
-fn document(out: &mut Reply<'_>, command: &Command) {
-    let has_subcommands = !command.subcommands().is_empty();
-    out.bulk(command.name.as_bytes());
-    out.map(2 + usize::from(has_subcommands));
-    out.bulk(b"since");
-    out.bulk(command.since.as_bytes());
-    out.bulk(b"group");
-    out.bulk(command.group.name().as_bytes());
-    if has_subcommands {
-        out.bulk(b"subcommands");
-        out.map(command.subcommands().len());
-        for subcommand in command.subcommands() {
-            document(out, subcommand);
-        }
-    }
-}
-
-pub(super) fn docs(session: &mut Session<'_>) -> Answer {
-    let wanted: Vec<&'static Command> = if session.request.len() == 2 {
-        COMMANDS.iter().collect()
-    } else {
-        session.request.tail(2).filter_map(by_name).collect()
-    };
-    session.out.map(wanted.len());
-    for command in wanted {
-        document(&mut session.out, command);
-    }
     Ok(Then::Done)
 }
 

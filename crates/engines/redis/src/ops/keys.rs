@@ -11,7 +11,13 @@ pub(super) fn del(call: &mut Call<'_>) -> Answer {
     Ok(Then::Done)
 }
 
+/// EXISTS counts as a look-up and not as a use.
 pub(super) fn exists(call: &mut Call<'_>) -> Answer {
+    call.db.touches = false;
+    touch(call)
+}
+
+pub(super) fn touch(call: &mut Call<'_>) -> Answer {
     let request = call.request;
     let count = request.tail(1).filter(|key| call.db.read_entry(key).is_some()).count();
     call.out.count(count);

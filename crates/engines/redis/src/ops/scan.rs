@@ -70,13 +70,18 @@ pub(super) fn scan(call: &mut Call<'_>) -> Answer {
     let scan = options(call, 1)?;
     let (start, end) = scan.window(call.db.positions());
     let mut found = Vec::new();
+    let mut expired = Vec::new();
     for position in (start..end).rev() {
-        let Some((key, entry)) = call.db.at(position) else { continue };
+        let Some((key, entry)) = call.db.at(position) else {
+            expired.extend(call.db.expired_at(position).cloned());
+            continue;
+        };
         let has_type = scan.type_name.is_none_or(|name| name.eq_ignore_ascii_case(entry.value.type_name().as_bytes()));
         if has_type && scan.shows(key) {
             found.push(key.to_vec());
         }
     }
+    expired.iter().for_each(|key| call.db.expire(key));
     reply(call, start, &found);
     Ok(Then::Done)
 }

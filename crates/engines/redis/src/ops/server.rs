@@ -1,6 +1,6 @@
 //! The server itself: <https://redis.io/docs/latest/commands/?group=server>.
 
-use super::{Answer, Session, Then, is};
+use super::{Answer, Session, Then};
 use crate::error::Refusal;
 use crate::state::parse_integer;
 
@@ -94,24 +94,4 @@ pub(super) fn shutdown(_session: &mut Session<'_>) -> Answer {
 pub(super) fn lolwut(session: &mut Session<'_>) -> Answer {
     session.out.verbatim(&format!("Redis ver. {}\n", crate::VERSION));
     Ok(Then::Done)
-}
-
-const NO_DEBUG: &str = "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you can run \
-                        it from a local connection, otherwise you need to set this option in the configuration file, and \
-                        then restart the server.";
-
-/// DEBUG as far as test suites need it.
-pub(super) fn debug(session: &mut Session<'_>) -> Answer {
-    if session.cluster.config.get("enable-debug-command") == Some("no") {
-        return Err(Refusal::text(NO_DEBUG));
-    }
-    match session.arg(1) {
-        word if is(word, "SET-ACTIVE-EXPIRE") && session.request.len() == 3 => {
-            let is_on = session.integer(2)? != 0;
-            session.cluster.expires_actively = is_on;
-            session.out.ok();
-            Ok(Then::Done)
-        }
-        word => Err(Refusal::UnknownSubcommand(String::from_utf8_lossy(word).into_owned(), "DEBUG".to_owned())),
-    }
 }

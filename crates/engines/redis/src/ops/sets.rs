@@ -94,8 +94,9 @@ pub(super) fn smove(call: &mut Call<'_>) -> Answer {
     }
     remove(call, source, &mut std::iter::once(member))?;
     let thresholds = call.db.thresholds;
-    write(call, target)?.add(member, &thresholds);
-    call.db.changed(target);
+    if write(call, target)?.add(member, &thresholds) {
+        call.db.changed(target);
+    }
     call.out.flag(true);
     Ok(Then::Done)
 }

@@ -50,9 +50,13 @@ pub(super) fn exec(session: &mut Session<'_>) -> Answer {
             Ok(command) => session.cluster.execute(ctx, place, command, request, &mut out, false),
             Err(refusal) => Err(refusal),
         };
-        if let Err(refusal) = answer {
-            out.clear();
-            Reply::new(&mut out, is_resp3).error(&refusal.line());
+        match answer {
+            Ok(Then::Sleep { .. }) => Reply::new(&mut out, is_resp3).ok(),
+            Ok(_) => {}
+            Err(refusal) => {
+                out.clear();
+                Reply::new(&mut out, is_resp3).error(&refusal.line());
+            }
         }
         session.out.raw(&out);
     }
@@ -65,6 +69,9 @@ pub(super) fn watch(session: &mut Session<'_>) -> Answer {
     if client.transaction.is_some() {
         return Err(Refusal::text("ERR WATCH inside MULTI is not allowed"));
     }
+    // A key whose time has come by now is deleted first: that it vanishes later changes nothing for the watcher.
+    session.cluster.expire_watched(session.ctx, place, session.request.tail(1));
+    let client = &mut session.cluster.clients.list[place];
     for key in session.request.tail(1) {
         let name = (client.database, Blob::from_slice(key));
         if !client.watched.contains(&name) {

@@ -59,7 +59,8 @@ impl Libraries {
     ) -> Option<&'f String> {
         let others: Vec<&Library> =
             self.list.iter().filter(|(name, _)| *name != library).map(|(_, other)| other).collect();
-        functions.into_iter().find(|function| others.iter().any(|other| other.functions.contains_key(*function)))
+        let has = |library: &&Library, name: &str| library.functions.keys().any(|own| own.eq_ignore_ascii_case(name));
+        functions.into_iter().find(|function| others.iter().any(|other| has(other, function)))
     }
 }
 
@@ -127,7 +128,8 @@ impl Engine {
             if let Ok((_, code)) = metadata(&library.code)
                 && let Ok(functions) = self.load_library(code)
             {
-                self.functions.extend(functions);
+                // They are called by their names in any case.
+                self.functions.extend(functions.into_iter().map(|(name, entry)| (name.to_ascii_lowercase(), entry)));
             }
         }
     }

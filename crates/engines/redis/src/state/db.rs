@@ -6,6 +6,7 @@ use super::dataset::Dataset;
 use super::keyspace::{Entry, NEVER};
 use super::value::{Blob, Thresholds, Value};
 use crate::notify::Notices;
+use crate::rdb::{self, Damage};
 use crate::tracking::Modified;
 
 /// Who is to be told when a key changes, on one instance. Keys are those of one database each.
@@ -57,6 +58,8 @@ pub(crate) struct Db<'a> {
     pub(crate) thresholds: Thresholds,
     /// `rdbcompression`, for DUMP.
     pub(crate) compresses: bool,
+    /// RESTORE looks at checksums.
+    pub(crate) checks_payloads: bool,
     /// The instance's own wall clock.
     pub(crate) now_ms: i64,
     /// True on a master, which deletes what has expired; a replica only hides it.
@@ -331,6 +334,23 @@ impl Db<'_> {
         }
     }
 
+    /// Brings a value into the form of RDB files and back: its encoding becomes the one that a fresh value would have.
+    pub(crate) fn through_file(&mut self, key: &[u8]) -> Result<(), Damage> {
+        let thresholds = self.thresholds;
+        let now_s = (self.now_ms / 1000) as u32;
+        let entry = match self.follower {
+            Some(follower) if self.dataset.followers[follower].overlay.get(key).is_some() => {
+                self.dataset.followers[follower].overlay.own_entry(key).and_then(Option::as_mut)
+            }
+            _ => self.dataset.databases[self.index].get_mut(key),
+        };
+        if let Some(entry) = entry {
+            entry.value = rdb::restore_payload(&rdb::dump_payload(&entry.value, false), &thresholds)?;
+            entry.used_at_s = now_s;
+        }
+        Ok(())
+    }
+
     /// Removes all keys.
     pub(crate) fn clear(&mut self) {
         // Those who track keys are told once that all are gone.
@@ -385,7 +405,10 @@ impl Db<'_> {
         ready.sort();
         self.interest.ready.extend(ready);
         let databases = &self.dataset.databases;
-        let is_there = |key: &Blob| databases[one].get(key).is_some() || databases[other].get(key).is_some();
+        // A key whose time has come is not there, whether anybody has noticed or not.
+        let is_live =
+            |index: usize, key: &Blob| databases[index].get(key).is_some_and(|entry| !entry.is_expired(self.now_ms));
+        let is_there = |key: &Blob| is_live(one, key) || is_live(other, key);
         let watched =
             self.interest.watched.iter().filter(|((index, key), _)| [one, other].contains(index) && is_there(key));
         let mut touched: Vec<usize> = watched.flat_map(|(_, clients)| clients.iter().copied()).collect();
@@ -420,6 +443,13 @@ impl Db<'_> {
             None => database.at(position),
         };
         found.filter(|(_, entry)| !entry.is_expired(self.now_ms))
+    }
+
+    /// The key at a position if its time has come and it is this instance's to delete.
+    pub(crate) fn expired_at(&self, position: usize) -> Option<&Blob> {
+        let is_own = self.deletes_expired && self.follower.is_none();
+        let found = self.dataset.databases[self.index].at(position).filter(|_| is_own)?;
+        found.1.is_expired(self.now_ms).then_some(found.0)
     }
 
     /// All keys, in the order of their positions.

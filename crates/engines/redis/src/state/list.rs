@@ -99,6 +99,19 @@ impl List {
         self.items.range(start.min(self.len())..end.min(self.len()))
     }
 
+    /// In how many nodes Redis would hold it, filled one after the other, and how many bytes they have.
+    pub(crate) fn nodes(&self, thresholds: &Thresholds) -> (usize, usize) {
+        let (mut nodes, mut bytes, mut items) = (1, 0, 0);
+        for item in &self.items {
+            let size = item.len() + ELEMENT_OVERHEAD;
+            if items > 0 && is_beyond(bytes + size, items + 1, thresholds, 1) {
+                (nodes, bytes, items) = (nodes + 1, 0, 0);
+            }
+            (bytes, items) = (bytes + size, items + 1);
+        }
+        (nodes, self.bytes)
+    }
+
     fn grown(&mut self, thresholds: &Thresholds) {
         self.is_quicklist |= self.exceeds(thresholds, 1);
     }
@@ -109,10 +122,15 @@ impl List {
     }
 
     fn exceeds(&self, thresholds: &Thresholds, divisor: usize) -> bool {
-        let size_class = usize::try_from(-thresholds.list_size_max.max(-5)).unwrap_or(0);
-        match thresholds.list_size_max {
-            ..0 => self.bytes > (2048usize << size_class) / divisor,
-            entries => self.items.len() > usize::try_from(entries).unwrap_or(usize::MAX) / divisor,
-        }
+        is_beyond(self.bytes, self.items.len(), thresholds, divisor)
+    }
+}
+
+/// True if so much is more than a node may hold, divided by this.
+fn is_beyond(bytes: usize, items: usize, thresholds: &Thresholds, divisor: usize) -> bool {
+    let size_class = usize::try_from(-thresholds.list_size_max.max(-5)).unwrap_or(0);
+    match thresholds.list_size_max {
+        ..0 => bytes > (2048usize << size_class) / divisor,
+        entries => items > usize::try_from(entries).unwrap_or(usize::MAX) / divisor,
     }
 }

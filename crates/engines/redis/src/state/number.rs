@@ -25,9 +25,12 @@ pub(crate) fn parse_integer(text: &[u8]) -> Option<i64> {
     if is_negative { 0i64.checked_sub_unsigned(number) } else { i64::try_from(number).ok() }
 }
 
+/// Longer texts are no numbers, whatever stands in them.
+const FLOAT_LENGTH_MAX: usize = 5 << 10;
+
 /// A floating-point number as `strtod` reads it, but without spaces and not NaN.
 pub(crate) fn parse_float(text: &[u8]) -> Option<f64> {
-    if text.is_empty() || text.len() > 255 {
+    if text.is_empty() || text.len() > FLOAT_LENGTH_MAX {
         return None;
     }
     let text = std::str::from_utf8(text).ok()?;
@@ -40,10 +43,18 @@ pub(crate) fn parse_float(text: &[u8]) -> Option<f64> {
     let number = match lower.as_str() {
         "inf" | "infinity" => f64::INFINITY,
         _ if lower.starts_with("0x") => u64::from_str_radix(&lower[2..], 16).ok()? as f64,
-        _ if lower.starts_with(|first: char| first.is_ascii_digit() || first == '.') => lower.parse().ok()?,
+        _ if lower.starts_with(|first: char| first.is_ascii_digit() || first == '.') => finite(&lower)?,
         _ => return None,
     };
     Some(if is_negative { -number } else { number })
+}
+
+/// Decimal digits, unless they are too many for a number, or too few to differ from zero.
+fn finite(text: &str) -> Option<f64> {
+    let number: f64 = text.parse().ok()?;
+    let is_lost = number == 0.0
+        && text.split('e').next().is_some_and(|digits| digits.contains(|digit: char| matches!(digit, '1'..='9')));
+    Some(number).filter(|number| number.is_finite() && !is_lost)
 }
 
 /// A number as INCRBYFLOAT prints it: up to 17 digits after the point, no exponent, no trailing zeros.

@@ -27,3 +27,28 @@ fn commands_stand_in_order_and_are_found_in_any_case() {
     assert!(crate::ops::lookup(b"nosuchcommand").is_none());
     assert!(crate::ops::lookup(b"").is_none());
 }
+
+#[test]
+fn options_stand_in_order_and_those_without_effect_in_the_coverage() {
+    let text = include_str!("../../COVERAGE.md");
+    let section = text.split("## Options").nth(1).and_then(|rest| rest.split("\n## ").next()).expect("a section");
+    let written: BTreeSet<&str> = section.split('`').skip(1).step_by(2).collect();
+    for table in [crate::config::ACCEPTED, crate::config::FIXED] {
+        assert!(table.windows(2).all(|pair| pair[0].name < pair[1].name));
+        let missing: Vec<&str> =
+            table.iter().map(|option| option.name).filter(|name| !written.contains(name)).collect();
+        assert!(missing.is_empty(), "options that COVERAGE.md does not name: {missing:?}");
+    }
+    let mut names = BTreeSet::new();
+    for option in crate::every_option() {
+        assert!(names.insert(option.name), "{} stands in two tables", option.name);
+        let mut config = crate::Config::default();
+        assert_eq!(config.set(option.name, option.default), Ok(()), "{}", option.name);
+        assert_eq!(
+            config.get(option.name),
+            Some(option.default),
+            "{}'s default is not in its canonical form",
+            option.name
+        );
+    }
+}
