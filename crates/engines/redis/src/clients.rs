@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::rc::Rc;
 
 use atoll_kernel::Moment;
 use atoll_net::Peer;
 use slab::Slab;
 
+use crate::acl::User;
 use crate::cluster::InstanceId;
 use crate::replication::{Replica, Stage};
 use crate::state::Blob;
@@ -42,6 +44,9 @@ pub(crate) struct Client {
     pub(crate) library: Vec<u8>,
     pub(crate) library_version: Vec<u8>,
     pub(crate) is_resp3: bool,
+    pub(crate) user: Rc<User>,
+    /// There is nothing that its user may not do: nothing has to be looked up.
+    pub(crate) is_unrestricted: bool,
     pub(crate) is_authenticated: bool,
     pub(crate) database: usize,
     pub(crate) reads_replica: bool,
@@ -107,6 +112,8 @@ pub(crate) enum BlockedOn {
     Script,
     /// The snapshot of this shard.
     Save { shard: usize },
+    /// The file of users.
+    UserFile,
 }
 
 impl Client {
@@ -138,6 +145,13 @@ impl Client {
 
     pub(crate) fn is_replica(&self) -> bool {
         self.replica.as_ref().is_some_and(|replica| replica.stage != Stage::Announced)
+    }
+
+    /// It is this user from now on.
+    pub(crate) fn become_user(&mut self, user: Rc<User>, is_authenticated: bool) {
+        self.is_unrestricted = user.is_unrestricted();
+        self.is_authenticated = is_authenticated;
+        self.user = user;
     }
 
     pub(crate) fn subscriptions(&self) -> usize {
@@ -172,6 +186,11 @@ impl Clients {
             .map(|(place, client)| (client.number, place))
             .collect();
         ordered.into_values().collect()
+    }
+
+    /// The clients of one user of an instance, by number.
+    pub(crate) fn of_user(&self, instance: InstanceId, name: &[u8]) -> Vec<usize> {
+        self.of(instance).into_iter().filter(|place| self.list[*place].user.name() == name).collect()
     }
 
     pub(crate) fn block(&mut self, place: usize, on: BlockedOn, deadline: Option<Moment>) {

@@ -13,8 +13,10 @@ pub(crate) use accepted::{ACCEPTED, FIXED};
 pub(crate) use check::{OutputLimit, memory};
 use check::{check, output_limits, save_points};
 
+use crate::acl::{Defaults, RuleError, User, has_spaces};
 use crate::notify;
 use crate::state::Thresholds;
+use crate::wire::split_line;
 
 /// What an option's value looks like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,6 +92,9 @@ const POLICIES: OptionKind = Choice(&[
 
 /// The options that do something, in the order of their names. `config/accepted.rs` has the others.
 pub const OPTIONS: &[OptionInfo] = &[
+    mutable("acl-pubsub-default", Choice(&["allchannels", "resetchannels"]), "resetchannels"),
+    fixed("aclfile", Text, ""),
+    mutable("acllog-max-len", Integer(0, i64::MAX), "128"),
     mutable("appendfsync", Choice(&["everysec", "always", "no"]), "everysec"),
     fixed("appendonly", YesNo, "no"),
     mutable("busy-reply-threshold", LONG, "5000"),
@@ -172,6 +177,9 @@ const ALIASES: &[(&str, &str)] = &[
     ("zset-max-ziplist-value", "zset-max-listpack-value"),
 ];
 
+/// Not an option that has one value: each adds a user.
+const USER: &str = "user";
+
 /// Why an option cannot be set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ConfigError {
@@ -217,6 +225,9 @@ pub struct Config {
     values: BTreeMap<&'static str, String>,
     pub(crate) settings: Settings,
 }
+
+/// A user of the configuration: its name and its rules.
+pub(crate) type ConfiguredUser = (Vec<u8>, Vec<Vec<u8>>);
 
 /// The options that the engine looks at, in their own types.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -271,6 +282,18 @@ pub(crate) struct Settings {
     /// A command that takes no longer than this interests neither the slow log nor the monitor of latency.
     pub(crate) notable_ns: u64,
     pub(crate) latency_tracking: bool,
+    pub(crate) acl: AclSettings,
+}
+
+/// The options about users.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct AclSettings {
+    /// `acl-pubsub-default`: what new users begin with.
+    pub(crate) defaults: Defaults,
+    pub(crate) file: String,
+    pub(crate) log_length_max: usize,
+    /// `user`.
+    pub(crate) users: Vec<ConfiguredUser>,
 }
 
 impl Default for Config {
@@ -284,11 +307,54 @@ impl Default for Config {
 impl Config {
     /// Sets an option before the start.
     pub fn set(&mut self, name: &str, value: &str) -> Result<(), ConfigError> {
+        if name.eq_ignore_ascii_case(USER) {
+            return self.add_user(value);
+        }
         let option = option(name).ok_or_else(|| ConfigError::Unknown(name.to_owned()))?;
         let present = self.values.get(option.name).map(String::as_str).unwrap_or_default();
         let value = check(option, value, present)?;
         self.values.insert(option.name, value);
+        let users = std::mem::take(&mut self.settings.acl.users);
         self.settings = settings(&self.values);
+        self.settings.acl.users = users;
+        Ok(())
+    }
+
+    /// `user NAME RULE…`.
+    fn add_user(&mut self, value: &str) -> Result<(), ConfigError> {
+        let invalid = |reason: String| ConfigError::Invalid { name: USER, reason };
+        let words = split_line(value.as_bytes()).ok_or_else(|| invalid("unbalanced quotes".to_owned()))?;
+        let Some((name, rules)) = words.split_first() else {
+            return Err(invalid("wrong number of arguments".to_owned()));
+        };
+        let declared = |word: &[u8], error: RuleError| {
+            invalid(format!("Error in user declaration '{}': {error}", String::from_utf8_lossy(word)))
+        };
+        if self.settings.acl.users.iter().any(|(known, _)| known == name) {
+            return Err(declared(name, RuleError::DuplicateUser));
+        }
+        if has_spaces(name) {
+            return Err(invalid("Spaces not allowed in ACL usernames".to_owned()));
+        }
+        self.settings.acl.users.push((name.clone(), rules.to_vec()));
+        Ok(())
+    }
+
+    /// What is wrong with the users that are configured, if anything is. Their rules depend on other options.
+    pub(crate) fn check_users(&self) -> Result<(), ConfigError> {
+        let invalid = |reason: String| ConfigError::Invalid { name: USER, reason };
+        let settings = &self.settings.acl;
+        if !settings.file.is_empty() && !settings.users.is_empty() {
+            return Err(invalid(
+                "Configuring Redis with users defined in redis.conf and at the same setting an ACL file path is invalid."
+                    .to_owned(),
+            ));
+        }
+        for (name, rules) in &settings.users {
+            let mut user = User::new(name, settings.defaults);
+            user.apply_all(rules.iter().map(Vec::as_slice), settings.defaults)
+                .map_err(|error| invalid(format!("{}: {}", user.display_name(), error.line())))?;
+        }
         Ok(())
     }
 
@@ -300,7 +366,8 @@ impl Config {
             Some(option) if option.name == "dir" && self.get("dir") != Some(value) => {
                 Err(ConfigError::Immutable(option.name))
             }
-            _ => self.set(name, value),
+            None => Err(ConfigError::Unknown(name.to_owned())),
+            Some(_) => self.set(name, value),
         }
     }
 
@@ -325,7 +392,13 @@ impl<'de> Deserialize<'de> for Config {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Config, D::Error> {
         let map = BTreeMap::<String, serde_json::Value>::deserialize(deserializer)?;
         let mut config = Config::default();
-        for (name, value) in map {
+        let several = |value: serde_json::Value| match value {
+            serde_json::Value::Array(values) => values,
+            value => vec![value],
+        };
+        for (name, value) in
+            map.into_iter().flat_map(|(name, value)| several(value).into_iter().map(move |value| (name.clone(), value)))
+        {
             let value = match value {
                 serde_json::Value::String(text) => text,
                 serde_json::Value::Bool(true) => "yes".to_owned(),
@@ -334,6 +407,7 @@ impl<'de> Deserialize<'de> for Config {
             };
             config.set(&name, &value).map_err(D::Error::custom)?;
         }
+        config.check_users().map_err(D::Error::custom)?;
         Ok(config)
     }
 }
@@ -366,6 +440,16 @@ pub(crate) fn format_percentile(number: f64) -> String {
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
+fn acl_settings(values: &BTreeMap<&'static str, String>) -> AclSettings {
+    let text = |name: &str| values.get(name).map(String::as_str).unwrap_or_default();
+    AclSettings {
+        defaults: Defaults { all_channels: text("acl-pubsub-default") == "allchannels" },
+        file: text("aclfile").to_owned(),
+        log_length_max: text("acllog-max-len").parse().unwrap_or_default(),
+        users: Vec::new(),
+    }
+}
+
 /// Reads the typed settings out of values that have been checked.
 fn settings(values: &BTreeMap<&'static str, String>) -> Settings {
     let text = |name: &str| values.get(name).map(String::as_str).unwrap_or_default();
@@ -375,19 +459,18 @@ fn settings(values: &BTreeMap<&'static str, String>) -> Settings {
     let bytes = |name| text(name).parse::<u64>().unwrap_or_default();
     let millis = |name| Duration::from_millis(bytes(name));
     let seconds = |name| Duration::from_secs(bytes(name));
-    let is_cluster = yes("cluster-enabled");
     let slow_ns = u64::try_from(number("slowlog-log-slower-than")).ok().map(|micros| micros.saturating_mul(1000));
     let latency_threshold_ms = bytes("latency-monitor-threshold");
     let monitored_ns = (latency_threshold_ms > 0).then(|| latency_threshold_ms.saturating_mul(1_000_000));
     Settings {
-        is_cluster,
+        is_cluster: yes("cluster-enabled"),
         has_log: yes("appendonly"),
         append_fsync: match text("appendfsync") {
             "always" => AppendFsync::Always,
             "no" => AppendFsync::No,
             _ => AppendFsync::EverySecond,
         },
-        databases: if is_cluster { 1 } else { size("databases") },
+        databases: if yes("cluster-enabled") { 1 } else { size("databases") },
         node_timeout: millis("cluster-node-timeout"),
         validity_factor: u32::try_from(number("cluster-replica-validity-factor")).unwrap_or_default(),
         no_failover: yes("cluster-replica-no-failover"),
@@ -437,5 +520,6 @@ fn settings(values: &BTreeMap<&'static str, String>) -> Settings {
         latency_threshold_ms,
         notable_ns: slow_ns.into_iter().chain(monitored_ns).min().unwrap_or(u64::MAX),
         latency_tracking: yes("latency-tracking"),
+        acl: acl_settings(values),
     }
 }

@@ -8,11 +8,13 @@
 mod admit;
 mod execute;
 mod pausing;
+mod permissions;
 mod saving;
 mod scripts;
 mod waiting;
 
 pub(crate) use admit::find as find_command;
+pub use permissions::UserFileWish;
 pub use saving::{LoadError, SavePart};
 use scripts::Scripts;
 
@@ -120,6 +122,8 @@ pub struct Cluster {
     pub(crate) config_changed: bool,
     /// What DEBUG has switched.
     pub(crate) switches: Switches,
+    /// What is to be done with files of users.
+    user_file_wishes: Vec<UserFileWish>,
     /// When the clock was last read for the duration of a command.
     pub(crate) measured_at: Moment,
     /// How the process is measured; None in simulations.
@@ -160,6 +164,7 @@ impl Cluster {
             replication: Replication::new(ctx),
             config_changed: false,
             switches: Switches::default(),
+            user_file_wishes: Vec::new(),
             measured_at: Moment::ZERO,
             meter: None,
         };
@@ -204,6 +209,7 @@ impl Cluster {
     ) -> ConnId {
         self.clients.last_number += 1;
         let number = self.clients.last_number;
+        let user = self.instances[instance].acl.default_user();
         self.instances[instance].stats.connections += 1;
         let client = Client {
             number,
@@ -214,7 +220,9 @@ impl Cluster {
             library: Vec::new(),
             library_version: Vec::new(),
             is_resp3: false,
-            is_authenticated: self.config.settings.password.is_empty(),
+            is_unrestricted: user.is_unrestricted(),
+            is_authenticated: user.admits_anybody(),
+            user,
             database: 0,
             reads_replica: false,
             is_asking: false,
@@ -252,7 +260,7 @@ impl Cluster {
 
     /// What bounds a connection's next request.
     pub fn limits(&self, conn: ConnId) -> Limits {
-        let unauthenticated = self.clients.get(conn).is_some_and(|client| !client.is_authenticated);
+        let unauthenticated = self.clients.get(conn).is_some_and(|client| self.must_log_in(client));
         Limits { bulk_length_max: self.config.settings.bulk_length_max, unauthenticated }
     }
 
@@ -268,6 +276,12 @@ impl Cluster {
         if let Some(client) = self.clients.get(conn) {
             self.instances[client.instance].stats.writes += 1;
         }
+    }
+
+    /// True for a client that has to say who it is.
+    #[inline]
+    pub(crate) fn must_log_in(&self, client: &Client) -> bool {
+        !client.is_authenticated && self.instances[client.instance].acl.requires_login()
     }
 
     /// What a connection may do.
@@ -366,6 +380,10 @@ impl Cluster {
             }
             Ok(Then::Script) => {
                 self.clients.block(place, BlockedOn::Script, None);
+                Outcome::Parked
+            }
+            Ok(Then::UserFile { writes }) => {
+                self.park_on_user_file(place, writes);
                 Outcome::Parked
             }
             Ok(Then::Save { shard }) => {

@@ -4,6 +4,7 @@
 //! - [`Cluster`] in `core.rs`: the whole cluster as plain data; [`Cluster::apply`] executes a request.
 //! - `ops.rs`: the dispatch table, and `ops/<family>.rs`: the commands.
 //! - `state.rs`: values, the key space, and the one physical copy that replicas share until they differ.
+//! - `acl.rs`: users, and what they may do.
 //! - `cluster.rs`: failure detection, elections, replication, redirects.
 //! - `replication.rs`: real servers that follow an instance.
 //! - `wire.rs`: RESP; `rdb.rs`: Redis's binary format, of DUMP and of `dump.rdb`.
@@ -12,6 +13,7 @@
 //! Invariants: the core is synchronous and does no I/O. Each instance answers from its own view only. A write that was
 //! acknowledged is either there or named in the kernel's ledger. `COVERAGE.md` lists what is not here.
 
+mod acl;
 mod clients;
 mod cluster;
 mod config;
@@ -35,12 +37,13 @@ mod telemetry;
 #[cfg(test)]
 mod tests;
 mod tracking;
+mod user_file;
 pub mod wire;
 
 pub use clients::ConnId;
 pub use cluster::{REPLICATE, WRITE_ACKNOWLEDGED};
 pub use config::{Config, ConfigError, OPTIONS, OptionInfo, OptionKind, every_option, option};
-pub use core::{Cluster, Delivery, InstanceAddress, LoadError, Outcome, SavePart};
+pub use core::{Cluster, Delivery, InstanceAddress, LoadError, Outcome, SavePart, UserFileWish};
 
 pub use server::{Handle, PART, Redis};
 

@@ -3,6 +3,7 @@
 //! `ops/<family>.rs` has the commands themselves. A command that works on keys sees one [`Db`] and nothing else; a
 //! command of the server sees the whole [`Cluster`].
 
+mod acl;
 mod bitmaps;
 mod blocking;
 mod client;
@@ -25,6 +26,7 @@ mod hyperloglog;
 mod info;
 mod info_stats;
 mod introspection;
+mod key_uses;
 mod keys;
 mod latency;
 mod lcs;
@@ -59,10 +61,12 @@ use std::sync::OnceLock;
 
 use atoll_kernel::{Context, Stream};
 
+pub(crate) use client::describe as describe_client;
 pub(crate) use command::{Command, Flags, Group, KeySpec, Run};
 pub(crate) use debug::Switches;
 pub(crate) use functions::restore_libraries;
 pub(crate) use glob::glob_matches;
+pub(crate) use key_uses::{KeyUse, key_uses};
 pub(crate) use table::COMMANDS;
 
 use crate::cluster::InstanceId;
@@ -92,6 +96,8 @@ pub(crate) enum Then {
     Sleep { time: std::time::Duration },
     /// It waits for the snapshot of a shard.
     Save { shard: usize },
+    /// It waits until the file of users is read or written.
+    UserFile { writes: bool },
     /// The connection is to be closed once the reply is out.
     Close,
 }
@@ -114,6 +120,8 @@ pub(crate) struct Call<'a> {
     pub(crate) random: &'a mut Stream,
     /// False inside MULTI, where a command that would wait gives up at once.
     pub(crate) may_block: bool,
+    /// The client may read keys that the request does not name.
+    pub(crate) may_read_all_keys: bool,
     pub(crate) effect: Effect,
 }
 

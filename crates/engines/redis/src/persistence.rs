@@ -109,7 +109,15 @@ impl Cluster {
                 db.now_ms = i64::MIN / 2;
                 let mut out = Vec::new();
                 let out = Reply::new(&mut out, false);
-                let mut call = Call { request, db, out, random, may_block: false, effect: Effect::AsSent };
+                let mut call = Call {
+                    request,
+                    db,
+                    out,
+                    random,
+                    may_block: false,
+                    may_read_all_keys: true,
+                    effect: Effect::AsSent,
+                };
                 if run(&mut call).is_err() {
                     return false;
                 }

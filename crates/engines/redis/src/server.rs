@@ -24,6 +24,7 @@ use crate::core::{Cluster, ConnectionLimits, Outcome};
 use crate::journal::{Journal, Stored};
 use crate::nodes_file::NodesFile;
 use crate::saver::{self, News, Saver};
+use crate::user_file;
 use crate::wire::Parser;
 use crate::{ConnId, InstanceAddress};
 
@@ -190,7 +191,7 @@ async fn run(
         Err(error) => return drop(ready.send(Err(error))),
     };
     let (said, mut news) = mpsc::unbounded_channel();
-    let loaded = saver::load(&host, &mut cluster, listeners.len());
+    let loaded = user_file::load(&host, &mut cluster).and_then(|()| saver::load(&host, &mut cluster, listeners.len()));
     let saver = match loaded.and_then(|()| Saver::start(Arc::clone(&host.disk), said)) {
         Ok(saver) => saver,
         Err(error) => return drop(ready.send(Err(error))),
@@ -310,6 +311,9 @@ impl Shared {
             self.nodes_file.borrow_mut().save(cluster);
         }
         self.saver.borrow().submit(cluster);
+        if user_file::serve(cluster, ctx, &*self.host.disk) {
+            self.hand_out(cluster);
+        }
         if cluster.has_log_bytes() { self.journal.borrow_mut().store(cluster, ctx) } else { Stored::default() }
     }
 

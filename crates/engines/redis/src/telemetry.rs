@@ -255,7 +255,8 @@ fn waits(then: &Then) -> bool {
         | Then::Postpone
         | Then::Script
         | Then::Save { .. }
-        | Then::Sleep { .. } => true,
+        | Then::Sleep { .. }
+        | Then::UserFile { .. } => true,
         Then::Done | Then::Close => false,
     }
 }

@@ -10,6 +10,7 @@ mod request;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use inline::split_line;
 pub use parser::{Limits, Parser, ProtocolError};
 pub use reply::Reply;
 pub(crate) use reply::format_double;

@@ -137,6 +137,7 @@ impl Cluster {
         instance.run = Run::Up;
         instance.stats = super::instance::Stats { started: ctx.now(), ..Default::default() };
         instance.telemetry = crate::telemetry::Telemetry::default();
+        instance.acl.restart(&settings);
         instance.loading_until = (!loading.is_zero()).then(|| ctx.now() + loading);
         if settings.is_cluster {
             let view = &mut instance.view;

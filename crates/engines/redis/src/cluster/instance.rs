@@ -11,6 +11,7 @@ use super::manual::Manual;
 use super::membership::Handshake;
 use super::replication::{Attached, MasterLink};
 use super::slots::SLOTS;
+use crate::acl::Acl;
 use crate::pubsub::Subscriptions;
 use crate::state::Interest;
 use crate::telemetry::{Sample, Telemetry};
@@ -64,6 +65,7 @@ pub(crate) struct Instance {
     pub(crate) subscriptions: Subscriptions,
     /// What its clients may hold copies of.
     pub(crate) tracking: TrackingTable,
+    pub(crate) acl: Acl,
     /// As a replica: its link to its master.
     pub(crate) link: MasterLink,
     /// As a master: the replicas that are attached.

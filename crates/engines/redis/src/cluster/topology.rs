@@ -5,6 +5,7 @@ use atoll_kernel::{Context, Moment, NodeId};
 use super::instance::{Instance, Peer, Run, Stats, View};
 use super::replication::MasterLink;
 use super::slots::SLOTS;
+use crate::acl::Acl;
 use crate::config::Settings;
 use crate::state::Dataset;
 
@@ -20,7 +21,7 @@ const REPLICA_PORT_STEP: u16 = 2;
 pub(crate) fn build(ctx: &Context<'_>, settings: &Settings, nodes: &[NodeId]) -> (Vec<Instance>, Vec<Dataset>) {
     let Some(first) = nodes.first().copied() else { return (Vec::new(), Vec::new()) };
     if !settings.is_cluster {
-        let mut instance = instance(ctx, first, settings.port, 0, 1);
+        let mut instance = instance(ctx, settings, first, settings.port, (0, 1));
         instance.dataset = Some(0);
         return (vec![instance], vec![Dataset::new(0, settings.databases, settings.has_log)]);
     }
@@ -38,7 +39,7 @@ pub(crate) fn build(ctx: &Context<'_>, settings: &Settings, nodes: &[NodeId]) ->
     for index in 0..count {
         let is_replica = index >= shards;
         let node = nodes[(index % shards + usize::from(is_replica)) % nodes.len()];
-        let mut instance = instance(ctx, node, port_on(node, is_replica), index, count);
+        let mut instance = instance(ctx, settings, node, port_on(node, is_replica), (index, count));
         instance.dataset = Some(index % shards);
         instance.shard = hex_name(ctx, "redis.name", (index % shards) as u64).chars().rev().collect();
         instances.push(instance);
@@ -82,7 +83,13 @@ fn first_view(shards: usize, count: usize) -> View {
     view
 }
 
-fn instance(ctx: &Context<'_>, node: NodeId, port: u16, index: usize, count: usize) -> Instance {
+fn instance(
+    ctx: &Context<'_>,
+    settings: &Settings,
+    node: NodeId,
+    port: u16,
+    (index, count): (usize, usize),
+) -> Instance {
     Instance {
         node,
         port,
@@ -97,6 +104,7 @@ fn instance(ctx: &Context<'_>, node: NodeId, port: u16, index: usize, count: usi
         interest: crate::state::Interest::default(),
         subscriptions: crate::pubsub::Subscriptions::default(),
         tracking: crate::tracking::TrackingTable::default(),
+        acl: Acl::new(settings, None),
         link: MasterLink::none(),
         attached: std::collections::BTreeMap::new(),
         busy_until: None,

@@ -104,6 +104,7 @@ fn contradiction(name: &str, value: &str) -> Option<&'static str> {
 /// Texts that have a form of their own.
 fn check_text(name: &str, value: &str, present: &str) -> Result<String, String> {
     match name {
+        "aclfile" if value.contains('/') => Err("aclfile can't be a path, just a filename".to_owned()),
         "dbfilename" if value.contains('/') => Err("dbfilename can't be a path, just a filename".to_owned()),
         "latency-tracking-info-percentiles" => {
             let numbers =

@@ -72,12 +72,17 @@ impl Cluster {
             return Err(Refusal::Arity(command.name.to_owned()));
         }
         let client = &self.clients.list[place];
-        if !client.is_authenticated && !command.flags.has(Flags::NO_AUTH) {
+        if !command.flags.has(Flags::NO_AUTH) && self.must_log_in(client) {
             return Err(Refusal::text("NOAUTH Authentication required."));
         }
         if client.transaction.is_some() && command.flags.has(Flags::NO_MULTI) {
             return Err(Refusal::text("ERR Command not allowed inside a transaction"));
         }
+        if !client.is_unrestricted {
+            let is_queued = client.transaction.is_some();
+            self.permit(ctx, place, (command, request), is_queued)?;
+        }
+        let client = &self.clients.list[place];
         let described;
         let effective = if command.flags.has(Flags::SCRIPT) {
             described = self.script_command(client.instance, command, request);

@@ -70,7 +70,12 @@ impl Cluster {
         out: &mut Vec<u8>,
         may_block: bool,
     ) -> Answer {
-        let (id, is_resp3) = (self.clients.list[place].instance, self.clients.list[place].is_resp3);
+        let client = &self.clients.list[place];
+        let (id, is_resp3) = (client.instance, client.is_resp3);
+        // Only SORT asks.
+        let may_read_all_keys = client.is_unrestricted
+            || !matches!(command.name, "sort" | "sort_ro")
+            || client.user.may_read_all_keys(command, request);
         if ctx.kernel().is_armed() && command.flags.has(Flags::WRITE) {
             // A trigger may go off between the acknowledgement and the replication.
             self.wake_bus(ctx);
@@ -81,7 +86,8 @@ impl Cluster {
         if let Some(notices) = &mut db.notices {
             notices.begin(command.name, request);
         }
-        let mut call = Call { request, db, out: Reply::new(out, is_resp3), random, may_block, effect: Effect::AsSent };
+        let out = Reply::new(out, is_resp3);
+        let mut call = Call { request, db, out, random, may_block, may_read_all_keys, effect: Effect::AsSent };
         let answer = run(&mut call);
         let Call { db, effect, .. } = call;
         let Db { dirty, hits, misses, expired, follower, stale, notices, .. } = db;

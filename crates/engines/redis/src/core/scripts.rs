@@ -5,6 +5,7 @@ use std::time::Duration;
 use atoll_kernel::{Context, Moment};
 
 use super::Cluster;
+use crate::acl::Occasion;
 use crate::cluster::{InstanceId, Route, Run as Process, decide};
 use crate::error::Refusal;
 use crate::ops::{Command, Flags, Then};
@@ -184,14 +185,15 @@ impl Cluster {
 
     /// Lets a script run. Its reply, or None if it is to go on later.
     fn drive(&mut self, ctx: &Context<'_>, engine: &mut Engine, run: &mut ScriptRun) -> Option<Vec<u8>> {
+        let mut signal = Signal::Go;
         loop {
-            match engine.resume(Signal::Go) {
+            match engine.resume(std::mem::replace(&mut signal, Signal::Go)) {
                 Turn::End(reply) => {
                     self.settle_log(run);
                     return Some(reply);
                 }
                 Turn::Wish(Wish::Execute) => self.execute_for_script(ctx, engine, run),
-                Turn::Wish(Wish::MayExecute) => may_execute(engine),
+                Turn::Wish(Wish::MayExecute) => signal = self.may_execute(engine, run.place),
                 Turn::Wish(Wish::Pause) if run.may_pause => {
                     self.hold_log(run);
                     engine.bridge.pause_at.set(engine.bridge.instructions() + SLICE);
@@ -394,7 +396,7 @@ impl Cluster {
 
     /// Redis's checks of a command that a script calls, in Redis's order.
     fn admit_for_script(
-        &self,
+        &mut self,
         ctx: &Context<'_>,
         run: &mut ScriptRun,
         request: Request<'_>,
@@ -411,6 +413,12 @@ impl Cluster {
         let is_stale = link.master.is_some() && !link.is_up && !self.config.settings.serves_stale;
         if is_stale && !command.flags.has(Flags::STALE) {
             return Err(Refusal::text("ERR Can not execute the command on a stale replica"));
+        }
+        if !self.clients.list[run.place].is_unrestricted
+            && let Err(denied) = self.check_permission(ctx, run.place, (command, request), Occasion::Script)
+        {
+            let text = self.denial_text(run.place, command, denied);
+            return Err(Refusal::text(format!("ERR ACL failure in script: {text}")));
         }
         let is_write = command.flags.has(Flags::WRITE);
         // What may be passed on to replicas counts as a write, so that scripts that only read can run during CLIENT PAUSE.
@@ -516,14 +524,21 @@ impl Cluster {
             self.clients.list[run.place].write_position = dataset.position(run.id);
         }
     }
-}
 
-/// `redis.acl_check_cmd`.
-fn may_execute(engine: &Engine) {
-    let request = engine.bridge.request.borrow();
-    let mut reply = engine.bridge.reply.borrow_mut();
-    reply.clear();
-    if super::admit::find(request.as_request()).is_err() {
-        reply.extend_from_slice(b"Invalid command passed to redis.acl_check_cmd()");
+    /// `redis.acl_check_cmd`.
+    fn may_execute(&self, engine: &Engine, place: usize) -> Signal {
+        let request = engine.bridge.request.borrow();
+        let mut reply = engine.bridge.reply.borrow_mut();
+        reply.clear();
+        match super::admit::find(request.as_request()) {
+            Ok(command) if self.clients.list[place].user.check(command, request.as_request()).is_err() => {
+                Signal::Refused
+            }
+            Ok(_) => Signal::Go,
+            Err(_) => {
+                reply.extend_from_slice(b"Invalid command passed to redis.acl_check_cmd()");
+                Signal::Go
+            }
+        }
     }
 }

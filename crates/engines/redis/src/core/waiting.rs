@@ -113,7 +113,10 @@ impl Cluster {
         let request = std::mem::take(request);
         let mut out = Vec::new();
         let answer = match super::admit::find(request.as_request()) {
-            Ok(command) => self.execute(ctx, place, command, request.as_request(), &mut out, true),
+            // It may have lost what it was allowed when it began to wait.
+            Ok(command) => self
+                .permit_waiting(ctx, place, (command, request.as_request()))
+                .and_then(|()| self.execute(ctx, place, command, request.as_request(), &mut out, true)),
             Err(refusal) => Err(refusal),
         };
         let id = self.clients.list[place].instance;
@@ -185,7 +188,7 @@ impl Cluster {
             }
             Some(BlockedOn::Save { .. }) => reply.error("ERR"),
             Some(BlockedOn::Sleep) => reply.ok(),
-            Some(BlockedOn::Script) | None => return,
+            Some(BlockedOn::Script | BlockedOn::UserFile) | None => return,
         }
         self.wait_is_over(place, out.strip_prefix(b"-"));
         self.deliver_to(place, out, true, false);
@@ -203,10 +206,10 @@ impl Cluster {
         }
     }
 
-    /// True for a client whose script has not ended.
+    /// True for a client whose script has not ended, or whose file is being read or written.
     fn runs_script(&self, place: usize) -> bool {
         let blocked = self.clients.list.get(place).and_then(|client| client.blocked.as_ref());
-        blocked.is_some_and(|blocked| matches!(blocked.on, BlockedOn::Script))
+        blocked.is_some_and(|blocked| matches!(blocked.on, BlockedOn::Script | BlockedOn::UserFile))
     }
 
     /// A master has become a replica: whoever waits for its keys is sent away.
@@ -225,7 +228,10 @@ impl Cluster {
         }
         for place in self.clients.of(id) {
             let blocked = self.clients.list[place].blocked.as_ref().map(|blocked| &blocked.on);
-            if !matches!(blocked, None | Some(BlockedOn::Postponed { .. } | BlockedOn::Script | BlockedOn::Sleep)) {
+            let is_left = |on: &BlockedOn| {
+                matches!(on, BlockedOn::Postponed { .. } | BlockedOn::Script | BlockedOn::Sleep | BlockedOn::UserFile)
+            };
+            if !blocked.is_none_or(is_left) {
                 self.end_wait_with(place, line, closes);
             }
         }

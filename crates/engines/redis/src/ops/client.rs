@@ -1,5 +1,7 @@
 //! CLIENT: <https://redis.io/docs/latest/commands/?name=client>.
 
+use atoll_kernel::Context;
+
 use super::client_tracking::redirection;
 use super::connection::{NAME, check_name};
 use super::server::milliseconds;
@@ -7,6 +9,7 @@ use super::{Answer, Session, Then, is};
 use crate::clients::{BlockedOn, Client, Replies};
 use crate::error::Refusal;
 use crate::state::parse_integer;
+use crate::wire::Request;
 
 pub(super) fn id(session: &mut Session<'_>) -> Answer {
     let number = session.cluster.clients.list[session.client].number;
@@ -45,18 +48,16 @@ pub(super) fn setinfo(session: &mut Session<'_>) -> Answer {
 }
 
 /// One line of CLIENT LIST.
-fn describe(session: &Session<'_>, client: &Client) -> String {
-    let now = session.ctx.now();
+pub(crate) fn describe(ctx: &Context<'_>, client: &Client, request: Option<Request<'_>>) -> String {
+    let now = ctx.now();
     let (address, local) = match client.addresses {
         Some((address, local)) => (address.to_string(), local.to_string()),
         None => (String::new(), String::new()),
     };
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let is_own = client.number == session.cluster.clients.list[session.client].number;
-    // Nobody else's request is being read while this one is executed.
-    let qbuf = if is_own { session.request.encoded_length() } else { 0 };
+    let qbuf = request.map_or(0, |request| request.encoded_length());
     let argv = match client.blocked.as_ref().map(|blocked| &blocked.on) {
-        _ if is_own => session.request.tail(0).map(<[u8]>::len).sum(),
+        _ if request.is_some() => request.iter().flat_map(|request| request.tail(0)).map(<[u8]>::len).sum(),
         Some(BlockedOn::Keys { request, .. } | BlockedOn::Postponed { request }) => request.size(),
         _ => 0,
     };
@@ -65,7 +66,7 @@ fn describe(session: &Session<'_>, client: &Client) -> String {
     format!(
         "id={} addr={address} laddr={local} fd={} name={} age={} idle={} flags={} db={} sub={} psub={} ssub={} multi={} \
          qbuf={qbuf} qbuf-free=0 argv-mem={argv} multi-mem={} rbs=0 rbp=0 obl=0 oll=0 omem={} tot-mem={total} events=r \
-         cmd={} user=default redir={} resp={} lib-name={} lib-ver={}\n",
+         cmd={} user={} redir={} resp={} lib-name={} lib-ver={}\n",
         client.number,
         client.number + 7,
         text(&client.name),
@@ -80,6 +81,7 @@ fn describe(session: &Session<'_>, client: &Client) -> String {
         multi,
         client.output,
         client.last_command,
+        client.user.display_name(),
         redirection(client.tracking.as_deref()),
         if client.is_resp3 { 3 } else { 2 },
         text(&client.library),
@@ -87,8 +89,14 @@ fn describe(session: &Session<'_>, client: &Client) -> String {
     )
 }
 
+/// The line of a client that this request comes from, or of another. Nobody else's request is being read meanwhile.
+fn line_of(session: &Session<'_>, client: &Client) -> String {
+    let is_own = client.number == session.cluster.clients.list[session.client].number;
+    describe(session.ctx, client, is_own.then_some(session.request))
+}
+
 pub(super) fn info(session: &mut Session<'_>) -> Answer {
-    let line = describe(session, &session.cluster.clients.list[session.client]);
+    let line = line_of(session, &session.cluster.clients.list[session.client]);
     session.out.verbatim(&line);
     Ok(Then::Done)
 }
@@ -127,7 +135,7 @@ impl Selection {
             && self.address.as_ref().is_none_or(|address| address == addresses.0.as_bytes())
             && self.local.as_ref().is_none_or(|local| local == addresses.1.as_bytes())
             && self.kind.as_ref().is_none_or(|wanted| is(wanted, kind) || kind == "replica" && is(wanted, "slave"))
-            && self.user.as_ref().is_none_or(|user| user == b"default")
+            && self.user.as_ref().is_none_or(|user| user == client.user.name())
             && !(self.skips_self && client.number == own)
     }
 }
@@ -151,7 +159,7 @@ pub(super) fn list(session: &mut Session<'_>) -> Answer {
     let clients = places.into_iter().map(|place| &session.cluster.clients.list[place]);
     let clients = clients.filter(|client| !client.is_closing);
     let lines: String =
-        clients.filter(|client| selection.matches(session, client)).map(|client| describe(session, client)).collect();
+        clients.filter(|client| selection.matches(session, client)).map(|client| line_of(session, client)).collect();
     session.out.verbatim(&lines);
     Ok(Then::Done)
 }
@@ -174,7 +182,7 @@ fn kill_selection(session: &Session<'_>) -> Result<Selection, Refusal> {
             _ if is(word, "ADDR") => selection.address = Some(argument.to_vec()),
             _ if is(word, "LADDR") => selection.local = Some(argument.to_vec()),
             _ if is(word, "USER") => {
-                if argument != b"default" {
+                if session.cluster.instances[session.id].acl.user(argument).is_none() {
                     let user = String::from_utf8_lossy(argument);
                     return Err(Refusal::text(format!("ERR No such user '{user}'")));
                 }

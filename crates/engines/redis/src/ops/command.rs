@@ -145,27 +145,6 @@ impl Group {
             Group::Cluster => "cluster",
         }
     }
-
-    /// The ACL category of the family; the server's and the cluster's have none of their own.
-    fn category(self) -> Option<&'static str> {
-        match self {
-            Group::String => Some("@string"),
-            Group::Hash => Some("@hash"),
-            Group::List => Some("@list"),
-            Group::Set => Some("@set"),
-            Group::SortedSet => Some("@sortedset"),
-            Group::Bitmap => Some("@bitmap"),
-            Group::HyperLogLog => Some("@hyperloglog"),
-            Group::Geo => Some("@geo"),
-            Group::Stream => Some("@stream"),
-            Group::Generic => Some("@keyspace"),
-            Group::Transactions => Some("@transaction"),
-            Group::Scripting => Some("@scripting"),
-            Group::Pubsub => Some("@pubsub"),
-            Group::Connection => Some("@connection"),
-            Group::Server | Group::Cluster => None,
-        }
-    }
 }
 
 /// Where a command's keys stand, and what it does with them.
@@ -245,7 +224,7 @@ impl KeySpec {
 }
 
 /// Where SORT's last STORE names its key.
-fn sort_store(request: Request<'_>) -> Option<usize> {
+pub(super) fn sort_store(request: Request<'_>) -> Option<usize> {
     let (mut index, mut found) = (2, None);
     while index < request.len() {
         let word = request.arg(index);
@@ -284,38 +263,6 @@ impl Command {
             Run::Container(subcommands) | Run::ContainerOr(subcommands, _) => subcommands,
             _ => &[],
         }
-    }
-
-    /// The ACL categories that it belongs to; they follow from its flags and its family, as in Redis.
-    pub(crate) fn categories(&self) -> Vec<&'static str> {
-        let flag = |flag, name| self.flags.has(flag).then_some(name);
-        let is_dangerous = self.flags.has(Flags::ADMIN)
-            || matches!(
-                self.name,
-                "keys" | "sort" | "sort_ro" | "flushdb" | "flushall" | "info" | "lastsave" | "role" | "swapdb"
-            );
-        let is_sort = matches!(self.name, "sort" | "sort_ro");
-        let is_keyspace = matches!(self.name, "flushdb" | "flushall" | "dbsize" | "swapdb");
-        let mut categories: Vec<&str> = [
-            flag(Flags::WRITE, "@write"),
-            (self.flags.has(Flags::READONLY) && !matches!(self.group, Group::Connection | Group::Scripting))
-                .then_some("@read"),
-            self.group
-                .category()
-                .filter(|_| !is_sort && !matches!(self.run, Run::Container(_)))
-                .or(is_keyspace.then_some("@keyspace")),
-            flag(Flags::ADMIN, "@admin"),
-            is_dangerous.then_some("@dangerous"),
-            flag(Flags::BLOCKING, "@blocking"),
-        ]
-        .into_iter()
-        .flatten()
-        .collect();
-        if is_sort {
-            categories.extend(["@set", "@sortedset", "@list"]);
-        }
-        categories.push(if self.flags.has(Flags::FAST) { "@fast" } else { "@slow" });
-        categories
     }
 }
 

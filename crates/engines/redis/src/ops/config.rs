@@ -82,6 +82,7 @@ pub(super) fn set(session: &mut Session<'_>) -> Answer {
         }
         changes.push((known.name, name, text(index + 1)));
     }
+    let sets_password = changes.iter().any(|(known, _, _)| *known == "requirepass");
     let mut config = session.cluster.config.clone();
     for (_, name, value) in changes {
         match config.set_live(&name, &value) {
@@ -94,6 +95,9 @@ pub(super) fn set(session: &mut Session<'_>) -> Answer {
     session.cluster.config = config;
     session.cluster.config_changed = true;
     session.cluster.follow_sync_policy();
+    if sets_password {
+        session.cluster.follow_password();
+    }
     session.out.ok();
     Ok(Then::Done)
 }

@@ -2,12 +2,11 @@
 
 use super::{Answer, Session, Then, is};
 use crate::VERSION;
+use crate::acl::DEFAULT;
 use crate::clients::Replies;
 use crate::error::Refusal;
 use crate::state::parse_integer;
 use crate::wire::Reply;
-
-const WRONG_PASSWORD: &str = "WRONGPASS invalid username-password pair or user is disabled.";
 
 pub(super) fn ping(session: &mut Session<'_>) -> Answer {
     if session.request.len() > 2 {
@@ -33,40 +32,22 @@ pub(super) fn echo(session: &mut Session<'_>) -> Answer {
     Ok(Then::Done)
 }
 
-/// Logs in. There is one user, `default`, with the password of `requirepass`.
-fn authenticate(session: &mut Session<'_>, user: &[u8], password: &[u8]) -> Result<(), Refusal> {
-    let expected = &session.cluster.config.settings.password;
-    // Compared to the end, so that the time taken says nothing about where they differ.
-    let length = expected.len().max(password.len());
-    let difference = (0..length).fold(usize::from(expected.len() != password.len()), |difference, index| {
-        difference | usize::from(expected.get(index) != password.get(index))
-    });
-    let is_right = user == b"default" && (expected.is_empty() || difference == 0);
-    if !is_right {
-        return Err(Refusal::text(WRONG_PASSWORD));
-    }
-    session.cluster.clients.list[session.client].is_authenticated = true;
-    Ok(())
-}
-
 pub(super) fn auth(session: &mut Session<'_>) -> Answer {
-    match session.request.len() {
-        2 if session.cluster.config.settings.password.is_empty() => Err(Refusal::text(
-            "ERR AUTH <password> called without any password configured for the default user. Are you sure your \
-             configuration is correct?",
-        )),
-        2 => {
-            authenticate(session, b"default", session.request.arg(1))?;
-            session.out.ok();
-            Ok(Then::Done)
+    let attempted = session.arg(0);
+    let credentials = match session.request.len() {
+        2 if session.cluster.instances[session.id].acl.default_user().needs_no_password() => {
+            return Err(Refusal::text(
+                "ERR AUTH <password> called without any password configured for the default user. Are you sure your \
+                 configuration is correct?",
+            ));
         }
-        3 => {
-            authenticate(session, session.request.arg(1), session.request.arg(2))?;
-            session.out.ok();
-            Ok(Then::Done)
-        }
-        _ => Err(Refusal::Syntax),
-    }
+        2 => (DEFAULT, session.arg(1)),
+        3 => (session.arg(1), session.arg(2)),
+        _ => return Err(Refusal::Syntax),
+    };
+    session.cluster.log_in(session.ctx, session.client, credentials, attempted)?;
+    session.out.ok();
+    Ok(Then::Done)
 }
 
 pub(super) fn hello(session: &mut Session<'_>) -> Answer {
@@ -80,11 +61,11 @@ pub(super) fn hello(session: &mut Session<'_>) -> Answer {
         version = Some(number);
     }
     let mut index = 2;
-    let mut name = None;
+    let (mut name, mut credentials) = (None, None);
     while let Some(word) = session.request.get(index) {
         let left = session.request.len() - index - 1;
         if is(word, "AUTH") && left >= 2 {
-            authenticate(session, session.request.arg(index + 1), session.request.arg(index + 2))?;
+            credentials = Some((session.arg(index + 1), session.arg(index + 2)));
             index += 3;
         } else if is(word, "SETNAME") && left >= 1 {
             name = Some(session.request.arg(index + 1).to_vec());
@@ -94,6 +75,10 @@ pub(super) fn hello(session: &mut Session<'_>) -> Answer {
             let word = String::from_utf8_lossy(word);
             return Err(Refusal::text(format!("ERR Syntax error in HELLO option '{word}'")));
         }
+    }
+    if let Some(credentials) = credentials {
+        let attempted = session.arg(0);
+        session.cluster.log_in(session.ctx, session.client, credentials, attempted)?;
     }
     let client = &mut session.cluster.clients.list[session.client];
     if !client.is_authenticated {
@@ -167,7 +152,7 @@ pub(super) fn reset(session: &mut Session<'_>) -> Answer {
     session.cluster.unsubscribe_all(session.client);
     session.cluster.untrack(session.client);
     session.cluster.stop_monitoring(session.client);
-    let is_open = session.cluster.config.settings.password.is_empty();
+    session.cluster.log_out(session.client);
     let client = &mut session.cluster.clients.list[session.client];
     client.transaction = None;
     client.is_resp3 = false;
@@ -178,7 +163,6 @@ pub(super) fn reset(session: &mut Session<'_>) -> Answer {
     client.no_touch = false;
     client.replies = Replies::On;
     client.name.clear();
-    client.is_authenticated = is_open;
     session.out.raw(b"+RESET\r\n");
     Ok(Then::Done)
 }

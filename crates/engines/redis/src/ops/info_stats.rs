@@ -4,6 +4,7 @@ use std::fmt::{Result, Write};
 use std::time::Duration;
 
 use super::Session;
+use crate::acl::Log;
 use crate::config::{format_percentile, percentiles};
 use crate::telemetry::Telemetry;
 
@@ -24,7 +25,7 @@ pub(super) fn stats(session: &Session<'_>, text: &mut String) -> Result {
          active_defrag_key_misses:0\r\ntotal_active_defrag_time:0\r\ncurrent_active_defrag_time:0\r\n\
          tracking_total_keys:{}\r\ntracking_total_items:{}\r\ntracking_total_prefixes:{}\r\n\
          unexpected_error_replies:0\r\ntotal_error_replies:{}\r\ntotal_reads_processed:{}\r\n\
-         total_writes_processed:{}\r\nio_threaded_reads_processed:0\r\nio_threaded_writes_processed:0\r\n",
+         total_writes_processed:{}\r\nio_threaded_reads_processed:0\r\nio_threaded_writes_processed:0\r\n{}",
         stats.connections,
         stats.commands,
         commands.round(),
@@ -48,6 +49,15 @@ pub(super) fn stats(session: &Session<'_>, text: &mut String) -> Result {
         telemetry.errors.total,
         stats.reads,
         stats.writes,
+        denials(&instance.acl.log),
+    )
+}
+
+fn denials(log: &Log) -> String {
+    format!(
+        "acl_access_denied_auth:{}\r\nacl_access_denied_cmd:{}\r\nacl_access_denied_key:{}\r\n\
+         acl_access_denied_channel:{}\r\n",
+        log.logins, log.commands, log.keys, log.channels
     )
 }
 

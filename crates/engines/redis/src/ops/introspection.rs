@@ -1,7 +1,8 @@
 //! COMMAND: what the dispatch table says, to clients that ask.
 
-use super::command::{Begin, Find};
-use super::{Answer, COMMANDS, Command, KeySpec, Session, Then, by_name};
+use super::command::{Begin, Find, Flags};
+use super::{Answer, COMMANDS, Command, KeySpec, KeyUse, Session, Then, by_name, key_uses};
+use crate::acl::Categories;
 use crate::error::Refusal;
 use crate::ops::glob::glob_matches_any_case;
 use crate::ops::is;
@@ -33,10 +34,10 @@ fn last_of(spec: &KeySpec) -> i64 {
     }
 }
 
-fn status_set(out: &mut Reply<'_>, names: &[&str]) {
+fn status_set(out: &mut Reply<'_>, names: &[impl AsRef<str>]) {
     out.set(names.len());
     for name in names {
-        out.simple(name);
+        out.simple(name.as_ref());
     }
 }
 
@@ -49,7 +50,8 @@ fn describe(out: &mut Reply<'_>, command: &Command) {
     out.integer(first);
     out.integer(last);
     out.integer(step);
-    status_set(out, &command.categories());
+    let categories: Vec<String> = Categories::of(command).names().map(|name| format!("@{name}")).collect();
+    status_set(out, &categories);
     let tips = super::docs::tips(command);
     out.set(tips.len());
     tips.iter().for_each(|tip| out.bulk(tip.as_bytes()));
@@ -145,8 +147,8 @@ pub(super) fn list(session: &mut Session<'_>) -> Answer {
             let argument = session.arg(4);
             let matches: Box<dyn Fn(&&Command) -> bool> = match kind {
                 _ if is(kind, "ACLCAT") => {
-                    let category = format!("@{}", String::from_utf8_lossy(argument).to_ascii_lowercase());
-                    Box::new(move |command| command.categories().contains(&category.as_str()))
+                    let category = Categories::named(argument);
+                    Box::new(move |command| category.is_some_and(|category| Categories::of(command).has(category)))
                 }
                 _ if is(kind, "PATTERN") => {
                     Box::new(move |command| glob_matches_any_case(argument, command.name.as_bytes()))
@@ -179,34 +181,32 @@ fn subject(session: &Session<'_>) -> Result<(&'static Command, OwnedRequest), Re
     Ok((command, request))
 }
 
-pub(super) fn getkeys(session: &mut Session<'_>) -> Answer {
+/// The keys of the request in question.
+fn keys_asked_for(session: &Session<'_>) -> Result<(OwnedRequest, Vec<KeyUse>), Refusal> {
     let (command, request) = subject(session)?;
-    let positions: Vec<usize> = command.key_positions(request.as_request()).collect();
-    if positions.is_empty() {
+    let uses = key_uses(command, request.as_request());
+    if uses.is_empty() && !command.flags.has(Flags::NO_MANDATORY_KEYS) {
         return Err(Refusal::text("ERR Invalid arguments specified for command"));
     }
-    session.out.array(positions.len());
-    for position in positions {
-        session.out.bulk(request.as_request().arg(position));
+    Ok((request, uses))
+}
+
+pub(super) fn getkeys(session: &mut Session<'_>) -> Answer {
+    let (request, uses) = keys_asked_for(session)?;
+    session.out.array(uses.len());
+    for used in uses {
+        session.out.bulk(request.as_request().arg(used.position));
     }
     Ok(Then::Done)
 }
 
 pub(super) fn getkeysandflags(session: &mut Session<'_>) -> Answer {
-    let (command, request) = subject(session)?;
-    let mut found = Vec::new();
-    for spec in command.keys {
-        let (first, end, step) = spec.positions(request.as_request());
-        // SET reads only if it is told to.
-        let only_writes = command.name == "set" && !request.as_request().tail(3).any(|word| is(word, "GET"));
-        let access = if only_writes { super::command::OW } else { spec.access };
-        found.extend((first..end).step_by(step).map(|position| (position, access)));
-    }
-    session.out.array(found.len());
-    for (position, access) in found {
+    let (request, uses) = keys_asked_for(session)?;
+    session.out.array(uses.len());
+    for used in uses {
         session.out.array(2);
-        session.out.bulk(request.as_request().arg(position));
-        status_set(&mut session.out, access);
+        session.out.bulk(request.as_request().arg(used.position));
+        status_set(&mut session.out, used.access);
     }
     Ok(Then::Done)
 }

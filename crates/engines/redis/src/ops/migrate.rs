@@ -2,6 +2,7 @@
 //! serialised; what the target would answer to RESTORE is answered all the same.
 
 use super::{Answer, Session, Then, is};
+use crate::acl::DEFAULT;
 use crate::cluster::{MoveError, MoveOptions};
 use crate::error::Refusal;
 
@@ -11,13 +12,14 @@ struct Arguments<'a> {
     database: i64,
     copies: bool,
     replaces: bool,
-    password: Option<&'a [u8]>,
+    /// A user and its password.
+    credentials: Option<(&'a [u8], &'a [u8])>,
 }
 
 fn parse<'a>(session: &Session<'a>) -> Result<Arguments<'a>, Refusal> {
     let request = session.request;
     let mut arguments =
-        Arguments { keys: vec![request.arg(3)], database: 0, copies: false, replaces: false, password: None };
+        Arguments { keys: vec![request.arg(3)], database: 0, copies: false, replaces: false, credentials: None };
     let mut index = 6;
     while index < request.len() {
         let left = request.len() - index - 1;
@@ -26,11 +28,11 @@ fn parse<'a>(session: &Session<'a>) -> Result<Arguments<'a>, Refusal> {
             word if is(word, "REPLACE") => arguments.replaces = true,
             word if is(word, "AUTH") && left >= 1 => {
                 index += 1;
-                arguments.password = Some(request.arg(index));
+                arguments.credentials = Some((DEFAULT, request.arg(index)));
             }
             word if is(word, "AUTH2") && left >= 2 => {
                 index += 2;
-                arguments.password = Some(request.arg(index));
+                arguments.credentials = Some((request.arg(index - 1), request.arg(index)));
             }
             word if is(word, "KEYS") => {
                 if !request.arg(3).is_empty() {
@@ -66,10 +68,10 @@ pub(super) fn migrate(session: &mut Session<'_>) -> Answer {
         return Err(Refusal::text("IOERR error or timeout connecting to the client"));
     };
     let replied = |line: &str| Refusal::text(format!("ERR Target instance replied with error: {line}"));
-    let password = &session.cluster.config.settings.password;
-    match arguments.password {
-        None if !password.is_empty() => return Err(replied("NOAUTH Authentication required.")),
-        Some(given) if !password.is_empty() && given != password.as_slice() => {
+    let acl = &session.cluster.instances[target].acl;
+    match arguments.credentials {
+        None if acl.requires_login() => return Err(replied("NOAUTH Authentication required.")),
+        Some((name, password)) if !acl.user(name).is_some_and(|user| user.admits(password)) => {
             return Err(replied("WRONGPASS invalid username-password pair or user is disabled."));
         }
         _ => {}

@@ -20,6 +20,8 @@ struct Request<'r> {
 
 fn request<'r>(call: &Call<'r>, may_store: bool) -> Result<Request<'r>, Refusal> {
     let is_cluster = call.db.is_cluster;
+    let denied =
+        |option| Refusal::text(format!("ERR {option} option of SORT denied due to insufficient ACL permissions."));
     let mut it = Request {
         is_descending: false,
         is_alphabetic: false,
@@ -49,11 +51,17 @@ fn request<'r>(call: &Call<'r>, may_store: bool) -> Result<Request<'r>, Refusal>
                 if is_cluster && pattern.contains(&b'*') {
                     return Err(Refusal::text("ERR BY option of SORT denied in Cluster mode."));
                 }
+                if !call.may_read_all_keys && pattern.contains(&b'*') {
+                    return Err(denied("BY"));
+                }
                 index += 1;
             }
             (_, Some(pattern)) if is(word, "GET") => {
                 if is_cluster {
                     return Err(Refusal::text("ERR GET option of SORT denied in Cluster mode."));
+                }
+                if !call.may_read_all_keys {
+                    return Err(denied("GET"));
                 }
                 it.get.push(pattern);
                 index += 1;

@@ -8,7 +8,7 @@ use super::command::{
     counted, one, patterns, sort_target, streams as after_streams, up_to,
 };
 use super::{
-    bitmaps, blocking, client, client_tracking, cluster, cluster_admin, config, connection, debug, docs, dump,
+    acl, bitmaps, blocking, client, client_tracking, cluster, cluster_admin, config, connection, debug, docs, dump,
     functions, geo, hashes, hyperloglog, info, introspection, keys, latency, lcs, lists, migrate, monitor, pubsub,
     replication, saving, scan, scripting, server, sets, slowlog, sort, sorted_sets, stream_claim, stream_groups,
     stream_info, stream_read, streams, strings, transactions, zrange, zset_algebra,
@@ -70,6 +70,7 @@ const fn line(
 /// Every command.
 #[rustfmt::skip]
 pub(crate) static COMMANDS: &[Command] = &[
+    line("acl", -2, NONE, &[], ServerGroup, "6.0.0", Container(ACL)),
     line("append", 3, of(&[WRITE, DENYOOM, FAST]), &[one(RW_INSERT)], String, "2.0.0", Keys(strings::append)),
     line("asking", 1, of(&[FAST]), &[], Cluster, "3.0.0", Server(connection::asking)),
     line("auth", -2, of(&[NOSCRIPT, LOADING, STALE, FAST, NO_AUTH, ALLOW_BUSY]), &[], Connection, "1.0.0", Server(connection::auth)),
@@ -304,6 +305,23 @@ pub(crate) static COMMANDS: &[Command] = &[
     line("zscore", 3, of(&[READONLY, FAST]), &[one(RO)], SortedSet, "1.2.0", Keys(sorted_sets::zscore)),
     line("zunion", -3, of(&[READONLY, MOVABLE_KEYS]), &[counted(1, RO)], SortedSet, "6.2.0", Keys(zset_algebra::zunion)),
     line("zunionstore", -4, of(&[WRITE, DENYOOM, MOVABLE_KEYS]), &[at(1, OW), counted(2, RO)], SortedSet, "2.0.0", Keys(zset_algebra::zunionstore)),
+];
+
+#[rustfmt::skip]
+const ACL: &[Command] = &[
+    line("acl|cat", -2, of(&[NOSCRIPT, LOADING, STALE]), &[], ServerGroup, "6.0.0", Server(acl::cat)),
+    line("acl|deluser", -3, of(&[ADMIN, NOSCRIPT, LOADING, STALE]), &[], ServerGroup, "6.0.0", Server(acl::deluser)),
+    line("acl|dryrun", -4, of(&[ADMIN, NOSCRIPT, LOADING, STALE]), &[], ServerGroup, "7.0.0", Server(acl::dryrun)),
+    line("acl|genpass", -2, of(&[NOSCRIPT, LOADING, STALE]), &[], ServerGroup, "6.0.0", Server(acl::genpass)),
+    line("acl|getuser", 3, of(&[ADMIN, NOSCRIPT, LOADING, STALE]), &[], ServerGroup, "6.0.0", Server(acl::getuser)),
+    line("acl|help", 2, of(&[LOADING, STALE]), &[], ServerGroup, "6.0.0", Server(acl::help)),
+    line("acl|list", 2, of(&[ADMIN, NOSCRIPT, LOADING, STALE]), &[], ServerGroup, "6.0.0", Server(acl::list)),
+    line("acl|load", 2, of(&[ADMIN, NOSCRIPT, LOADING, STALE]), &[], ServerGroup, "6.0.0", Server(acl::load)),
+    line("acl|log", -2, of(&[ADMIN, NOSCRIPT, LOADING, STALE]), &[], ServerGroup, "6.0.0", Server(acl::log)),
+    line("acl|save", 2, of(&[ADMIN, NOSCRIPT, LOADING, STALE]), &[], ServerGroup, "6.0.0", Server(acl::save)),
+    line("acl|setuser", -3, of(&[ADMIN, NOSCRIPT, LOADING, STALE]), &[], ServerGroup, "6.0.0", Server(acl::setuser)),
+    line("acl|users", 2, of(&[ADMIN, NOSCRIPT, LOADING, STALE]), &[], ServerGroup, "6.0.0", Server(acl::users)),
+    line("acl|whoami", 2, of(&[NOSCRIPT, LOADING, STALE]), &[], ServerGroup, "6.0.0", Server(acl::whoami)),
 ];
 
 #[rustfmt::skip]

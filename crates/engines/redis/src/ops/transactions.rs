@@ -47,7 +47,10 @@ pub(super) fn exec(session: &mut Session<'_>) -> Answer {
         let request = queued.as_request();
         let mut out = Vec::new();
         let answer = match find_command(request) {
-            Ok(command) => session.cluster.execute(ctx, place, command, request, &mut out, false),
+            Ok(command) => session
+                .cluster
+                .permit_queued(ctx, place, (command, request))
+                .and_then(|()| session.cluster.execute(ctx, place, command, request, &mut out, false)),
             Err(refusal) => Err(refusal),
         };
         match answer {
@@ -60,7 +63,9 @@ pub(super) fn exec(session: &mut Session<'_>) -> Answer {
         }
         session.out.raw(&out);
     }
-    Ok(Then::Done)
+    // One of the commands may have deleted the user of this client.
+    let closes = session.cluster.clients.list[place].is_closing;
+    Ok(if closes { Then::Close } else { Then::Done })
 }
 
 pub(super) fn watch(session: &mut Session<'_>) -> Answer {

@@ -23,6 +23,13 @@ pub(super) fn split(line: &[u8], arena: &mut Vec<u8>, spans: &mut Vec<Span>) -> 
     }
 }
 
+/// The words of a line; None if a quote is not closed or is followed by a word.
+pub(crate) fn split_line(line: &[u8]) -> Option<Vec<Vec<u8>>> {
+    let (mut arena, mut spans) = (Vec::new(), Vec::new());
+    let is_good = split(line, &mut arena, &mut spans);
+    is_good.then(|| spans.iter().map(|(start, length)| arena[*start..start + length].to_vec()).collect())
+}
+
 /// Takes one word off the front.
 fn word<'a>(mut rest: &'a [u8], arena: &mut Vec<u8>) -> Option<&'a [u8]> {
     loop {
