@@ -78,6 +78,8 @@ pub(crate) struct Client {
     pub(crate) in_script: bool,
     /// How long its command has been executed that waits now.
     pub(crate) spent_ns: u64,
+    /// It is the connection to the real master that its instance follows.
+    pub(crate) is_master: bool,
     /// What it has said of itself as a replica, and how far it is as one.
     pub(crate) replica: Option<Box<Replica>>,
 }
@@ -123,6 +125,7 @@ impl Client {
         let tracking = self.tracking.as_deref();
         let flags: String = [
             (self.is_monitor, 'O'),
+            (self.is_master, 'M'),
             (self.is_replica(), 'S'),
             (subscribed, 'P'),
             (self.transaction.is_some(), 'x'),

@@ -170,6 +170,7 @@ impl Cluster {
         };
         cluster.follow_sync_policy();
         cluster.name_histories();
+        cluster.follow_configured_master(ctx);
         cluster
     }
 
@@ -246,6 +247,7 @@ impl Cluster {
             is_monitor: false,
             in_script: false,
             spent_ns: 0,
+            is_master: false,
             replica: None,
         };
         ConnId { place: self.clients.list.insert(client), number }
@@ -523,6 +525,7 @@ impl Cluster {
         self.unsubscribe_all(place);
         self.untrack(place);
         self.forget_replica(place);
+        self.forget_master(place);
         self.clients.list.remove(place);
     }
 
@@ -539,7 +542,12 @@ impl Cluster {
             self.datasets.iter().map(|(index, dataset)| (index, dataset.owner)).collect();
         for (dataset, owner) in owners {
             let is_up = self.instances[owner].run == Run::Up && self.instances[owner].dataset == Some(dataset);
-            if is_up && self.is_master(owner) && !self.scripts.is_busy(owner) && !self.stands_still(owner) {
+            if is_up
+                && self.is_master(owner)
+                && !self.follows(owner)
+                && !self.scripts.is_busy(owner)
+                && !self.stands_still(owner)
+            {
                 is_late |= self.expire_some(ctx, owner);
             }
         }
@@ -585,6 +593,8 @@ impl Core for Cluster {
         self.expire_due(ctx);
         self.save_some(ctx);
         self.tick_replicas(ctx);
+        self.tick_failover(ctx);
+        self.tick_upstreams(ctx);
         self.advance_snapshots(ctx);
     }
 
@@ -596,6 +606,10 @@ impl Core for Cluster {
         let expiry = self.next_deadline().map(|at| at.max(self.expired_at + EXPIRE_PERIOD));
         let scripts = self.scripts.next_wake();
         let others = [self.disk_sync_at, scripts, self.next_save(), self.next_pause_end(), self.next_replica_wake()];
-        [self.next_cluster_wake(), waiter, expiry].into_iter().chain(others).flatten().min()
+        [self.next_cluster_wake(), waiter, expiry, self.next_upstream_wake(), self.next_failover_wake()]
+            .into_iter()
+            .chain(others)
+            .flatten()
+            .min()
     }
 }

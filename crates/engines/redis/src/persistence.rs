@@ -106,7 +106,7 @@ impl Cluster {
                 let Some((mut db, random)) = self.db(ctx, owner, None) else { return false };
                 db.index = database.min(db.dataset.databases.len() - 1);
                 // A deadline that has passed meanwhile takes effect when the key is next looked at, not in between.
-                db.now_ms = i64::MIN / 2;
+                (db.now_ms, db.expiry_ms) = (i64::MIN / 2, i64::MIN / 2);
                 let mut out = Vec::new();
                 let out = Reply::new(&mut out, false);
                 let mut call = Call {

@@ -2,19 +2,28 @@
 //!
 //! - `replicas.rs`: those who follow: PSYNC, snapshots, the stream, acknowledgements.
 //! - `sync.rs`: full synchronisations, each a snapshot that is written while the data changes.
+//! - `upstream.rs` and `source.rs`: the master that a single server follows, and what it sends.
+//! - `failover.rs`: a single server hands its place to a replica.
 //! - `offsets.rs`: what an instance's stream is called and where it stands, as replicas are told.
 //!
 //! Instances of the stack follow each other by numbers (`cluster/replication.rs`). Others need bytes: they hang on the
 //! same offsets, and get what the instance that they follow has seen itself.
 
+mod failover;
 mod offsets;
 mod replicas;
+mod source;
 mod sync;
+mod upstream;
 
 use atoll_kernel::{Context, Moment};
 
+pub(crate) use failover::FailoverOptions;
 pub(crate) use replicas::{Continuation, Replica, Stage};
+pub use source::{BadSource, Part, Source};
 use sync::Sync;
+pub use upstream::MasterCall;
+pub(crate) use upstream::Upstream;
 
 /// All that concerns servers outside of the stack.
 #[derive(Debug)]
@@ -29,6 +38,11 @@ pub(crate) struct Replication {
     attached: Vec<usize>,
     syncs: Vec<Sync>,
     syncs_begun: u64,
+    /// Connections to masters that are to be made, and how many attempts there were.
+    calls: Vec<MasterCall>,
+    /// A failover that is under way.
+    failover: Option<failover::Failover>,
+    attempts: u64,
     next_tick: Option<Moment>,
     pinged_at: Moment,
     /// Since when a single server's stream has had no replica.
@@ -46,6 +60,9 @@ impl Replication {
             attached: Vec::new(),
             syncs: Vec::new(),
             syncs_begun: 0,
+            calls: Vec::new(),
+            failover: None,
+            attempts: 0,
             next_tick: None,
             pinged_at: Moment::ZERO,
             unused_since: None,

@@ -1,7 +1,9 @@
-//! The only async file: sockets on one side, the core on the other.
+//! The only async file but for `follower.rs`: sockets on one side, the core on the other.
 //!
 //! One thread serves all instances. A connection is a task that reads what has arrived, gives the core every whole
 //! request in it, and writes all replies at once. Replies of writes leave after the append-only file has them.
+
+mod follower;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -23,6 +25,7 @@ use crate::config::{Config, OutputLimit};
 use crate::core::{Cluster, ConnectionLimits, Outcome};
 use crate::journal::{Journal, Stored};
 use crate::nodes_file::NodesFile;
+use crate::replication::MasterCall;
 use crate::saver::{self, News, Saver};
 use crate::user_file;
 use crate::wire::Parser;
@@ -123,6 +126,8 @@ struct Shared {
     /// Wakes connections that wait for the append-only file.
     synced: Notify,
     outboxes: RefCell<BTreeMap<ConnId, Rc<Outbox>>>,
+    /// Masters that are to be called.
+    calls: mpsc::UnboundedSender<MasterCall>,
 }
 
 /// What others have for a connection.
@@ -154,6 +159,18 @@ impl Outbox {
         }
         let is_over_for_long = self.over_since.get().is_some_and(|since| now.since(since) > limit.patience);
         is_over_for_long || (limit.hard > 0 && waiting > limit.hard)
+    }
+
+    /// Waits until there is something.
+    async fn filled(&self) {
+        poll_fn(|cx| {
+            if self.has_any.get() || self.is_abandoned.get() {
+                return Poll::Ready(());
+            }
+            *self.waker.borrow_mut() = Some(cx.waker().clone());
+            Poll::Pending
+        })
+        .await;
     }
 
     /// Waits until the connection is to be closed at once.
@@ -190,7 +207,7 @@ async fn run(
         Ok(journal) => journal,
         Err(error) => return drop(ready.send(Err(error))),
     };
-    let (said, mut news) = mpsc::unbounded_channel();
+    let ((said, mut news), (calls, called)) = (mpsc::unbounded_channel(), mpsc::unbounded_channel());
     let loaded = user_file::load(&host, &mut cluster).and_then(|()| saver::load(&host, &mut cluster, listeners.len()));
     let saver = match loaded.and_then(|()| Saver::start(Arc::clone(&host.disk), said)) {
         Ok(saver) => saver,
@@ -205,10 +222,12 @@ async fn run(
         permits: listeners.iter().map(Listener::permits).collect(),
         synced: Notify::new(),
         outboxes: RefCell::default(),
+        calls,
     });
     for (instance, listener) in listeners.into_iter().enumerate() {
         tokio::task::spawn_local(accept(Rc::clone(&shared), instance, listener));
     }
+    tokio::task::spawn_local(follower::answer_calls(Rc::clone(&shared), called));
     let driving = Rc::clone(&shared);
     tokio::task::spawn_local(async move {
         let after = |cluster: &mut Cluster, ctx: &Context<'_>| {
@@ -273,6 +292,10 @@ async fn accept(shared: Rc<Shared>, instance: usize, mut listener: Listener) {
 impl Shared {
     /// Passes on what the core has for other connections.
     fn hand_out(&self, cluster: &mut Cluster) {
+        for call in cluster.take_master_calls() {
+            // Whoever makes the calls is there for as long as this is.
+            let _ = self.calls.send(call);
+        }
         if !cluster.has_deliveries() {
             return;
         }

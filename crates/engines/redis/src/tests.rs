@@ -7,3 +7,4 @@ mod live;
 mod restart;
 mod saving;
 mod scripts;
+mod upstream;

@@ -111,6 +111,7 @@ impl Cluster {
         instance.paused = None;
         instance.asleep_until = None;
         instance.view.manual = super::manual::Manual::default();
+        instance.upstream = None;
         self.drop_clients(id);
         if !self.config.settings.has_log {
             self.leave_dataset(ctx, id, &Cause::Died { id });
@@ -162,5 +163,6 @@ impl Cluster {
         if self.instances[id].dataset.is_none() {
             self.begin_dataset(id);
         }
+        self.follow_configured_master(ctx);
     }
 }

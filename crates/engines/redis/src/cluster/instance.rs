@@ -13,6 +13,7 @@ use super::replication::{Attached, MasterLink};
 use super::slots::SLOTS;
 use crate::acl::Acl;
 use crate::pubsub::Subscriptions;
+use crate::replication::Upstream;
 use crate::state::Interest;
 use crate::telemetry::{Sample, Telemetry};
 use crate::tracking::TrackingTable;
@@ -68,6 +69,8 @@ pub(crate) struct Instance {
     pub(crate) acl: Acl,
     /// As a replica: its link to its master.
     pub(crate) link: MasterLink,
+    /// The real master that it follows.
+    pub(crate) upstream: Option<Box<Upstream>>,
     /// As a master: the replicas that are attached.
     pub(crate) attached: BTreeMap<InstanceId, Attached>,
     /// Letters wait until then: a process that wakes up serves what its clients sent first.

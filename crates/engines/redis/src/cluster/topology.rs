@@ -106,6 +106,7 @@ fn instance(
         tracking: crate::tracking::TrackingTable::default(),
         acl: Acl::new(settings, None),
         link: MasterLink::none(),
+        upstream: None,
         attached: std::collections::BTreeMap::new(),
         busy_until: None,
         inbox: std::collections::VecDeque::new(),

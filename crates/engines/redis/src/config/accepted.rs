@@ -60,8 +60,6 @@ pub(crate) const ACCEPTED: &[OptionInfo] = &[
     mutable("locale-collate", Text, ""),
     fixed("logfile", Text, ""),
     mutable("loglevel", Choice(&["debug", "verbose", "notice", "warning", "nothing"]), "notice"),
-    mutable("masterauth", Text, ""),
-    mutable("masteruser", Text, ""),
     mutable("maxmemory-clients", MemoryOrPercent(-100), "0"),
     mutable("maxmemory-eviction-tenacity", Integer(0, 100), "10"),
     mutable("maxmemory-samples", Integer(1, i32::MAX as i64), "5"),
@@ -118,9 +116,5 @@ pub(crate) const FIXED: &[OptionInfo] = &[
     fixed("cluster-config-file", Text, "nodes.conf"),
     fixed("cluster-port", PORT, "0"),
     fixed("cluster-preferred-endpoint-type", Choice(&["ip", "hostname", "unknown-endpoint"]), "ip"),
-    fixed("replica-announce-ip", Text, ""),
-    fixed("replica-announce-port", PORT, "0"),
     fixed("replica-priority", INT, "100"),
-    fixed("replica-read-only", YesNo, "yes"),
-    fixed("replicaof", Text, ""),
 ];

@@ -110,7 +110,8 @@ impl Cluster {
             )));
         }
         let instance = &self.instances[client.instance];
-        if instance.link.master.is_some() && !instance.link.is_up {
+        let is_cut_off = instance.upstream.as_ref().is_some_and(|upstream| !upstream.is_up());
+        if is_cut_off || instance.link.master.is_some() && !instance.link.is_up {
             let serves = self.config.settings.serves_stale || effective.flags.has(Flags::STALE);
             if !serves {
                 return Err(Refusal::text(
@@ -259,7 +260,9 @@ impl Cluster {
 
     pub(crate) fn check_replication(&self, ctx: &Context<'_>, id: InstanceId) -> Result<(), Refusal> {
         let settings = &self.config.settings;
-        let is_master = !settings.is_cluster || self.is_master(id);
+        let is_replica_of_real =
+            self.instances[id].upstream.is_some() && self.config.get("replica-read-only") == Some("yes");
+        let is_master = (!settings.is_cluster || self.is_master(id)) && !is_replica_of_real;
         if is_master && settings.min_replicas > 0 && self.good_replicas(ctx, id) < settings.min_replicas {
             return Err(Refusal::text("NOREPLICAS Not enough good replicas to write."));
         }
@@ -278,7 +281,8 @@ impl Cluster {
         }
     }
 
-    fn queue(&mut self, place: usize, request: Request<'_>, out: &mut Vec<u8>) -> Answer {
+    /// Keeps a request for EXEC.
+    pub(crate) fn queue(&mut self, place: usize, request: Request<'_>, out: &mut Vec<u8>) -> Answer {
         let client = &mut self.clients.list[place];
         if let Some(transaction) = &mut client.transaction {
             let request = request.to_owned();

@@ -115,8 +115,9 @@ impl Cluster {
         place: Option<usize>,
     ) -> Option<(Db<'_>, &mut atoll_kernel::Stream)> {
         let is_master = !self.config.settings.is_cluster || self.is_master(id);
-        let deletes_expired = is_master && !self.stands_still(id);
+        let deletes_expired = is_master && !self.follows(id) && !self.stands_still(id);
         let client = place.and_then(|place| self.clients.list.get(place));
+        let is_from_master = client.is_some_and(|client| client.is_master);
         let instance = &mut self.instances[id];
         let dataset = self.datasets.get_mut(instance.dataset?)?;
         let follower = if dataset.owner == id || dataset.is_lockstep { None } else { dataset.follower(id) };
@@ -129,6 +130,8 @@ impl Cluster {
             compresses: self.config.settings.dumps_compressed,
             checks_payloads: !self.switches.skips_checksums,
             now_ms: ctx.wall(instance.node).as_millis(),
+            // A master says itself when a key is gone.
+            expiry_ms: if is_from_master { i64::MIN } else { ctx.wall(instance.node).as_millis() },
             deletes_expired,
             is_cluster: self.config.settings.is_cluster,
             touches: client.is_none_or(|client| !client.no_touch),

@@ -9,7 +9,7 @@ use crate::cluster::{InstanceId, Run};
 use crate::error::Refusal;
 use crate::rdb::{Damage, Item, Options, Reader, Usage};
 use crate::state::Dataset;
-use crate::wire::Reply;
+use crate::wire::{OwnedRequest, Reply};
 
 /// How much of a snapshot is written between two requests, and how much may be on its way to the disk, in bytes.
 const SLICE: usize = 256 << 10;
@@ -261,8 +261,8 @@ impl Cluster {
         let (mut database, mut loaded) = (0, 0);
         while let Some(item) = reader.next_item()? {
             match item {
-                // Libraries of functions belong to the whole server and are not data.
-                Item::Fact(..) | Item::Function(_) => {}
+                Item::Fact(..) => {}
+                Item::Function(code) => self.load_library(shard, &code),
                 Item::Database(index) => {
                     database = usize::try_from(index).unwrap_or(usize::MAX);
                     if database >= self.config.settings.databases {
@@ -290,6 +290,20 @@ impl Cluster {
             dataset.saves.succeeded_at_s = now_ms / 1000;
         }
         Ok(loaded)
+    }
+
+    /// A library of functions; one that cannot be loaded is left out.
+    fn load_library(&mut self, shard: Option<usize>, code: &[u8]) {
+        let owners: Vec<InstanceId> = self
+            .datasets
+            .iter()
+            .filter(|(index, _)| shard.is_none_or(|shard| shard == *index))
+            .map(|(_, set)| set.owner)
+            .collect();
+        for owner in owners {
+            let request = OwnedRequest::new([b"FUNCTION".as_slice(), b"LOAD", code]);
+            crate::ops::restore_libraries(self, owner, request.as_request());
+        }
     }
 
     /// The dataset that a key belongs to, as the cluster was laid out at the start.

@@ -410,7 +410,8 @@ impl Cluster {
             return Err(Refusal::text("ERR This Redis command is not allowed from script"));
         }
         let link = &self.instances[run.id].link;
-        let is_stale = link.master.is_some() && !link.is_up && !self.config.settings.serves_stale;
+        let is_cut_off = self.instances[run.id].upstream.as_ref().is_some_and(|upstream| !upstream.is_up());
+        let is_stale = (is_cut_off || link.master.is_some() && !link.is_up) && !self.config.settings.serves_stale;
         if is_stale && !command.flags.has(Flags::STALE) {
             return Err(Refusal::text("ERR Can not execute the command on a stale replica"));
         }

@@ -126,6 +126,7 @@ impl Selection {
     fn matches(&self, session: &Session<'_>, client: &Client) -> bool {
         let addresses = client.addresses.map(|(peer, local)| (peer.to_string(), local.to_string())).unwrap_or_default();
         let kind: &str = match client.subscriptions() {
+            _ if client.is_master => "master",
             _ if client.is_replica() => "replica",
             0 => "normal",
             _ => "pubsub",

@@ -98,7 +98,7 @@ fn greet(session: &mut Session<'_>) -> Answer {
     let client = &session.cluster.clients.list[session.client];
     let (number, is_resp3) = (client.number, client.is_resp3);
     let is_cluster = session.cluster.config.settings.is_cluster;
-    let is_master = !is_cluster || session.cluster.is_master(session.id);
+    let is_master = (!is_cluster || session.cluster.is_master(session.id)) && !session.cluster.follows(session.id);
     let mut greeting = Vec::new();
     let mut out = Reply::new(&mut greeting, is_resp3);
     out.map(7);

@@ -167,7 +167,7 @@ fn replication(session: &Session<'_>, text: &mut String) -> std::fmt::Result {
     let instance = &cluster.instances[session.id];
     let peer = cluster.clients.list[session.client].peer;
     let position = cluster.offset_of(session.id);
-    write!(text, "# Replication\r\nrole:{}\r\n", if instance.link.master.is_some() { "slave" } else { "master" })?;
+    write!(text, "# Replication\r\nrole:{}\r\n", if cluster.follows(session.id) { "slave" } else { "master" })?;
     if let Some(master) = instance.link.master {
         let (ip, port) = cluster.advertised(ctx, master, peer);
         let is_up = instance.link.is_up;
@@ -182,6 +182,9 @@ fn replication(session: &Session<'_>, text: &mut String) -> std::fmt::Result {
             write!(text, "master_link_down_since_seconds:{}\r\n", down_for.as_secs())?;
         }
         write!(text, "slave_priority:100\r\nslave_read_only:1\r\nreplica_announced:1\r\n")?;
+    }
+    if instance.upstream.is_some() {
+        upstream(session, text)?;
     }
     let others = cluster.replica_clients(session.id).count();
     write!(text, "connected_slaves:{}\r\n", instance.attached.len() + others)?;
@@ -209,6 +212,33 @@ fn replication(session: &Session<'_>, text: &mut String) -> std::fmt::Result {
     backlog(session, text)
 }
 
+/// The real master that a single server follows.
+fn upstream(session: &Session<'_>, text: &mut String) -> std::fmt::Result {
+    let (cluster, ctx) = (&session.cluster, session.ctx);
+    let Some(upstream) = cluster.instances[session.id].upstream.as_deref() else { return Ok(()) };
+    let position = cluster.offset_of(session.id);
+    let progress = upstream.source.snapshot_progress();
+    let heard = ctx.now().since(upstream.heard_at).as_secs().cast_signed();
+    write!(
+        text,
+        "master_host:{}\r\nmaster_port:{}\r\nmaster_link_status:{}\r\nmaster_last_io_seconds_ago:{}\r\n\
+         master_sync_in_progress:{}\r\nslave_read_repl_offset:{position}\r\nslave_repl_offset:{position}\r\n",
+        upstream.host,
+        upstream.port,
+        if upstream.is_up() { "up" } else { "down" },
+        if upstream.is_up() { heard } else { -1 },
+        u8::from(progress.is_some()),
+    )?;
+    if let Some(bytes) = progress {
+        write!(text, "master_sync_read_bytes:{bytes}\r\n")?;
+    }
+    if let Some(since) = upstream.down_since.filter(|_| !upstream.is_up()) {
+        write!(text, "master_link_down_since_seconds:{}\r\n", ctx.now().since(since).as_secs())?;
+    }
+    let is_read_only = u8::from(cluster.config.get("replica-read-only") == Some("yes"));
+    write!(text, "slave_priority:100\r\nslave_read_only:{is_read_only}\r\nreplica_announced:1\r\n")
+}
+
 /// The history and what is kept of it.
 fn backlog(session: &Session<'_>, text: &mut String) -> std::fmt::Result {
     let cluster = &session.cluster;
@@ -221,10 +251,11 @@ fn backlog(session: &Session<'_>, text: &mut String) -> std::fmt::Result {
     let is_active = feed.is_some_and(|feed| feed.is_active()) || !cluster.instances[session.id].attached.is_empty();
     write!(
         text,
-        "master_failover_state:no-failover\r\nmaster_replid:{}\r\n\
+        "master_failover_state:{}\r\nmaster_replid:{}\r\n\
          master_replid2:{name}\r\nmaster_repl_offset:{position}\r\nsecond_repl_offset:{end}\r\n\
          repl_backlog_active:{}\r\nrepl_backlog_size:{}\r\nrepl_backlog_first_byte_offset:{}\r\n\
          repl_backlog_histlen:{kept}\r\n",
+        cluster.failover_state(),
         cluster.replication_name(session.id),
         u8::from(is_active),
         cluster.config.settings.repl_backlog,

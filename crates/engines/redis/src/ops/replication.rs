@@ -3,7 +3,7 @@
 
 use super::{Answer, Session, Then, is};
 use crate::error::Refusal;
-use crate::replication::Continuation;
+use crate::replication::{Continuation, FailoverOptions};
 use crate::state::parse_integer;
 
 /// The longest address that a replica may give.
@@ -83,6 +83,9 @@ pub(super) fn psync(session: &mut Session<'_>) -> Answer {
         return Ok(Then::Done);
     }
     let offset = session.integer(2)?;
+    if is(session.request.arg(3), "FAILOVER") {
+        take_over(session)?;
+    }
     let wanted = Continuation { name: session.request.arg(1), offset };
     session.cluster.attach_replica(session.ctx, session.client, Some(wanted), &mut session.out)?;
     Ok(Then::Done)
@@ -93,5 +96,86 @@ pub(super) fn sync(session: &mut Session<'_>) -> Answer {
     if session.cluster.replica(session.client).is_none() {
         session.cluster.attach_replica(session.ctx, session.client, None, &mut session.out)?;
     }
+    Ok(Then::Done)
+}
+
+/// REPLICAOF and SLAVEOF: follow a real server, or nobody.
+pub(super) fn replicaof(session: &mut Session<'_>) -> Answer {
+    let (host, port, id) = (session.arg(1), session.arg(2), session.id);
+    if session.cluster.config.settings.is_cluster {
+        return Err(Refusal::text("ERR REPLICAOF not allowed in cluster mode."));
+    }
+    if session.cluster.fails_over() {
+        return Err(Refusal::text("ERR REPLICAOF not allowed while failing over."));
+    }
+    if is(host, "NO") && is(port, "ONE") {
+        session.cluster.follow_nobody(session.ctx, id);
+        session.out.ok();
+        return Ok(Then::Done);
+    }
+    if session.cluster.replica(session.client).is_some() {
+        return Err(Refusal::text("ERR Command is not valid when client is a replica."));
+    }
+    let port = parse_integer(port).and_then(|port| u16::try_from(port).ok());
+    let port = port.ok_or(Refusal::text("ERR Invalid master port"))?;
+    let host = String::from_utf8_lossy(host).into_owned();
+    let present = session.cluster.instances[id].upstream.as_deref();
+    if present.is_some_and(|upstream| upstream.host.eq_ignore_ascii_case(&host) && upstream.port == port) {
+        session.out.raw(b"+OK Already connected to specified master\r\n");
+        return Ok(Then::Done);
+    }
+    session.cluster.follow_master(session.ctx, id, &host, port);
+    session.out.ok();
+    Ok(Then::Done)
+}
+
+/// PSYNC with FAILOVER: the master asks this replica of its to take its place.
+fn take_over(session: &mut Session<'_>) -> Result<(), Refusal> {
+    let id = session.id;
+    if session.cluster.instances[id].upstream.is_none() {
+        return Err(Refusal::text("ERR PSYNC FAILOVER can't be sent to a master."));
+    }
+    if !session.arg(1).eq_ignore_ascii_case(session.cluster.replication_name(id).as_bytes()) {
+        return Err(Refusal::text("ERR PSYNC FAILOVER replid must match my replid."));
+    }
+    session.cluster.follow_nobody(session.ctx, id);
+    Ok(())
+}
+
+/// FAILOVER: hand over to a replica, once it has everything.
+pub(super) fn failover(session: &mut Session<'_>) -> Answer {
+    if session.cluster.config.settings.is_cluster {
+        return Err(Refusal::text("ERR FAILOVER not allowed in cluster mode."));
+    }
+    let request = session.request;
+    if request.len() == 2 && is(request.arg(1), "ABORT") {
+        session.cluster.abort_failover(session.ctx)?;
+        session.out.ok();
+        return Ok(Then::Done);
+    }
+    let mut options = FailoverOptions::default();
+    let mut index = 1;
+    while let Some(word) = request.get(index) {
+        let left = request.len() - index - 1;
+        if is(word, "TIMEOUT") && left >= 1 && options.timeout_ms.is_none() {
+            let timeout_ms = u64::try_from(session.integer(index + 1)?).ok().filter(|timeout_ms| *timeout_ms > 0);
+            options.timeout_ms = timeout_ms;
+            if timeout_ms.is_none() {
+                return Err(Refusal::text("ERR FAILOVER timeout must be greater than 0"));
+            }
+            index += 1;
+        } else if is(word, "TO") && left >= 2 && options.target.is_none() {
+            let host = String::from_utf8_lossy(request.arg(index + 1)).into_owned();
+            options.target = Some((host, session.integer(index + 2)?));
+            index += 2;
+        } else if is(word, "FORCE") && !options.is_forced {
+            options.is_forced = true;
+        } else {
+            return Err(Refusal::Syntax);
+        }
+        index += 1;
+    }
+    session.cluster.begin_failover(session.ctx, session.id, options)?;
+    session.out.ok();
     Ok(Then::Done)
 }

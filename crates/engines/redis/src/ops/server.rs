@@ -19,7 +19,9 @@ pub(super) fn milliseconds(argument: &[u8]) -> Result<u64, Refusal> {
 }
 
 pub(super) fn wait(session: &mut Session<'_>) -> Answer {
-    if session.cluster.config.settings.is_cluster && !session.cluster.is_master(session.id) {
+    if session.cluster.follows(session.id)
+        || session.cluster.config.settings.is_cluster && !session.cluster.is_master(session.id)
+    {
         return Err(Refusal::text(
             "ERR WAIT cannot be used with replica instances. Please also note that since Redis 4.0 if a replica is \
              configured to be writable (which is not the default) writes to replicas are just local and are not propagated.",
@@ -51,6 +53,15 @@ pub(super) fn role(session: &mut Session<'_>) -> Answer {
         session.out.integer(i64::from(port));
         session.out.bulk(if instance.link.is_up { b"connected" } else { b"connect" });
         session.out.integer(position);
+        return Ok(Then::Done);
+    }
+    if let Some(upstream) = &instance.upstream {
+        session.out.array(5);
+        session.out.bulk(b"slave");
+        session.out.bulk(upstream.host.as_bytes());
+        session.out.integer(i64::from(upstream.port));
+        session.out.bulk(upstream.state().as_bytes());
+        session.out.integer(if upstream.is_up() { position } else { -1 });
         return Ok(Then::Done);
     }
     let replicas: Vec<usize> = instance.attached.keys().copied().collect();

@@ -189,7 +189,11 @@ impl Cluster {
     /// An instance is followed only while it has what its own master has.
     fn may_be_followed(&self, id: InstanceId) -> Result<(), Refusal> {
         let instance = &self.instances[id];
-        let is_cut_off = instance.link.master.is_some() && !instance.link.is_up;
+        if self.fails_over() {
+            return Err(Refusal::text("NOMASTERLINK Can't SYNC while failing over"));
+        }
+        let is_cut_off = instance.link.master.is_some() && !instance.link.is_up
+            || instance.upstream.as_ref().is_some_and(|upstream| !upstream.is_up());
         let dataset = instance.dataset.and_then(|dataset| self.datasets.get(dataset));
         let is_apart = dataset.is_none_or(|dataset| {
             let follower = dataset.follower(id).map(|index| &dataset.followers[index]);
@@ -314,10 +318,18 @@ impl Cluster {
         self.deliver_to(place, Vec::new(), false, true);
     }
 
+    /// Closes the connections of all replicas of an instance: its history is another one from here on.
+    pub(crate) fn drop_replicas_of(&mut self, id: InstanceId) {
+        let places: Vec<usize> = self.replica_clients(id).map(|(place, _)| place).collect();
+        places.into_iter().for_each(|place| self.drop_replica(place));
+    }
+
     /// A client is no more.
     pub(crate) fn forget_replica(&mut self, place: usize) {
         if self.clients.list.get(place).is_some_and(|client| client.replica.is_some()) {
             self.replication.attached.retain(|other| *other != place);
+            // Another connection may come to stand at its place, and must not be sent the rest of its snapshot.
+            self.replication.syncs.iter_mut().for_each(|sync| sync.forget(place));
         }
     }
 
@@ -354,7 +366,9 @@ impl Cluster {
         if self.replication.next_tick.is_none_or(|at| at > ctx.now()) {
             return;
         }
-        if ctx.now().since(self.replication.pinged_at) >= self.config.settings.repl_ping_period {
+        // A ping would move the offset that a replica is to reach.
+        let may_ping = !self.fails_over();
+        if may_ping && ctx.now().since(self.replication.pinged_at) >= self.config.settings.repl_ping_period {
             self.replication.pinged_at = ctx.now();
             self.ping_replicas(ctx);
         }

@@ -37,6 +37,13 @@ struct Running {
     whole: Option<Vec<u8>>,
 }
 
+impl Sync {
+    /// A client is no more.
+    pub(super) fn forget(&mut self, place: usize) {
+        self.clients.retain(|other| *other != place);
+    }
+}
+
 impl Cluster {
     /// A replica is to be sent a snapshot: with the next one, which begins a while later if it can take it as a stream, so
     /// that others may join.

@@ -62,6 +62,8 @@ pub(crate) struct Db<'a> {
     pub(crate) checks_payloads: bool,
     /// The instance's own wall clock.
     pub(crate) now_ms: i64,
+    /// Keys with a deadline up to then do not exist.
+    pub(crate) expiry_ms: i64,
     /// True on a master, which deletes what has expired; a replica only hides it.
     pub(crate) deletes_expired: bool,
     /// True with `cluster-enabled yes`.
@@ -98,7 +100,7 @@ impl Db<'_> {
         let database = &mut self.dataset.databases[self.index];
         let position = database.find(key);
         let found = position.and_then(|position| database.at(position));
-        let is_live = found.is_some_and(|(_, entry)| !entry.is_expired(self.now_ms));
+        let is_live = found.is_some_and(|(_, entry)| !entry.is_expired(self.expiry_ms));
         if !is_live {
             if found.is_some() && self.deletes_expired {
                 self.expire(key);
@@ -150,9 +152,9 @@ impl Db<'_> {
         if let Some(follower) = self.follower
             && let Some(divergence) = self.dataset.followers[follower].overlay.get(key)
         {
-            return divergence.value().filter(|entry| !entry.is_expired(self.now_ms));
+            return divergence.value().filter(|entry| !entry.is_expired(self.expiry_ms));
         }
-        self.dataset.databases[self.index].get(key).filter(|entry| !entry.is_expired(self.now_ms))
+        self.dataset.databases[self.index].get(key).filter(|entry| !entry.is_expired(self.expiry_ms))
     }
 
     /// True if a key exists; a key that has expired is deleted on a master.
@@ -168,7 +170,7 @@ impl Db<'_> {
             }
             return false;
         };
-        if !entry.is_expired(self.now_ms) {
+        if !entry.is_expired(self.expiry_ms) {
             return true;
         }
         if self.deletes_expired {
@@ -223,7 +225,7 @@ impl Db<'_> {
     fn own_position(&self, key: &[u8]) -> Option<usize> {
         let database = &self.dataset.databases[self.index];
         let position = database.find(key).filter(|_| self.follower.is_none())?;
-        database.at(position).filter(|(_, entry)| !entry.is_expired(self.now_ms)).map(|_| position)
+        database.at(position).filter(|(_, entry)| !entry.is_expired(self.expiry_ms)).map(|_| position)
     }
 
     #[inline]
@@ -442,7 +444,7 @@ impl Db<'_> {
             Some(overlay) => database.at(position).filter(|(key, _)| overlay.get(key).is_none()),
             None => database.at(position),
         };
-        found.filter(|(_, entry)| !entry.is_expired(self.now_ms))
+        found.filter(|(_, entry)| !entry.is_expired(self.expiry_ms))
     }
 
     /// The key at a position if its time has come and it is this instance's to delete.

@@ -98,6 +98,24 @@ impl Feed {
         }
     }
 
+    /// The history of a master elsewhere is taken over: its name, and the offset at which it stands.
+    pub(crate) fn adopt(&mut self, name: &str, position: Position, offset: u64) {
+        self.forks += 1;
+        self.name = name.to_owned();
+        self.previous = None;
+        self.unit.clear();
+        self.shift = position.wrapping_sub(offset);
+        self.backlog = Some(Backlog { bytes: VecDeque::new(), end: position, selected: None });
+        self.is_relayed = true;
+    }
+
+    /// The master elsewhere calls its history by another name from here on.
+    pub(crate) fn rename(&mut self, name: &str, position: Position) {
+        let end = self.offset(position, false).wrapping_add(1);
+        self.previous = Some((std::mem::replace(&mut self.name, name.to_owned()), end));
+        self.forks += 1;
+    }
+
     fn fork_name(&mut self) {
         self.forks += 1;
         self.name = sha1_smol::Sha1::from(format!("{} {}", self.name, self.forks)).digest().to_string();
@@ -113,6 +131,13 @@ impl Feed {
     /// The database that the stream has selected.
     pub(crate) fn selected(&self) -> Option<usize> {
         self.backlog.as_ref().and_then(|backlog| backlog.selected)
+    }
+
+    /// Says which database another server's stream has selected.
+    pub(crate) fn set_selected(&mut self, database: usize) {
+        if let Some(backlog) = &mut self.backlog {
+            backlog.selected = Some(database);
+        }
     }
 
     /// How many bytes wait for the end of what is being executed.

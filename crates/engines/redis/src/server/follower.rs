@@ -1,0 +1,79 @@
+//! Connections that go out: to the real master that a single server follows. What comes is the core's to understand.
+
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use atoll_kernel::{Endpoint, Link, Plane};
+use atoll_net::{Connection, dial};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::mpsc;
+
+use super::{Outbox, PART, READ_MAX, Shared};
+use crate::ConnId;
+use crate::replication::MasterCall;
+
+/// Makes the calls that the core asks for, each in a task of its own.
+pub(super) async fn answer_calls(shared: Rc<Shared>, mut calls: mpsc::UnboundedReceiver<MasterCall>) {
+    while let Some(call) = calls.recv().await {
+        tokio::task::spawn_local(follow(Rc::clone(&shared), call));
+    }
+}
+
+/// Calls a master, and stays connected for as long as both want it.
+async fn follow(shared: Rc<Shared>, call: MasterCall) {
+    let connected = connect(&shared, &call).await.ok().and_then(|connection| {
+        let addresses = connection.peer_address().zip(connection.local_address());
+        let conn = shared.live.with(|cluster, ctx| cluster.master_connected(ctx, &call, addresses))?;
+        Some((connection, conn))
+    });
+    let Some((connection, conn)) = connected else {
+        shared.live.with(|cluster, ctx| cluster.master_unreachable(ctx, &call));
+        return;
+    };
+    let outbox = Rc::new(Outbox::default());
+    shared.outboxes.borrow_mut().insert(conn, Rc::clone(&outbox));
+    shared.live.with(|cluster, _| shared.hand_out(cluster));
+    // However it ends, the core calls again.
+    let _ = talk(&shared, connection, conn, &outbox).await;
+    shared.outboxes.borrow_mut().remove(&conn);
+    shared.live.with(|cluster, _| cluster.disconnect(conn));
+}
+
+async fn connect(shared: &Shared, call: &MasterCall) -> io::Result<Connection> {
+    let link = Link { from: Endpoint::Node(call.node), to: Endpoint::Client, plane: Plane::Client, part: PART };
+    let looked_up = tokio::net::lookup_host((call.host.as_str(), call.port));
+    let looked_up = tokio::time::timeout(call.patience, looked_up).await.map_err(io::Error::other)?;
+    let addresses: Vec<SocketAddr> = looked_up?.collect();
+    let address = addresses.first().ok_or(io::ErrorKind::NotFound)?;
+    dial(&shared.host, link, *address, call.patience).await
+}
+
+async fn talk(shared: &Shared, mut connection: Connection, conn: ConnId, outbox: &Outbox) -> io::Result<()> {
+    let mut input = vec![0; READ_MAX];
+    loop {
+        outbox.has_any.set(false);
+        let bytes = std::mem::take(&mut *outbox.bytes.borrow_mut());
+        connection.write_all(&bytes).await?;
+        if outbox.closes.get() {
+            return connection.shutdown().await;
+        }
+        let length = tokio::select! {
+            biased;
+            () = outbox.filled() => continue,
+            read = connection.read(&mut input) => read?,
+        };
+        if length == 0 {
+            return Ok(());
+        }
+        let goes_on = shared.live.with(|cluster, ctx| {
+            let goes_on = cluster.master_sent(ctx, conn, &input[..length]);
+            shared.hand_out(cluster);
+            shared.store(cluster, ctx);
+            goes_on
+        });
+        if !goes_on {
+            return Ok(());
+        }
+    }
+}
