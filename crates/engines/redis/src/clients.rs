@@ -82,6 +82,12 @@ pub(crate) struct Client {
     pub(crate) is_master: bool,
     /// What it has said of itself as a replica, and how far it is as one.
     pub(crate) replica: Option<Box<Replica>>,
+    /// What its connection has read, what it is to write, and what has come for it since.
+    pub(crate) input_bytes: usize,
+    pub(crate) output_bytes: usize,
+    pub(crate) pending_bytes: usize,
+    /// What it was last counted as.
+    pub(crate) counted_bytes: u64,
 }
 
 /// Commands that MULTI has queued.
@@ -178,6 +184,11 @@ impl Clients {
     #[inline]
     pub(crate) fn get(&self, conn: ConnId) -> Option<&Client> {
         self.list.get(conn.place).filter(|client| client.number == conn.number)
+    }
+
+    #[inline]
+    pub(crate) fn get_mut(&mut self, conn: ConnId) -> Option<&mut Client> {
+        self.list.get_mut(conn.place).filter(|client| client.number == conn.number)
     }
 
     /// The clients of one instance, by number.

@@ -10,12 +10,12 @@ use std::time::Duration;
 use serde::de::{Deserialize, Deserializer, Error as _};
 
 pub(crate) use accepted::{ACCEPTED, FIXED};
-pub(crate) use check::{OutputLimit, memory};
-use check::{check, output_limits, save_points};
+pub(crate) use check::{MemoryLimit, OutputLimit, memory};
+use check::{check, memory_limit, output_limits, save_points};
 
 use crate::acl::{Defaults, RuleError, User, has_spaces};
 use crate::notify;
-use crate::state::Thresholds;
+use crate::state::{Policy, Thresholds};
 use crate::wire::split_line;
 
 /// What an option's value looks like.
@@ -58,7 +58,7 @@ pub struct OptionInfo {
     pub is_hidden: bool,
 }
 
-use OptionKind::{Choice, Integer, Memory, MemoryBetween, Text, YesNo};
+use OptionKind::{Choice, Integer, Memory, MemoryBetween, MemoryOrPercent, Text, YesNo};
 
 const fn fixed(name: &'static str, kind: OptionKind, default: &'static str) -> OptionInfo {
     OptionInfo { name, kind, default, is_mutable: false, is_protected: false, is_hidden: false }
@@ -119,12 +119,18 @@ pub const OPTIONS: &[OptionInfo] = &[
     mutable("latency-monitor-threshold", LONG, "0"),
     mutable("latency-tracking", YesNo, "yes"),
     mutable("latency-tracking-info-percentiles", Text, "50 99 99.9"),
+    mutable("lazyfree-lazy-eviction", YesNo, "no"),
+    mutable("lfu-decay-time", INT, "1"),
+    mutable("lfu-log-factor", INT, "10"),
     mutable("list-max-listpack-size", Integer(i32::MIN as i64, i32::MAX as i64), "-2"),
     mutable("masterauth", Text, ""),
     mutable("masteruser", Text, ""),
     mutable("maxclients", Integer(1, u32::MAX as i64), "10000"),
     mutable("maxmemory", Memory, "0"),
     mutable("maxmemory-policy", POLICIES, "noeviction"),
+    mutable("maxmemory-clients", MemoryOrPercent(-100), "0"),
+    mutable("maxmemory-eviction-tenacity", Integer(0, 100), "10"),
+    mutable("maxmemory-samples", Integer(1, i32::MAX as i64), "5"),
     mutable("min-replicas-max-lag", INT, "10"),
     mutable("min-replicas-to-write", INT, "0"),
     mutable("notify-keyspace-events", Text, ""),
@@ -289,6 +295,19 @@ pub(crate) struct Settings {
     pub(crate) notable_ns: u64,
     pub(crate) latency_tracking: bool,
     pub(crate) acl: AclSettings,
+    /// `maxmemory` in bytes; 0: there is no limit.
+    pub(crate) memory_max: u64,
+    /// `maxmemory-clients`; 0: there is no limit.
+    pub(crate) clients_memory_max: MemoryLimit,
+    pub(crate) eviction: Policy,
+    /// `maxmemory-samples`.
+    pub(crate) eviction_samples: usize,
+    /// How long a command may wait for evictions.
+    pub(crate) eviction_time: Duration,
+    /// `lazyfree-lazy-eviction`.
+    pub(crate) evicts_lazily: bool,
+    pub(crate) lfu_log_factor: u32,
+    pub(crate) lfu_decay_minutes: i64,
 }
 
 /// The options about users.
@@ -501,19 +520,7 @@ fn settings(values: &BTreeMap<&'static str, String>) -> Settings {
         idle_timeout: Some(seconds("timeout")).filter(|timeout| !timeout.is_zero()),
         keep_alive: Some(seconds("tcp-keepalive")).filter(|period| !period.is_zero()),
         output_limits: output_limits(text("client-output-buffer-limit")),
-        thresholds: Thresholds {
-            hash_entries_max: size("hash-max-listpack-entries"),
-            hash_value_max: size("hash-max-listpack-value"),
-            set_ints_max: size("set-max-intset-entries"),
-            set_entries_max: size("set-max-listpack-entries"),
-            set_value_max: size("set-max-listpack-value"),
-            zset_entries_max: size("zset-max-listpack-entries"),
-            zset_value_max: size("zset-max-listpack-value"),
-            hll_sparse_bytes_max: size("hll-sparse-max-bytes"),
-            stream_node_bytes_max: size("stream-node-max-bytes"),
-            stream_node_entries_max: size("stream-node-max-entries"),
-            list_size_max: number("list-max-listpack-size"),
-        },
+        thresholds: thresholds(values),
         dumps_compressed: yes("rdbcompression"),
         script_limit_ms: bytes("busy-reply-threshold"),
         dumps_checked: yes("rdbchecksum"),
@@ -527,5 +534,32 @@ fn settings(values: &BTreeMap<&'static str, String>) -> Settings {
         notable_ns: slow_ns.into_iter().chain(monitored_ns).min().unwrap_or(u64::MAX),
         latency_tracking: yes("latency-tracking"),
         acl: acl_settings(values),
+        memory_max: bytes("maxmemory"),
+        clients_memory_max: memory_limit(text("maxmemory-clients")).unwrap_or(MemoryLimit::Bytes(0)),
+        eviction: Policy::named(text("maxmemory-policy")),
+        eviction_samples: size("maxmemory-samples"),
+        eviction_time: crate::core::eviction_time_limit(number("maxmemory-eviction-tenacity")),
+        evicts_lazily: yes("lazyfree-lazy-eviction"),
+        lfu_log_factor: u32::try_from(number("lfu-log-factor")).unwrap_or_default(),
+        lfu_decay_minutes: number("lfu-decay-time"),
+    }
+}
+
+/// Where encodings change.
+fn thresholds(values: &BTreeMap<&'static str, String>) -> Thresholds {
+    let number = |name: &str| values.get(name).and_then(|text| text.parse::<i64>().ok()).unwrap_or_default();
+    let size = |name| usize::try_from(number(name)).unwrap_or_default();
+    Thresholds {
+        hash_entries_max: size("hash-max-listpack-entries"),
+        hash_value_max: size("hash-max-listpack-value"),
+        set_ints_max: size("set-max-intset-entries"),
+        set_entries_max: size("set-max-listpack-entries"),
+        set_value_max: size("set-max-listpack-value"),
+        zset_entries_max: size("zset-max-listpack-entries"),
+        zset_value_max: size("zset-max-listpack-value"),
+        hll_sparse_bytes_max: size("hll-sparse-max-bytes"),
+        stream_node_bytes_max: size("stream-node-max-bytes"),
+        stream_node_entries_max: size("stream-node-max-entries"),
+        list_size_max: number("list-max-listpack-size"),
     }
 }

@@ -6,6 +6,8 @@
 //! `core/waiting.rs` keeps the clients that wait.
 
 mod admit;
+mod buffers;
+mod eviction;
 mod execute;
 mod pausing;
 mod permissions;
@@ -14,6 +16,8 @@ mod scripts;
 mod waiting;
 
 pub(crate) use admit::find as find_command;
+pub(crate) use buffers::PENDING_MIN;
+pub(crate) use eviction::{OUT_OF_MEMORY, time_limit as eviction_time_limit};
 pub use permissions::UserFileWish;
 pub use saving::{LoadError, SavePart};
 use scripts::Scripts;
@@ -124,6 +128,10 @@ pub struct Cluster {
     pub(crate) switches: Switches,
     /// What is to be done with files of users.
     user_file_wishes: Vec<UserFileWish>,
+    /// Evictions were cut short and go on from then.
+    pub(crate) evicting_from: Option<Moment>,
+    /// The command that is executed began with too little memory.
+    pub(crate) is_short_of_memory: bool,
     /// When the clock was last read for the duration of a command.
     pub(crate) measured_at: Moment,
     /// How the process is measured; None in simulations.
@@ -165,6 +173,8 @@ impl Cluster {
             config_changed: false,
             switches: Switches::default(),
             user_file_wishes: Vec::new(),
+            evicting_from: None,
+            is_short_of_memory: false,
             measured_at: Moment::ZERO,
             meter: None,
         };
@@ -249,8 +259,14 @@ impl Cluster {
             spent_ns: 0,
             is_master: false,
             replica: None,
+            input_bytes: 0,
+            output_bytes: 0,
+            pending_bytes: 0,
+            counted_bytes: 0,
         };
-        ConnId { place: self.clients.list.insert(client), number }
+        let place = self.clients.list.insert(client);
+        self.recount(place);
+        ConnId { place, number }
     }
 
     /// A connection is no more. Does nothing if the core knew.
@@ -360,45 +376,12 @@ impl Cluster {
         }
         let answer = self.admit_and_execute(ctx, place, request, out);
         self.end_unit(instance, Some(place));
-        let outcome = match answer {
-            Ok(Then::Done) => Outcome::Done,
-            Ok(Then::Close) => Outcome::Close,
-            Ok(Then::Block { keys, timeout_ms, again }) => {
-                let again = again.unwrap_or_else(|| request.to_owned());
-                self.park_on_keys(ctx, place, again, &keys, timeout_ms);
-                Outcome::Parked
-            }
-            Ok(Then::Wait { replicas, position, timeout_ms }) => {
-                self.park_on_replicas(ctx, place, replicas, position, timeout_ms);
-                Outcome::Parked
-            }
-            Ok(Then::Postpone) => {
-                self.clients.block(place, BlockedOn::Postponed { request: request.to_owned() }, None);
-                Outcome::Parked
-            }
-            Ok(Then::Sleep { time }) => {
-                self.clients.block(place, BlockedOn::Sleep, Some(ctx.now() + time));
-                Outcome::Parked
-            }
-            Ok(Then::Script) => {
-                self.clients.block(place, BlockedOn::Script, None);
-                Outcome::Parked
-            }
-            Ok(Then::UserFile { writes }) => {
-                self.park_on_user_file(place, writes);
-                Outcome::Parked
-            }
-            Ok(Then::Save { shard }) => {
-                self.park_on_save(place, shard);
-                Outcome::Parked
-            }
-            Err(refusal) => {
-                let mut reply = Reply::new(out, is_resp3);
-                reply.rewind(start);
-                reply.error(&refusal.line());
-                Outcome::Done
-            }
-        };
+        let outcome = answer.map(|then| self.follow(ctx, place, request, then)).unwrap_or_else(|refusal| {
+            let mut reply = Reply::new(out, is_resp3);
+            reply.rewind(start);
+            reply.error(&refusal.line());
+            Outcome::Done
+        });
         if !self.instances[instance].interest.ready.is_empty() {
             self.serve_ready(ctx, instance);
         }
@@ -416,6 +399,29 @@ impl Cluster {
             return Outcome::Close;
         }
         outcome
+    }
+
+    /// Does what follows a command: most often nothing, or its client waits.
+    fn follow(&mut self, ctx: &Context<'_>, place: usize, request: Request<'_>, then: Then) -> Outcome {
+        match then {
+            Then::Done => return Outcome::Done,
+            Then::Close => return Outcome::Close,
+            Then::Block { keys, timeout_ms, again } => {
+                let again = again.unwrap_or_else(|| request.to_owned());
+                self.park_on_keys(ctx, place, again, &keys, timeout_ms);
+            }
+            Then::Wait { replicas, position, timeout_ms } => {
+                self.park_on_replicas(ctx, place, replicas, position, timeout_ms);
+            }
+            Then::Postpone => {
+                self.clients.block(place, BlockedOn::Postponed { request: request.to_owned() }, None);
+            }
+            Then::Sleep { time } => self.clients.block(place, BlockedOn::Sleep, Some(ctx.now() + time)),
+            Then::Script => self.clients.block(place, BlockedOn::Script, None),
+            Then::UserFile { writes } => self.park_on_user_file(place, writes),
+            Then::Save { shard } => self.park_on_save(place, shard),
+        }
+        Outcome::Parked
     }
 
     /// What CLIENT REPLY asked to leave out is taken back. Confirmations of subscriptions are messages and no replies.
@@ -519,6 +525,7 @@ impl Cluster {
     }
 
     fn forget_client(&mut self, place: usize) {
+        self.uncount(place);
         self.stop_monitoring(place);
         self.leave_keys(place);
         self.unwatch(place);
@@ -591,6 +598,7 @@ impl Core for Cluster {
         self.time_out_waiters(ctx);
         self.end_pauses(ctx);
         self.expire_due(ctx);
+        self.go_on_evicting(ctx);
         self.save_some(ctx);
         self.tick_replicas(ctx);
         self.tick_failover(ctx);
@@ -609,6 +617,7 @@ impl Core for Cluster {
         [self.next_cluster_wake(), waiter, expiry, self.next_upstream_wake(), self.next_failover_wake()]
             .into_iter()
             .chain(others)
+            .chain([self.evicting_from])
             .flatten()
             .min()
     }

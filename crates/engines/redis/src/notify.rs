@@ -31,7 +31,7 @@ const SET: u32 = 1 << 3;
 const HASH: u32 = 1 << 4;
 const SORTED_SET: u32 = 1 << 5;
 const EXPIRED: u32 = 1 << 6;
-pub(crate) const EVICTED: u32 = 1 << 7;
+const EVICTED: u32 = 1 << 7;
 const STREAM: u32 = 1 << 8;
 const KEYSPACE: u32 = 1 << 10;
 const KEYEVENT: u32 = 1 << 11;
@@ -149,6 +149,11 @@ impl Notices {
             _ => (GENERIC, "del"),
         };
         self.note(class, name, database, key);
+    }
+
+    /// A key had to go because memory is short.
+    pub(crate) fn evicted(&mut self, database: usize, key: &[u8]) {
+        self.note(EVICTED, "evicted", database, key);
     }
 
     /// A key was given a deadline, or lost it.

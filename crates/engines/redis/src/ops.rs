@@ -31,6 +31,7 @@ mod keys;
 mod latency;
 mod lcs;
 mod lists;
+mod memory;
 mod migrate;
 mod monitor;
 mod pubsub;

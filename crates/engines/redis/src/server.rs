@@ -22,7 +22,7 @@ use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::config::{Config, OutputLimit};
-use crate::core::{Cluster, ConnectionLimits, Outcome};
+use crate::core::{Cluster, ConnectionLimits, Outcome, PENDING_MIN};
 use crate::journal::{Journal, Stored};
 use crate::nodes_file::NodesFile;
 use crate::replication::MasterCall;
@@ -253,11 +253,7 @@ async fn run(
             () = shutdown.notified() => break,
         }
     }
-    shared.live.with(|cluster, ctx| {
-        shared.store(cluster, ctx);
-        shared.saver.borrow_mut().close(cluster, ctx, &*shared.host.disk);
-    });
-    shared.journal.borrow_mut().close();
+    shared.close();
 }
 
 async fn accept(shared: Rc<Shared>, instance: usize, mut listener: Listener) {
@@ -290,15 +286,28 @@ async fn accept(shared: Rc<Shared>, instance: usize, mut listener: Listener) {
 }
 
 impl Shared {
+    /// Writes what is still to be written.
+    fn close(&self) {
+        self.live.with(|cluster, ctx| {
+            self.store(cluster, ctx);
+            self.saver.borrow_mut().close(cluster, ctx, &*self.host.disk);
+        });
+        self.journal.borrow_mut().close();
+    }
+
     /// Passes on what the core has for other connections.
     fn hand_out(&self, cluster: &mut Cluster) {
         for call in cluster.take_master_calls() {
             // Whoever makes the calls is there for as long as this is.
             let _ = self.calls.send(call);
         }
-        if !cluster.has_deliveries() {
-            return;
+        // What is handed out can be the drop too much, for which other clients are to go.
+        while cluster.has_deliveries() {
+            self.hand_out_once(cluster);
         }
+    }
+
+    fn hand_out_once(&self, cluster: &mut Cluster) {
         let outboxes = self.outboxes.borrow();
         let now = self.host.kernel.now();
         for delivery in cluster.take_deliveries() {
@@ -320,6 +329,9 @@ impl Shared {
             outbox.reports.set(cluster.unread_max(delivery.conn).is_some());
             let is_abandoned = (delivery.closes && delivery.bytes.is_empty()) || is_too_much;
             outbox.is_abandoned.set(is_abandoned);
+            if bytes.len() > PENDING_MIN {
+                cluster.note_pending(delivery.conn, bytes.len());
+            }
             outbox.closes.set(outbox.closes.get() | delivery.closes | is_abandoned);
             outbox.has_any.set(true);
             if let Some(waker) = outbox.waker.borrow_mut().take() {
@@ -460,6 +472,7 @@ impl Task<'_> {
                 let clients_max = cluster.config().settings.clients_max;
                 shared.permits.iter().for_each(|permits| permits.set_connections_max(clients_max));
             }
+            cluster.note_buffers(*conn, buffers.input.capacity(), buffers.output.capacity());
             shared.hand_out(cluster);
             let stored = shared.store(cluster, ctx);
             if cluster.owes_replication() && !stored.is_pending() {
@@ -511,6 +524,10 @@ impl Task<'_> {
         output.clear();
         if output.capacity() > BUFFER_KEPT {
             *output = Vec::new();
+            self.shared.live.with(|cluster, _| {
+                cluster.note_buffers(self.conn, self.buffers.input.capacity(), 0);
+                self.shared.hand_out(cluster);
+            });
         }
         if outbox.reports.get() {
             self.shared.live.with(|cluster, _| cluster.written(self.conn, length));
@@ -577,7 +594,15 @@ impl Task<'_> {
     fn empty_outbox(&mut self) {
         let outbox = &self.outbox;
         outbox.has_any.set(false);
+        let pending = outbox.bytes.borrow().len();
         self.buffers.output.append(&mut outbox.bytes.borrow_mut());
+        if pending > PENDING_MIN {
+            self.shared.live.with(|cluster, _| {
+                cluster.note_buffers(self.conn, self.buffers.input.capacity(), self.buffers.output.capacity());
+                cluster.note_pending(self.conn, 0);
+                self.shared.hand_out(cluster);
+            });
+        }
         if outbox.resumes.replace(false) {
             self.buffers.is_parked = false;
         }

@@ -2,6 +2,7 @@
 //!
 //! - [`Value`] in `value.rs`: the types and their encodings.
 //! - [`Keyspace`] in `keyspace.rs`: keys, values and deadlines of one database.
+//! - `memory.rs`: what values take; `usage.rs` and `eviction.rs`: which of them go when there are too many.
 //! - [`Dataset`] in `dataset.rs`: one physical copy, its owner, and followers that see it through overlays.
 //! - `feed.rs`: the stream of commands in bytes, for replicas outside of the stack.
 //! - `images.rs`: what the disks of the instances hold, for power failures.
@@ -11,6 +12,7 @@
 mod dataset;
 mod db;
 mod digest;
+mod eviction;
 mod feed;
 pub(crate) mod geohash;
 mod hash;
@@ -19,6 +21,7 @@ mod images;
 mod keyspace;
 mod list;
 pub(crate) mod listpack;
+mod memory;
 mod number;
 mod overlay;
 mod set;
@@ -27,18 +30,22 @@ mod stream;
 mod stream_group;
 #[cfg(test)]
 mod tests;
+mod usage;
 mod value;
 mod zset;
 
 pub(crate) use dataset::{Dataset, Undone};
 pub(crate) use db::{Db, Interest};
 pub(crate) use digest::Fingerprint;
+pub(crate) use eviction::Policy;
 pub(crate) use hash::Hash;
 pub(crate) use keyspace::{Entry, Hasher, Keyspace, NEVER};
 pub(crate) use list::List;
+pub(crate) use memory::{KEY_BYTES, SAMPLES, outside};
 pub(crate) use number::{add_decimals, format_float, parse_float, parse_integer};
 pub(crate) use set::Set;
 pub(crate) use stream::{Stream, StreamEntry, StreamId, Trim};
 pub(crate) use stream_group::{Group, Name as ConsumerName};
+pub(crate) use usage::{LastUse, UsageClock};
 pub(crate) use value::{Blob, Thresholds, Value};
 pub(crate) use zset::{Score, SortedSet};

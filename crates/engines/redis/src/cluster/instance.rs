@@ -71,6 +71,8 @@ pub(crate) struct Instance {
     pub(crate) link: MasterLink,
     /// The real master that it follows.
     pub(crate) upstream: Option<Box<Upstream>>,
+    /// What its clients take: their requests and replies.
+    pub(crate) clients_memory: u64,
     /// As a master: the replicas that are attached.
     pub(crate) attached: BTreeMap<InstanceId, Attached>,
     /// Letters wait until then: a process that wakes up serves what its clients sent first.
@@ -103,6 +105,10 @@ pub(crate) struct Stats {
     pub(crate) hits: u64,
     pub(crate) misses: u64,
     pub(crate) expired: u64,
+    pub(crate) evicted: u64,
+    pub(crate) evicted_clients: u64,
+    /// The most that it has taken.
+    pub(crate) memory_peak: u64,
     pub(crate) full_syncs: u64,
     pub(crate) partial_syncs: u64,
     pub(crate) partial_refused: u64,

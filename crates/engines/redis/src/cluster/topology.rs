@@ -113,6 +113,7 @@ fn instance(
         loading_until: None,
         log_refuses: false,
         clock_ms: 0,
+        clients_memory: 0,
         telemetry: crate::telemetry::Telemetry::default(),
         stats: Stats { started: Moment::ZERO.max(ctx.now()), ..Stats::default() },
     }

@@ -3,7 +3,7 @@
 
 use super::{
     INT, OptionInfo,
-    OptionKind::{Choice, Integer, Memory, MemoryBetween, MemoryOrPercent, Octal, Text, Words, YesNo},
+    OptionKind::{Choice, Integer, Memory, MemoryBetween, Octal, Text, Words, YesNo},
     fixed, hidden, mutable,
 };
 
@@ -48,21 +48,15 @@ pub(crate) const ACCEPTED: &[OptionInfo] = &[
     fixed("io-threads-do-reads", YesNo, "no"),
     mutable("jemalloc-bg-thread", YesNo, "yes"),
     hidden("key-load-delay", Integer(i32::MIN as i64, i32::MAX as i64), "0"),
-    mutable("lazyfree-lazy-eviction", YesNo, "no"),
     mutable("lazyfree-lazy-expire", YesNo, "no"),
     mutable("lazyfree-lazy-server-del", YesNo, "no"),
     mutable("lazyfree-lazy-user-del", YesNo, "no"),
     mutable("lazyfree-lazy-user-flush", YesNo, "no"),
-    mutable("lfu-decay-time", INT, "1"),
-    mutable("lfu-log-factor", INT, "10"),
     mutable("list-compress-depth", INT, "0"),
     hidden("loading-process-events-interval-bytes", Integer(1024, i32::MAX as i64), "2097152"),
     mutable("locale-collate", Text, ""),
     fixed("logfile", Text, ""),
     mutable("loglevel", Choice(&["debug", "verbose", "notice", "warning", "nothing"]), "notice"),
-    mutable("maxmemory-clients", MemoryOrPercent(-100), "0"),
-    mutable("maxmemory-eviction-tenacity", Integer(0, 100), "10"),
-    mutable("maxmemory-samples", Integer(1, i32::MAX as i64), "5"),
     mutable("no-appendfsync-on-rewrite", YesNo, "no"),
     mutable("oom-score-adj", Choice(&["no", "yes", "relative", "absolute"]), "no"),
     mutable("oom-score-adj-values", Text, "0 200 800"),

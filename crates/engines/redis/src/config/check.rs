@@ -210,3 +210,17 @@ pub(crate) fn memory(text: &str) -> Option<u64> {
     let number = if digits.is_empty() { 0 } else { digits.parse::<u64>().ok()? };
     number.checked_mul(factor)
 }
+
+/// An amount of memory, or so many hundredths of `maxmemory`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum MemoryLimit {
+    Bytes(u64),
+    Percent(u64),
+}
+
+pub(super) fn memory_limit(text: &str) -> Option<MemoryLimit> {
+    match text.strip_suffix('%') {
+        Some(number) => number.parse().ok().filter(|percent| *percent <= 100).map(MemoryLimit::Percent),
+        None => memory(text).map(MemoryLimit::Bytes),
+    }
+}

@@ -93,6 +93,10 @@ impl Cluster {
         if self.config.settings.is_cluster && (!command.keys.is_empty() || command.name == "exec") {
             self.check_route(ctx, place, effective, request)?;
         }
+        if self.config.settings.memory_max > 0 {
+            let effective = *effective;
+            self.check_memory(ctx, place, &effective)?;
+        }
         let is_write = effective.flags.has(Flags::WRITE);
         if (self.log_failure.is_some() || !ctx.is_healthy()) && (is_write || command.name == "ping") {
             self.check_disk(ctx, self.clients.list[place].instance)?;

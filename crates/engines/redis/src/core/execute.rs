@@ -8,7 +8,7 @@ use crate::cluster::InstanceId;
 use crate::error::Refusal;
 use crate::notify::Notices;
 use crate::ops::{Answer, Call, Command, Effect, Flags, Run, Session};
-use crate::state::{Blob, Db};
+use crate::state::{Blob, Db, UsageClock};
 use crate::telemetry::Executed;
 use crate::wire::{Reply, Request};
 
@@ -120,6 +120,16 @@ impl Cluster {
         let is_from_master = client.is_some_and(|client| client.is_master);
         let instance = &mut self.instances[id];
         let dataset = self.datasets.get_mut(instance.dataset?)?;
+        let settings = &self.config.settings;
+        let now_ms = ctx.wall(instance.node).as_millis();
+        let counts = settings.eviction.counts();
+        let clock = UsageClock {
+            now_ms,
+            counts,
+            log_factor: f64::from(settings.lfu_log_factor),
+            decay_minutes: settings.lfu_decay_minutes,
+            chance: if counts { self.random.next_u64() } else { 0 },
+        };
         let follower = if dataset.owner == id || dataset.is_lockstep { None } else { dataset.follower(id) };
         let db = Db {
             dataset,
@@ -129,9 +139,11 @@ impl Cluster {
             thresholds: self.config.settings.thresholds,
             compresses: self.config.settings.dumps_compressed,
             checks_payloads: !self.switches.skips_checksums,
-            now_ms: ctx.wall(instance.node).as_millis(),
+            now_ms,
             // A master says itself when a key is gone.
-            expiry_ms: if is_from_master { i64::MIN } else { ctx.wall(instance.node).as_millis() },
+            expiry_ms: if is_from_master { i64::MIN } else { now_ms },
+            clock,
+            shares_integers: settings.memory_max == 0 || !settings.eviction.notes_uses(),
             deletes_expired,
             is_cluster: self.config.settings.is_cluster,
             touches: client.is_none_or(|client| !client.no_touch),

@@ -8,7 +8,7 @@ use crate::cluster::slots::slot_of;
 use crate::cluster::{InstanceId, Run};
 use crate::error::Refusal;
 use crate::rdb::{Damage, Item, Options, Reader, Usage};
-use crate::state::Dataset;
+use crate::state::{Dataset, LastUse, UsageClock};
 use crate::wire::{OwnedRequest, Reply};
 
 /// How much of a snapshot is written between two requests, and how much may be on its way to the disk, in bytes.
@@ -258,6 +258,8 @@ impl Cluster {
     pub fn load_snapshot(&mut self, ctx: &Context<'_>, shard: Option<usize>, file: &[u8]) -> Result<usize, LoadError> {
         let mut reader = Reader::new(file, self.config.settings.thresholds)?;
         let now_ms = ctx.kernel().wall().as_millis();
+        let counts = self.config.settings.eviction.counts();
+        let clock = UsageClock { now_ms, counts, ..UsageClock::default() };
         let (mut database, mut loaded) = (0, 0);
         while let Some(item) = reader.next_item()? {
             match item {
@@ -275,12 +277,15 @@ impl Cluster {
                     }
                     let home = shard.or_else(|| self.home_of(&record.key));
                     let Some(dataset) = home.and_then(|shard| self.datasets.get_mut(shard)) else { continue };
-                    let mut entry = record.entry;
-                    let idle_s = match record.usage {
-                        Usage::Idle(seconds) => i64::try_from(seconds).unwrap_or(i64::MAX),
-                        Usage::Unknown | Usage::Frequency(_) => 0,
+                    let last_use = match record.usage {
+                        Usage::Idle(seconds) if !clock.counts => {
+                            LastUse::idle_for(&clock, i64::try_from(seconds).unwrap_or(i64::MAX))
+                        }
+                        Usage::Frequency(frequency) if clock.counts => LastUse::with_frequency(&clock, frequency),
+                        Usage::Unknown | Usage::Idle(_) | Usage::Frequency(_) => LastUse::now(&clock),
                     };
-                    entry.used_at_s = (now_ms / 1000).saturating_sub(idle_s).max(0) as u32;
+                    let mut entry = record.entry;
+                    entry.last_use = last_use;
                     dataset.databases[database].insert(&record.key, entry);
                     loaded += 1;
                 }

@@ -52,6 +52,8 @@ pub(crate) struct ScriptRun {
     pub(crate) began: Moment,
     /// What the client sent, once others can ask for it.
     pub(crate) request: OwnedRequest,
+    /// It began with too little memory.
+    is_short_of_memory: bool,
     /// It has called a command that writes.
     pub(crate) has_written: bool,
     may_pause: bool,
@@ -163,6 +165,7 @@ impl Cluster {
             flags,
             began: ctx.now(),
             request: OwnedRequest::default(),
+            is_short_of_memory: self.config.settings.memory_max > 0 && self.is_short_of_memory,
             has_written: false,
             may_pause,
             database,
@@ -299,6 +302,9 @@ impl Cluster {
             return described;
         };
         described.flags = described.flags.without(Flags::STALE);
+        if !flags.allow_oom && !flags.no_writes {
+            described.flags = described.flags.or(Flags::DENYOOM);
+        }
         let writes = !flags.no_writes && !command.flags.has(Flags::READONLY);
         described.flags = described.flags.or(if writes { Flags::WRITE } else { Flags::READONLY });
         if flags.allow_stale {
@@ -425,6 +431,10 @@ impl Cluster {
         // What may be passed on to replicas counts as a write, so that scripts that only read can run during CLIENT PAUSE.
         if command.flags.has(Flags::WRITE.or(Flags::MAY_REPLICATE)) && run.is_read_only {
             return Err(Refusal::text("ERR Write commands are not allowed from read-only scripts."));
+        }
+        let may_take_memory = !run.flags.is_plain && run.flags.allow_oom;
+        if run.is_short_of_memory && command.flags.has(Flags::DENYOOM) && !may_take_memory && !run.has_written {
+            return Err(Refusal::text(super::OUT_OF_MEMORY));
         }
         // What has begun to write is not stopped in the middle.
         if is_write && !run.has_written {

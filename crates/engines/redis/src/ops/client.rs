@@ -62,10 +62,12 @@ pub(crate) fn describe(ctx: &Context<'_>, client: &Client, request: Option<Reque
         _ => 0,
     };
     let multi = client.transaction.as_ref().map_or(0, |queued| queued.size);
-    let total = size_of::<Client>() as u64 + qbuf + (argv + multi + client.output + client.name.len()) as u64;
+    let total = client.memory() + qbuf + argv as u64;
+    let free = (client.input_bytes as u64).saturating_sub(qbuf);
+    let (written, waiting) = (client.output_bytes, client.output);
     format!(
         "id={} addr={address} laddr={local} fd={} name={} age={} idle={} flags={} db={} sub={} psub={} ssub={} multi={} \
-         qbuf={qbuf} qbuf-free=0 argv-mem={argv} multi-mem={} rbs=0 rbp=0 obl=0 oll=0 omem={} tot-mem={total} events=r \
+         qbuf={qbuf} qbuf-free={free} argv-mem={argv} multi-mem={} rbs={written} rbp={written} obl=0 oll={} omem={waiting} tot-mem={total} events=r \
          cmd={} user={} redir={} resp={} lib-name={} lib-ver={}\n",
         client.number,
         client.number + 7,
@@ -79,7 +81,7 @@ pub(crate) fn describe(ctx: &Context<'_>, client: &Client, request: Option<Reque
         client.shard_channels,
         client.transaction.as_ref().map_or(-1, |queued| queued.queue.len() as i64),
         multi,
-        client.output,
+        u8::from(waiting > 0),
         client.last_command,
         client.user.display_name(),
         redirection(client.tracking.as_deref()),

@@ -98,6 +98,9 @@ pub(super) fn set(session: &mut Session<'_>) -> Answer {
     if sets_password {
         session.cluster.follow_password();
     }
+    if session.cluster.config.settings.memory_max > 0 {
+        session.cluster.evicting_from = Some(session.ctx.now());
+    }
     session.out.ok();
     Ok(Then::Done)
 }

@@ -137,7 +137,7 @@ pub(super) fn object(session: &mut Session<'_>) -> Answer {
     let key = session.arg(2);
     let line = entry_of(session, |db, entry| {
         let place = db.dataset.databases[db.index].find(key).unwrap_or(0) + 1;
-        let idle = (db.now_ms / 1000).saturating_sub(i64::from(entry.used_at_s)).max(0);
+        let idle = entry.last_use.idle_s(&db.clock);
         let nodes = match &entry.value {
             Value::List(list) if list.encoding() == "quicklist" => {
                 let (nodes, bytes) = list.nodes(&db.thresholds);
@@ -153,7 +153,7 @@ pub(super) fn object(session: &mut Session<'_>) -> Answer {
             "Value at:0x{place:x} refcount:1 encoding:{} serializedlength:{} lru:{} lru_seconds_idle:{idle}{nodes}",
             entry.value.encoding(),
             rdb::value_length(&entry.value, db.compresses),
-            entry.used_at_s & 0x00ff_ffff,
+            entry.last_use.bits(),
         )
     })?;
     session.out.simple(&line);

@@ -84,9 +84,7 @@ pub(super) fn restore(call: &mut Call<'_>) -> Answer {
         return Ok(Then::Done);
     }
     call.db.set_entry(key, Entry { expire_at_ms: deadline, ..Entry::new(value) });
-    if let Some(idle) = options.idle_s {
-        call.db.set_idle(key, idle);
-    }
+    call.db.set_usage(key, options.idle_s, options.frequency);
     if ttl > 0 && !options.is_absolute {
         let at = deadline.to_string();
         call.instead([b"RESTORE", key, at.as_bytes(), payload, b"REPLACE", b"ABSTTL"]);

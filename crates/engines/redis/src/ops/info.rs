@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use super::{Answer, Session, Then, info_stats, is};
+use super::{Answer, Session, Then, info_stats, is, memory};
 use crate::VERSION;
 use crate::clients::BlockedOn;
 use crate::state::Keyspace;
@@ -14,7 +14,7 @@ type Section = fn(&Session<'_>, &mut String) -> std::fmt::Result;
 const SECTIONS: [(&str, bool, Section); 13] = [
     ("server", true, server),
     ("clients", true, clients),
-    ("memory", true, memory),
+    ("memory", true, memory::section),
     ("persistence", true, persistence),
     ("stats", true, info_stats::stats),
     ("replication", true, replication),
@@ -31,6 +31,7 @@ pub(super) fn info(session: &mut Session<'_>) -> Answer {
     let is_asked = |name: &str| session.request.tail(1).any(|word| is(word, name));
     let is_all = is_asked("all") || is_asked("everything");
     let is_default = session.request.len() == 1 || is_asked("default");
+    session.cluster.note_memory(session.id);
     let mut text = String::new();
     for (name, is_shown, section) in SECTIONS {
         if is_all || is_default && is_shown || is_asked(name) || name == "modules" && is_asked("module_list") {
@@ -101,29 +102,6 @@ fn clients(session: &Session<'_>, text: &mut String) -> std::fmt::Result {
         timed,
         session.cluster.instances[session.id].interest.awaited.len(),
         awaited_without_key.len(),
-    )
-}
-
-fn memory(session: &Session<'_>, text: &mut String) -> std::fmt::Result {
-    let config = &session.cluster.config;
-    let usage = session.cluster.process_usage();
-    write!(
-        text,
-        "# Memory\r\nused_memory_rss:{}\r\ntotal_system_memory:{}\r\nmaxmemory:{}\r\nmaxmemory_policy:{}\r\n",
-        usage.resident_bytes,
-        usage.system_memory_bytes,
-        config.get("maxmemory").unwrap_or_default(),
-        config.get("maxmemory-policy").unwrap_or_default()
-    )?;
-    let (scripts, bytes) = session.cluster.scripts.engine(session.id).map_or((0, 0), |engine| engine.usage());
-    let dataset = session.cluster.instances[session.id].dataset;
-    let libraries = dataset.and_then(|dataset| session.cluster.datasets.get(dataset)).map(|dataset| &dataset.libraries);
-    write!(
-        text,
-        "used_memory_vm_total:{bytes}\r\nnumber_of_cached_scripts:{scripts}\r\nnumber_of_functions:{}\r\n\
-         number_of_libraries:{}\r\n",
-        libraries.map_or(0, |libraries| libraries.functions_count()),
-        libraries.map_or(0, |libraries| libraries.list.len())
     )
 }
 

@@ -316,6 +316,8 @@ pub(super) fn swapdb(call: &mut Call<'_>) -> Answer {
     Ok(Then::Done)
 }
 
+const NO_IDLE_TIME: &str = "ERR An LFU maxmemory policy is selected, idle time not tracked. Please note that when switching \
+                            between policies at runtime LRU and LFU data will take some time to adjust.";
 const NO_FREQUENCY: &str = "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that \
                             when switching between policies at runtime LRU and LFU data will take some time to adjust.";
 
@@ -340,7 +342,8 @@ pub(super) fn object_refcount(call: &mut Call<'_>) -> Answer {
     object(call, |call| {
         // Redis shares the integers below 10,000 among all keys.
         let is_shared = |entry: &crate::state::Entry| matches!(entry.value, crate::state::Value::Int(number) if (0..10_000).contains(&number));
-        let count = if call.db.peek(call.arg(2)).is_some_and(is_shared) { i64::from(i32::MAX) } else { 1 };
+        let is_shared = call.db.shares_integers && call.db.peek(call.arg(2)).is_some_and(is_shared);
+        let count = if is_shared { i64::from(i32::MAX) } else { 1 };
         call.out.integer(count);
         Ok(Then::Done)
     })
@@ -348,15 +351,24 @@ pub(super) fn object_refcount(call: &mut Call<'_>) -> Answer {
 
 pub(super) fn object_idletime(call: &mut Call<'_>) -> Answer {
     object(call, |call| {
-        let used_at = call.db.peek(call.arg(2)).map_or(0, |entry| i64::from(entry.used_at_s));
-        let idle = (call.db.now_ms / 1000 - used_at).max(0);
-        call.out.integer(idle);
+        if call.db.clock.counts {
+            return Err(Refusal::text(NO_IDLE_TIME));
+        }
+        let idle_s = call.db.peek(call.arg(2)).map_or(0, |entry| entry.last_use.idle_s(&call.db.clock));
+        call.out.integer(idle_s);
         Ok(Then::Done)
     })
 }
 
 pub(super) fn object_freq(call: &mut Call<'_>) -> Answer {
-    object(call, |_| Err(Refusal::text(NO_FREQUENCY)))
+    object(call, |call| {
+        if !call.db.clock.counts {
+            return Err(Refusal::text(NO_FREQUENCY));
+        }
+        let frequency = call.db.peek(call.arg(2)).map_or(0, |entry| entry.last_use.frequency(&call.db.clock));
+        call.out.integer(i64::from(frequency));
+        Ok(Then::Done)
+    })
 }
 
 /// The answer to HELP: status lines.

@@ -1,6 +1,7 @@
 //! EVAL, EVALSHA, SCRIPT: <https://redis.io/docs/latest/commands/?group=scripting>.
 
 use super::{Answer, Session, Then, is};
+use crate::core::OUT_OF_MEMORY;
 use crate::error::Refusal;
 use crate::scripting::{Body, Job, Script, ScriptFlags, digest};
 use crate::wire::Request;
@@ -82,6 +83,14 @@ fn check(session: &Session<'_>, flags: ScriptFlags, is_read_only: bool) -> Resul
     }
     if settings.is_cluster && !session.cluster.is_master(session.id) {
         return Err(Refusal::text("READONLY You can not run script with write flag on readonly replica."));
+    }
+    if settings.memory_max > 0 && session.cluster.is_short_of_memory && !flags.allow_oom {
+        let is_in_transaction = session.cluster.clients.list[session.client].last_command == "exec";
+        return Err(Refusal::text(if is_in_transaction {
+            "OOM allow-oom flag is not set on the script, can not run it when used memory > 'maxmemory'"
+        } else {
+            OUT_OF_MEMORY
+        }));
     }
     session.cluster.check_replication(session.ctx, session.id)?;
     session.cluster.check_disk(session.ctx, session.id)

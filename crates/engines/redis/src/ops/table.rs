@@ -9,9 +9,9 @@ use super::command::{
 };
 use super::{
     acl, bitmaps, blocking, client, client_tracking, cluster, cluster_admin, config, connection, debug, docs, dump,
-    functions, geo, hashes, hyperloglog, info, introspection, keys, latency, lcs, lists, migrate, monitor, pubsub,
-    replication, saving, scan, scripting, server, sets, slowlog, sort, sorted_sets, stream_claim, stream_groups,
-    stream_info, stream_read, streams, strings, transactions, zrange, zset_algebra,
+    functions, geo, hashes, hyperloglog, info, introspection, keys, latency, lcs, lists, memory, migrate, monitor,
+    pubsub, replication, saving, scan, scripting, server, sets, slowlog, sort, sorted_sets, stream_claim,
+    stream_groups, stream_info, stream_read, streams, strings, transactions, zrange, zset_algebra,
 };
 use Group::{
     Bitmap, Cluster, Connection, Generic, Geo, Hash, HyperLogLog, List, Pubsub, Scripting, Server as ServerGroup, Set,
@@ -172,6 +172,7 @@ pub(crate) static COMMANDS: &[Command] = &[
     line("lrem", 4, of(&[WRITE]), &[one(RW_DELETE)], List, "1.0.0", Keys(lists::lrem)),
     line("lset", 4, of(&[WRITE, DENYOOM]), &[one(RW_UPDATE)], List, "1.0.0", Keys(lists::lset)),
     line("ltrim", 4, of(&[WRITE]), &[one(RW_DELETE)], List, "1.0.0", Keys(lists::ltrim)),
+    line("memory", -2, NONE, &[], ServerGroup, "4.0.0", Container(MEMORY)),
     line("mget", -2, of(&[READONLY, FAST]), &[up_to(1, -1, 1, RO)], String, "1.0.0", Keys(strings::mget)),
     line("migrate", -6, of(&[WRITE, MOVABLE_KEYS]), &[at(3, RW_DELETE)], Generic, "2.6.0", Server(migrate::migrate)),
     line("monitor", 1, of(&[ADMIN, NOSCRIPT, LOADING, STALE]), &[], ServerGroup, "1.0.0", Server(monitor::monitor)),
@@ -436,6 +437,16 @@ const LATENCY: &[Command] = &[
     line("latency|history", 3, of(&[ADMIN, NOSCRIPT, LOADING, STALE]), &[], ServerGroup, "2.8.13", Server(latency::history)),
     line("latency|latest", 2, of(&[ADMIN, NOSCRIPT, LOADING, STALE]), &[], ServerGroup, "2.8.13", Server(latency::latest)),
     line("latency|reset", -2, of(&[ADMIN, NOSCRIPT, LOADING, STALE]), &[], ServerGroup, "2.8.13", Server(latency::reset)),
+];
+
+#[rustfmt::skip]
+const MEMORY: &[Command] = &[
+    line("memory|doctor", 2, NONE, &[], ServerGroup, "4.0.0", Server(memory::doctor)),
+    line("memory|help", 2, of(&[LOADING, STALE]), &[], ServerGroup, "4.0.0", Server(memory::help)),
+    line("memory|malloc-stats", 2, NONE, &[], ServerGroup, "4.0.0", Server(memory::malloc_stats)),
+    line("memory|purge", 2, NONE, &[], ServerGroup, "4.0.0", Server(memory::purge)),
+    line("memory|stats", 2, NONE, &[], ServerGroup, "4.0.0", Server(memory::stats)),
+    line("memory|usage", -3, of(&[READONLY]), &[at(2, RO_ONLY)], ServerGroup, "4.0.0", Keys(memory::usage)),
 ];
 
 #[rustfmt::skip]

@@ -1,5 +1,6 @@
 //! One physical copy of a shard's data, the instance whose data it is, and the instances that see it almost so.
 
+use super::eviction::Pool;
 use super::feed::Feed;
 use super::images::Images;
 use super::keyspace::{Entry, Keyspace};
@@ -54,6 +55,8 @@ pub(crate) struct Dataset {
     pub(crate) saves: Saves,
     /// The stream of commands in bytes, for replicas outside of the stack, and the names of its history.
     pub(crate) feed: Feed,
+    /// Which keys are to go first when memory is short.
+    pub(super) pool: Pool,
 }
 
 impl Dataset {
@@ -72,6 +75,7 @@ impl Dataset {
             log: has_log.then(Vec::new),
             saves: Saves::default(),
             feed: Feed::default(),
+            pool: Pool::default(),
         }
     }
 
@@ -239,6 +243,7 @@ impl Dataset {
 
     /// The owner has written a key.
     pub(crate) fn owner_wrote(&mut self, database: usize, key: &[u8]) {
+        self.databases[database].account(key);
         self.images.owner_wrote(database, key);
         if !self.is_lockstep {
             for follower in &mut self.followers {

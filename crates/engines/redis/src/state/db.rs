@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use super::dataset::Dataset;
 use super::keyspace::{Entry, NEVER};
+use super::usage::{LastUse, UsageClock};
 use super::value::{Blob, Thresholds, Value};
 use crate::notify::Notices;
 use crate::rdb::{self, Damage};
@@ -64,6 +65,10 @@ pub(crate) struct Db<'a> {
     pub(crate) now_ms: i64,
     /// Keys with a deadline up to then do not exist.
     pub(crate) expiry_ms: i64,
+    /// What uses of keys are noted with.
+    pub(crate) clock: UsageClock,
+    /// Small integers are the same for all keys: no policy of `maxmemory` notes their uses.
+    pub(crate) shares_integers: bool,
     /// True on a master, which deletes what has expired; a replica only hides it.
     pub(crate) deletes_expired: bool,
     /// True with `cluster-enabled yes`.
@@ -111,7 +116,7 @@ impl Db<'_> {
         self.hits += 1;
         let entry = self.dataset.databases[self.index].entry_mut(position?)?;
         if self.touches {
-            entry.used_at_s = (self.now_ms / 1000) as u32;
+            entry.last_use.touch(&mut self.clock);
         }
         Some(entry)
     }
@@ -130,7 +135,6 @@ impl Db<'_> {
             return None;
         }
         self.hits += 1;
-        let used_at_s = (self.now_ms / 1000) as u32;
         if let Some(follower) = self.follower {
             let overlay = &self.dataset.followers[follower].overlay;
             if let Some(divergence) = overlay.get(key) {
@@ -142,7 +146,7 @@ impl Db<'_> {
         }
         let entry = self.dataset.databases[self.index].get_mut(key)?;
         if self.touches {
-            entry.used_at_s = used_at_s;
+            entry.last_use.touch(&mut self.clock);
         }
         Some(entry)
     }
@@ -201,6 +205,22 @@ impl Db<'_> {
         }
     }
 
+    /// Deletes a key because memory is short, and passes that on. No client was told that it stays: to the ledger it is no
+    /// write of theirs. Only the owner of a dataset evicts.
+    pub(crate) fn evict(&mut self, key: &[u8], is_lazy: bool) {
+        self.prepare(key);
+        if self.dataset.databases[self.index].remove(key).is_none() {
+            return;
+        }
+        self.dirty += 1;
+        self.interest.key_changed(self.index, key);
+        if let Some(notices) = &mut self.notices {
+            notices.evicted(self.index, key);
+        }
+        let command: &[u8] = if is_lazy { b"UNLINK" } else { b"DEL" };
+        self.dataset.feed(self.index, &[command, key]);
+    }
+
     /// The entry of a key, to be changed in place. Call [`Db::changed`] afterwards if it was.
     #[inline]
     pub(crate) fn write(&mut self, key: &[u8]) -> Option<&mut Entry> {
@@ -211,12 +231,13 @@ impl Db<'_> {
             return None;
         }
         self.prepare(key);
-        let used_at_s = (self.now_ms / 1000) as u32;
         let entry = match self.follower {
             Some(follower) => self.dataset.followers[follower].overlay.own_entry(key)?.as_mut()?,
             None => self.dataset.databases[self.index].get_mut(key)?,
         };
-        entry.used_at_s = used_at_s;
+        if self.touches {
+            entry.last_use.touch(&mut self.clock);
+        }
         Some(entry)
     }
 
@@ -231,9 +252,10 @@ impl Db<'_> {
     #[inline]
     fn write_at(&mut self, key: &[u8], position: usize) -> Option<&mut Entry> {
         self.prepare(key);
-        let used_at_s = (self.now_ms / 1000) as u32;
         let entry = self.dataset.databases[self.index].entry_mut(position)?;
-        entry.used_at_s = used_at_s;
+        if self.touches {
+            entry.last_use.touch(&mut self.clock);
+        }
         Some(entry)
     }
 
@@ -259,7 +281,14 @@ impl Db<'_> {
     #[inline]
     pub(crate) fn set_entry(&mut self, key: &[u8], mut entry: Entry) {
         self.prepare(key);
-        entry.used_at_s = (self.now_ms / 1000) as u32;
+        entry.last_use = LastUse::now(&self.clock);
+        if self.clock.counts
+            && let Some(before) = self.peek(key)
+        {
+            // A key keeps its counter when it is given another value.
+            entry.last_use = before.last_use;
+            entry.last_use.touch(&mut self.clock);
+        }
         let has_deadline = entry.expire_at_ms != NEVER;
         self.put(key, entry);
         self.changed(key);
@@ -289,15 +318,20 @@ impl Db<'_> {
         true
     }
 
-    /// Says for how many seconds a key has not been used.
-    pub(crate) fn set_idle(&mut self, key: &[u8], idle_s: i64) {
-        let used_at_s = (self.now_ms / 1000).saturating_sub(idle_s).max(0) as u32;
+    /// Says for how many seconds a key has not been used, or how often it has been: what the policy notes of both.
+    pub(crate) fn set_usage(&mut self, key: &[u8], idle_s: Option<i64>, frequency: Option<u8>) {
+        let clock = self.clock;
+        let last_use = match (clock.counts, idle_s, frequency) {
+            (true, _, Some(frequency)) => LastUse::with_frequency(&clock, frequency),
+            (false, Some(idle_s), _) => LastUse::idle_for(&clock, idle_s),
+            _ => return,
+        };
         let entry = match self.follower {
             Some(follower) => self.dataset.followers[follower].overlay.own_entry(key).and_then(Option::as_mut),
             None => self.dataset.databases[self.index].get_mut(key),
         };
         if let Some(entry) = entry {
-            entry.used_at_s = used_at_s;
+            entry.last_use = last_use;
         }
     }
 
@@ -339,7 +373,7 @@ impl Db<'_> {
     /// Brings a value into the form of RDB files and back: its encoding becomes the one that a fresh value would have.
     pub(crate) fn through_file(&mut self, key: &[u8]) -> Result<(), Damage> {
         let thresholds = self.thresholds;
-        let now_s = (self.now_ms / 1000) as u32;
+        let clock = self.clock;
         let entry = match self.follower {
             Some(follower) if self.dataset.followers[follower].overlay.get(key).is_some() => {
                 self.dataset.followers[follower].overlay.own_entry(key).and_then(Option::as_mut)
@@ -348,7 +382,7 @@ impl Db<'_> {
         };
         if let Some(entry) = entry {
             entry.value = rdb::restore_payload(&rdb::dump_payload(&entry.value, false), &thresholds)?;
-            entry.used_at_s = now_s;
+            entry.last_use = LastUse::now(&clock);
         }
         Ok(())
     }

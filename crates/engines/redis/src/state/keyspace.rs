@@ -3,8 +3,11 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
+use atoll_kernel::Stream;
 use indexmap::IndexMap;
 
+use super::memory::{KEY_BYTES, SAMPLES, outside};
+use super::usage::LastUse;
 use super::value::{Blob, Value};
 
 /// A keyed hash: fast, and its keys are drawn when the process starts, so that clients cannot aim for collisions. The
@@ -20,15 +23,23 @@ pub(crate) struct Entry {
     pub(crate) value: Value,
     /// When it expires, in wall-clock milliseconds; [`NEVER`] if it does not.
     pub(crate) expire_at_ms: i64,
-    /// When it was last used, in wall-clock seconds.
-    pub(crate) used_at_s: u32,
+    /// What it was last counted as, with its key, in units of [`UNIT`].
+    pub(crate) accounted: u32,
+    pub(crate) last_use: LastUse,
     /// The walk that has written it last, or that began before it was there.
-    pub(crate) saved_in: u32,
+    pub(crate) saved_in: u8,
 }
+
+/// What memory is counted in.
+const UNIT: usize = 16;
 
 impl Entry {
     pub(crate) fn new(value: Value) -> Entry {
-        Entry { value, expire_at_ms: NEVER, used_at_s: 0, saved_in: 0 }
+        Entry { value, expire_at_ms: NEVER, accounted: 0, last_use: LastUse::default(), saved_in: 0 }
+    }
+
+    pub(crate) fn has_deadline(&self) -> bool {
+        self.expire_at_ms != NEVER
     }
 
     pub(crate) fn is_expired(&self, now_ms: i64) -> bool {
@@ -45,6 +56,12 @@ pub(crate) struct Keyspace {
     deadlines: BinaryHeap<Reverse<(i64, Blob)>>,
     expiring: usize,
     saving: Option<Saving>,
+    /// What all values and names take outside of the table, in units.
+    units: u64,
+    /// Where something was changed last.
+    hint: usize,
+    /// How many walks there were, modulo 255, from 1 on.
+    walks: u8,
 }
 
 /// A walk over all keys as they were when it began, in slices, while they change. It goes from the last position to the
@@ -52,7 +69,7 @@ pub(crate) struct Keyspace {
 #[derive(Debug)]
 struct Saving {
     /// Distinguishes this walk from those before it.
-    number: u32,
+    number: u8,
     /// Which database the keys were of.
     database: usize,
     /// Positions below this are still to be visited.
@@ -84,6 +101,7 @@ impl Keyspace {
 
     #[inline]
     pub(crate) fn entry_mut(&mut self, position: usize) -> Option<&mut Entry> {
+        self.hint = position;
         self.map.get_index_mut(position).map(|(_, entry)| entry)
     }
 
@@ -107,13 +125,19 @@ impl Keyspace {
         self.preserve(key);
         entry.saved_in = self.saving.as_ref().map_or(0, |saving| saving.number);
         let deadline = entry.expire_at_ms;
-        let before = match self.map.get_mut(key) {
-            Some(place) => Some(std::mem::replace(place, entry)),
+        entry.accounted = 0;
+        let before = match self.map.get_full_mut(key) {
+            Some((position, _, place)) => {
+                self.hint = position;
+                self.units -= u64::from(place.accounted);
+                Some(std::mem::replace(place, entry))
+            }
             None => {
-                self.map.insert(Blob::from_slice(key), entry);
+                self.hint = self.map.insert_full(Blob::from_slice(key), entry).0;
                 None
             }
         };
+        self.account(key);
         let was = before.as_ref().map_or(NEVER, |before| before.expire_at_ms);
         if was != deadline {
             self.deadline_changed(key, was, deadline);
@@ -124,10 +148,65 @@ impl Keyspace {
     pub(crate) fn remove(&mut self, key: &[u8]) -> Option<Entry> {
         self.preserve(key);
         let entry = self.map.swap_remove(key)?;
+        self.units -= u64::from(entry.accounted);
         if entry.expire_at_ms != NEVER {
             self.expiring -= 1;
         }
         Some(entry)
+    }
+
+    /// Counts a key as what it takes now. To be called when its value was changed in place.
+    #[inline]
+    pub(crate) fn account(&mut self, key: &[u8]) {
+        let is_hinted = self.map.get_index(self.hint).is_some_and(|(name, _)| name.as_slice() == key);
+        let Some(position) = (if is_hinted { Some(self.hint) } else { self.map.get_index_of(key) }) else { return };
+        if let Some((name, entry)) = self.map.get_index_mut(position) {
+            let bytes = outside(name) + entry.value.memory(SAMPLES);
+            let units = u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX);
+            self.units = self.units - u64::from(entry.accounted) + u64::from(units);
+            entry.accounted = units;
+        }
+    }
+
+    /// What the database takes: its keys, their values, their deadlines.
+    pub(crate) fn memory(&self) -> u64 {
+        (self.map.len() * KEY_BYTES) as u64 + self.units * UNIT as u64 + self.deadlines_memory()
+    }
+
+    /// What deadlines take.
+    pub(crate) fn deadlines_memory(&self) -> u64 {
+        (self.deadlines.len() * size_of::<(i64, Blob)>()) as u64
+    }
+
+    /// Any key, or any with a deadline, each as likely as the others. None if there is none.
+    pub(crate) fn sample(&mut self, is_volatile: bool, random: &mut Stream) -> Option<(&Blob, &Entry)> {
+        if !is_volatile {
+            let count = self.map.len() as u64;
+            return if count == 0 { None } else { self.map.get_index(random.below(count) as usize) };
+        }
+        if self.expiring == 0 {
+            return None;
+        }
+        // Deadlines that no longer count are at most half of all and a thousand: where they are more than half, they go.
+        if self.deadlines.len() > 2 * self.expiring + 16 {
+            self.forget_old_deadlines();
+        }
+        loop {
+            let all = self.deadlines.as_slice();
+            let Reverse((deadline, key)) = all.get(random.below(all.len() as u64) as usize)?;
+            let position = self.map.get_index_of(key.as_slice());
+            let found = position.and_then(|position| self.map.get_index(position));
+            if found.is_some_and(|(_, entry)| entry.expire_at_ms == *deadline) {
+                return self.map.get_index(position?);
+            }
+        }
+    }
+
+    fn forget_old_deadlines(&mut self) {
+        let map = &self.map;
+        self.deadlines.retain(|Reverse((deadline, key))| {
+            map.get(key.as_slice()).is_some_and(|entry| entry.expire_at_ms == *deadline)
+        });
     }
 
     /// Gives a key a deadline, or takes it away with [`NEVER`]. False if there is no such key.
@@ -148,10 +227,7 @@ impl Keyspace {
             self.deadlines.push(Reverse((deadline, Blob::from_slice(key))));
         }
         if self.deadlines.len() > 2 * self.expiring + 1024 {
-            let map = &self.map;
-            self.deadlines.retain(|Reverse((deadline, key))| {
-                map.get(key.as_slice()).is_some_and(|entry| entry.expire_at_ms == *deadline)
-            });
+            self.forget_old_deadlines();
         }
     }
 
@@ -171,9 +247,14 @@ impl Keyspace {
         None
     }
 
-    /// Begins a walk; `number` is that of no walk before.
-    pub(crate) fn begin_saving(&mut self, number: u32, database: usize) {
-        self.saving = Some(Saving { number, database, rest: self.map.len(), early: Vec::new() });
+    /// Begins a walk over what is there now, the database of this number.
+    pub(crate) fn begin_saving(&mut self, database: usize) {
+        self.walks = self.walks.checked_add(1).unwrap_or_else(|| {
+            // Marks of walks long ago would be taken for those of walks to come.
+            self.map.values_mut().for_each(|entry| entry.saved_in = 0);
+            1
+        });
+        self.saving = Some(Saving { number: self.walks, database, rest: self.map.len(), early: Vec::new() });
     }
 
     pub(crate) fn end_saving(&mut self) {

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use super::memory::{allocated, outside, sum};
 use super::value::{Blob, Thresholds};
 
 /// What a listpack spends on an element besides its bytes, about.
@@ -110,6 +111,12 @@ impl List {
             (bytes, items) = (bytes + size, items + 1);
         }
         (nodes, self.bytes)
+    }
+
+    /// What the elements take, estimated by so many of them.
+    pub(crate) fn memory(&self, samples: usize) -> usize {
+        let element = |index| self.items.get(index).map_or(0, outside);
+        allocated(self.items.capacity() * size_of::<Blob>()) + sum(self.len(), samples, element)
     }
 
     fn grown(&mut self, thresholds: &Thresholds) {

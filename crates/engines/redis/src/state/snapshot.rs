@@ -11,8 +11,6 @@ use crate::rdb::{Options, Usage, Writer};
 #[derive(Debug, Default)]
 pub(crate) struct Saves {
     running: Option<Running>,
-    /// How many were begun.
-    begun: u32,
     /// How many were written.
     pub(crate) completed: u64,
     /// `rdb_changes_since_last_save`.
@@ -50,9 +48,8 @@ impl Saves {
 impl Dataset {
     /// Begins a snapshot of what is there now. Returns how many changes it covers.
     pub(crate) fn begin_snapshot(&mut self, options: Options, facts: &[(&str, String)]) -> u64 {
-        self.saves.begun = self.saves.begun.wrapping_add(1).max(1);
         for (index, database) in self.databases.iter_mut().enumerate() {
-            database.begin_saving(self.saves.begun, index);
+            database.begin_saving(index);
         }
         let mut writer = Writer::new(options, facts);
         self.libraries.list.values().for_each(|library| writer.function(&library.code));

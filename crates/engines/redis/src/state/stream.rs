@@ -10,6 +10,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::listpack::{self, Element, Elements};
+use super::memory::{allocated, outside, sum};
 use super::stream_group::Group;
 use super::value::{Blob, Thresholds};
 
@@ -268,6 +269,19 @@ pub(crate) struct Stream {
 }
 
 impl Stream {
+    /// What the entries and groups take, estimated by so many nodes and groups.
+    pub(crate) fn memory(&self, samples: usize) -> usize {
+        let node = |index| {
+            let elements = self.nodes.get(index).map_or(0, |node| node.elements.capacity());
+            allocated(size_of::<Node>() + 2 * size_of::<usize>()) + allocated(elements)
+        };
+        let places = allocated(self.nodes.capacity() * size_of::<Arc<Node>>());
+        let groups = self.groups.iter().take(samples);
+        let measured: usize = groups.map(|(name, group)| outside(name) + group.memory(samples)).sum();
+        let groups = measured * self.groups.len() / self.groups.len().clamp(1, samples.max(1));
+        places + sum(self.nodes.len(), samples, node) + groups
+    }
+
     pub(crate) fn len(&self) -> u64 {
         self.length
     }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::memory::allocated;
 use super::stream::StreamId;
 
 /// A consumer's name, shared between the group and what is pending for the consumer.
@@ -41,6 +42,14 @@ pub(crate) struct Group {
 impl Group {
     pub(crate) fn new(last_id: StreamId, entries_read: Option<u64>) -> Group {
         Group { last_id, entries_read, pending: BTreeMap::new(), consumers: BTreeMap::new() }
+    }
+
+    /// What the group takes, about: nodes of trees are full by two thirds.
+    pub(crate) fn memory(&self, samples: usize) -> usize {
+        let pending = self.pending.len() * (size_of::<(StreamId, Pending)>() + size_of::<StreamId>()) * 3 / 2;
+        let names: usize = self.consumers.keys().take(samples).map(|name| allocated(name.len() + 16)).sum();
+        let consumer = size_of::<(Name, Consumer)>() * 3 / 2 + names / self.consumers.len().clamp(1, samples.max(1));
+        allocated(size_of::<Group>() + 16) + pending + self.consumers.len() * consumer
     }
 
     /// What is pending, in order.

@@ -5,6 +5,7 @@ use std::cmp::Ordering;
 use indexmap::IndexMap;
 
 use super::keyspace::Hasher;
+use super::memory::{allocated, outside, sum, table};
 use super::value::{Blob, Thresholds};
 
 /// How many elements stand together. An insertion moves at most this many; a rank is counted in steps of about half.
@@ -108,6 +109,16 @@ impl SortedSet {
             }
         }
         parts.into_iter().flatten().map(|(score, member)| (member, *score))
+    }
+
+    /// What the members take, each of which stands in the table and in its chunk; estimated by so many of them.
+    pub(crate) fn memory(&self, samples: usize) -> usize {
+        let member = |index| self.at(index).map_or(0, |(member, _)| 2 * outside(member));
+        let elements = self.len() * size_of::<(Score, Blob)>();
+        // Chunks are full by two thirds and more.
+        let chunks =
+            allocated(elements + elements / 3) + allocated(self.chunks.capacity() * size_of::<Vec<(Score, Blob)>>());
+        table(self.scores.capacity(), size_of::<(Blob, Score)>()) + chunks + sum(self.len(), samples, member)
     }
 
     fn chunk_of(&self, score: Score, member: &[u8]) -> usize {

@@ -1,0 +1,85 @@
+//! How much memory values take: the real sizes of these structures, as the allocator rounds them. Of large collections a
+//! few elements are measured and stand for all, so that it costs the same for each.
+
+use indexmap::{IndexMap, IndexSet};
+
+use super::hash::Hash;
+use super::keyspace::{Entry, Hasher};
+use super::set::Set;
+use super::value::{Blob, Value};
+
+/// How many elements stand for all if nothing else is asked for.
+pub(crate) const SAMPLES: usize = 5;
+/// What a key takes in the table of a database: its entry, its hash, and its share of the table of positions.
+pub(crate) const KEY_BYTES: usize = size_of::<Blob>() + size_of::<Entry>() + size_of::<u64>() + INDEX_BYTES;
+/// A position and a byte of its hash, in a table that is two thirds full on average.
+const INDEX_BYTES: usize = 16;
+
+/// What the allocator takes for so many bytes: a header, multiples of 16, and no less than 32.
+pub(crate) fn allocated(bytes: usize) -> usize {
+    if bytes == 0 { 0 } else { bytes.saturating_add(8).next_multiple_of(16).max(32) }
+}
+
+/// What a byte string takes outside of its place.
+#[inline]
+pub(crate) fn outside(blob: &Blob) -> usize {
+    if blob.spilled() { allocated(blob.capacity()) } else { 0 }
+}
+
+/// The sum over `length` elements of what `measure` says of each, estimated by `samples` of them.
+pub(super) fn sum(length: usize, samples: usize, measure: impl Fn(usize) -> usize) -> usize {
+    let count = length.min(samples);
+    if count == 0 {
+        return 0;
+    }
+    let measured: usize = (0..count).map(|number| measure(number * (length / count))).sum();
+    if count == length { measured } else { (measured as u128 * length as u128 / count as u128) as usize }
+}
+
+/// A vector of buckets, each with its hash, and a table of positions.
+pub(super) fn table(capacity: usize, bucket_bytes: usize) -> usize {
+    if capacity == 0 {
+        return 0;
+    }
+    let positions = (capacity.saturating_mul(8) / 7).next_power_of_two();
+    allocated(capacity.saturating_mul(bucket_bytes + size_of::<u64>()))
+        + allocated(positions * (size_of::<usize>() + 1) + 16)
+}
+
+impl Value {
+    /// What a value takes outside of its place in the table.
+    pub(crate) fn memory(&self, samples: usize) -> usize {
+        match self {
+            Value::Int(_) => 0,
+            Value::Str { bytes, .. } => outside(bytes),
+            Value::List(list) => allocated(size_of_val(&**list)) + list.memory(samples),
+            Value::Hash(hash) => allocated(size_of_val(&**hash)) + hash_memory(hash, samples),
+            Value::Set(set) => allocated(size_of_val(&**set)) + set_memory(set, samples),
+            Value::SortedSet(set) => allocated(size_of_val(&**set)) + set.memory(samples),
+            Value::Stream(stream) => allocated(size_of_val(&**stream)) + stream.memory(samples),
+        }
+    }
+}
+
+fn hash_memory(hash: &Hash, samples: usize) -> usize {
+    let pair = |index| hash.at(index).map_or(0, |(field, value)| outside(field) + outside(value));
+    let frame = match hash {
+        Hash::Listpack(pairs) => allocated(pairs.capacity() * size_of::<(Blob, Blob)>()),
+        Hash::Table(pairs) => table(IndexMap::<Blob, Blob, Hasher>::capacity(pairs), size_of::<(Blob, Blob)>()),
+    };
+    frame + sum(hash.len(), samples, pair)
+}
+
+fn set_memory(set: &Set, samples: usize) -> usize {
+    match set {
+        Set::Intset(numbers) => allocated(numbers.capacity() * size_of::<i64>()),
+        Set::Listpack(members) => {
+            allocated(members.capacity() * size_of::<Blob>())
+                + sum(members.len(), samples, |index| members.get(index).map_or(0, outside))
+        }
+        Set::Table(members) => {
+            table(IndexSet::<Blob, Hasher>::capacity(members), size_of::<Blob>())
+                + sum(members.len(), samples, |index| members.get_index(index).map_or(0, outside))
+        }
+    }
+}
