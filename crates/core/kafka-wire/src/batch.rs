@@ -143,6 +143,9 @@ impl BatchHeader {
         if self.base_offset < 0 && self.base_offset != -1 {
             return Err(BatchError::Inconsistent("the base offset is negative"));
         }
+        if self.base_offset.checked_add(i64::from(self.record_count)).is_none() {
+            return Err(BatchError::Inconsistent("there are no such offsets"));
+        }
         if self.compression() > 4 {
             return Err(BatchError::Inconsistent("unknown compression"));
         }

@@ -57,6 +57,8 @@ fn read_record(header: &BatchHeader, reader: &mut Reader) -> Result<Record, Wire
     let key = nullable(&mut record)?;
     let value = nullable(&mut record)?;
     let headers = record.bytes(record.remaining())?;
+    // Their number, at least, is always there.
+    Reader::new(headers.clone()).varint()?;
     let append_time = header.attributes & 0x08 != 0;
     Ok(Record {
         offset: header.base_offset.saturating_add(i64::from(offset_delta)),
