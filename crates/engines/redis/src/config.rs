@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde::de::{Deserialize, Deserializer, Error as _};
 
 pub(crate) use accepted::{ACCEPTED, FIXED};
-pub(crate) use check::{MemoryLimit, OutputLimit, memory};
+pub(crate) use check::{MemoryLimit, ORDINARY, OutputLimit, REPLICAS, SUBSCRIBERS, memory};
 use check::{check, memory_limit, output_limits, save_points};
 
 use crate::acl::{Defaults, RuleError, User, has_spaces};

@@ -30,7 +30,7 @@ use slab::Slab;
 
 use crate::clients::{BlockedOn, Client, Clients, ConnId, Replies};
 use crate::cluster::{self, Bus, Instance, InstanceId, Run};
-use crate::config::Config;
+use crate::config::{Config, ORDINARY, REPLICAS, SUBSCRIBERS};
 use crate::ops::{Switches, Then};
 use crate::process::ProcessUsage;
 use crate::replication::Replication;
@@ -311,25 +311,15 @@ impl Cluster {
         let waits = is_subscribed || is_replica || client.is_some_and(|client| client.blocked.is_some());
         // A monitor has no limit in Redis: that of subscribers is better than none.
         let is_told = is_subscribed || client.is_some_and(|client| client.is_monitor);
-        let class = if is_replica { 1 } else { 2 * usize::from(is_told) };
+        let class = match (is_replica, is_told) {
+            (true, _) => REPLICAS,
+            (false, true) => SUBSCRIBERS,
+            (false, false) => ORDINARY,
+        };
         ConnectionLimits {
             idle_max: settings.idle_timeout.filter(|_| !waits),
             input_max: usize::try_from(settings.query_buffer_max).unwrap_or(usize::MAX),
             output: settings.output_limits[class],
-        }
-    }
-
-    /// Says how many bytes wait for a client to read them, for CLIENT LIST.
-    pub(crate) fn note_output(&mut self, conn: ConnId, bytes: usize) {
-        if let Some(client) = self.clients.list.get_mut(conn.place).filter(|client| client.number == conn.number) {
-            client.output = bytes;
-        }
-    }
-
-    /// A client is being disconnected because it does not read: it counts no more.
-    pub(crate) fn give_up_on(&mut self, conn: ConnId) {
-        if let Some(client) = self.clients.list.get_mut(conn.place).filter(|client| client.number == conn.number) {
-            client.is_closing = true;
         }
     }
 
@@ -345,7 +335,7 @@ impl Cluster {
     /// [`Cluster::log_bytes`] has to be made durable first.
     #[inline]
     pub fn apply(&mut self, ctx: &Context<'_>, conn: ConnId, request: &Request<'_>, out: &mut Vec<u8>) -> Outcome {
-        let Some(client) = self.clients.list.get_mut(conn.place).filter(|client| client.number == conn.number) else {
+        let Some(client) = self.clients.get_mut(conn) else {
             return Outcome::Close;
         };
         if client.is_closing {

@@ -326,7 +326,7 @@ impl Shared {
                 cluster.give_up_on(delivery.conn);
             }
             // Killed with nothing to be said (CLIENT KILL), or not reading.
-            outbox.reports.set(cluster.unread_max(delivery.conn).is_some());
+            outbox.reports.set(cluster.is_replica(delivery.conn));
             let is_abandoned = (delivery.closes && delivery.bytes.is_empty()) || is_too_much;
             outbox.is_abandoned.set(is_abandoned);
             if bytes.len() > PENDING_MIN {

@@ -164,6 +164,11 @@ pub(crate) struct OutputLimit {
     pub(crate) patience: Duration,
 }
 
+/// Where the limits of each kind of client stand among [`output_limits`].
+pub(crate) const ORDINARY: usize = 0;
+pub(crate) const REPLICAS: usize = 1;
+pub(crate) const SUBSCRIBERS: usize = 2;
+
 /// `client-output-buffer-limit`, in its canonical form: of ordinary clients, replicas and subscribers.
 pub(super) fn output_limits(text: &str) -> [OutputLimit; 3] {
     update_limits([OutputLimit::default(); 3], text).unwrap_or_default()
@@ -178,9 +183,9 @@ fn update_limits(mut limits: [OutputLimit; 3], text: &str) -> Result<[OutputLimi
     }
     for [class, hard, soft, seconds] in lines {
         let index = match class.to_ascii_lowercase().as_str() {
-            "normal" => 0,
-            "slave" | "replica" => 1,
-            "pubsub" => 2,
+            "normal" => ORDINARY,
+            "slave" | "replica" => REPLICAS,
+            "pubsub" => SUBSCRIBERS,
             _ => return Err("Invalid client class specified in buffer limit configuration.".to_owned()),
         };
         let (Some(hard), Some(soft), Ok(seconds)) = (memory(hard), memory(soft), seconds.parse::<u32>()) else {

@@ -35,6 +35,20 @@ impl Cluster {
         }
     }
 
+    /// Says how many bytes wait for a client to read them, for CLIENT LIST.
+    pub(crate) fn note_output(&mut self, conn: ConnId, bytes: usize) {
+        if let Some(client) = self.clients.get_mut(conn) {
+            client.output = bytes;
+        }
+    }
+
+    /// A client is being disconnected because it does not read: it counts no more.
+    pub(crate) fn give_up_on(&mut self, conn: ConnId) {
+        if let Some(client) = self.clients.get_mut(conn) {
+            client.is_closing = true;
+        }
+    }
+
     /// Counts a client as what it takes now.
     pub(super) fn recount(&mut self, place: usize) {
         let Some(client) = self.clients.list.get_mut(place).filter(|client| !client.is_closing) else { return };

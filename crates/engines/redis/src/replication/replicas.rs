@@ -6,6 +6,7 @@ use atoll_kernel::{Context, Moment};
 
 use crate::ConnId;
 use crate::cluster::{InstanceId, Run};
+use crate::config::{OutputLimit, REPLICAS};
 use crate::core::Cluster;
 use crate::error::Refusal;
 
@@ -347,20 +348,6 @@ impl Cluster {
         }
     }
 
-    /// How many bytes may wait for a connection; None: the limit of a subscriber.
-    pub(crate) fn unread_max(&self, conn: ConnId) -> Option<usize> {
-        let (hard, ..) = self.is_replica(conn).then(|| self.replica_output_limits())?;
-        Some(usize::try_from(hard).ok().filter(|hard| *hard > 0).unwrap_or(usize::MAX))
-    }
-
-    /// `client-output-buffer-limit replica`: the hard limit, the soft one, and for how long that may be passed.
-    fn replica_output_limits(&self) -> (u64, u64, u64) {
-        let words: Vec<&str> = self.config.get("client-output-buffer-limit").unwrap_or_default().split(' ').collect();
-        let class = words.chunks_exact(4).find(|class| matches!(class[0], "slave" | "replica"));
-        let number = |text: &str| text.parse::<u64>().unwrap_or(0);
-        class.map_or((256 << 20, 64 << 20, 60), |class| (number(class[1]), number(class[2]), number(class[3])))
-    }
-
     /// Once a second: pings, and an end with those that are silent or do not read.
     pub(crate) fn tick_replicas(&mut self, ctx: &Context<'_>) {
         if self.replication.next_tick.is_none_or(|at| at > ctx.now()) {
@@ -372,9 +359,9 @@ impl Cluster {
             self.replication.pinged_at = ctx.now();
             self.ping_replicas(ctx);
         }
-        let limits = self.replica_output_limits();
+        let limit = self.config.settings.output_limits[REPLICAS];
         for place in self.replication.attached.clone() {
-            self.look_after(ctx, place, limits);
+            self.look_after(ctx, place, limit);
         }
         self.free_unused_stream(ctx);
         let is_needed = !self.replication.attached.is_empty() || self.replication.unused_since.is_some();
@@ -398,19 +385,20 @@ impl Cluster {
         }
     }
 
-    fn look_after(&mut self, ctx: &Context<'_>, place: usize, (hard, soft, soft_seconds): (u64, u64, u64)) {
+    fn look_after(&mut self, ctx: &Context<'_>, place: usize, limit: OutputLimit) {
         let repl_timeout = self.config.settings.repl_timeout;
         let end =
             self.replica(place).and_then(|replica| self.datasets.get(replica.dataset)).map_or(0, |set| set.offset);
         let Some(replica) = self.replica_mut(place) else { return };
         let behind = if replica.stage == Stage::Waiting { 0 } else { end.saturating_sub(replica.sent) };
         let waiting = replica.unwritten + behind;
-        let is_over_soft = soft > 0 && waiting > soft;
+        let is_over_soft = limit.soft > 0 && waiting > limit.soft;
         let since = *replica.over_limit_since.get_or_insert(ctx.now());
         if !is_over_soft {
             replica.over_limit_since = None;
         }
-        let is_over = hard > 0 && waiting > hard || is_over_soft && ctx.now().since(since).as_secs() >= soft_seconds;
+        let is_over_for_long = is_over_soft && ctx.now().since(since) >= limit.patience;
+        let is_over = is_over_for_long || limit.hard > 0 && waiting > limit.hard;
         let is_silent = replica.stage == Stage::Online
             && !replica.is_old
             && ctx.now().since(replica.acknowledged_at) > repl_timeout;

@@ -228,7 +228,7 @@ impl Cluster {
 
     /// Bytes have come from a master. False: the connection is to be closed.
     pub fn master_sent(&mut self, ctx: &Context<'_>, conn: ConnId, bytes: &[u8]) -> bool {
-        let Some(client) = self.clients.list.get_mut(conn.place).filter(|client| client.number == conn.number) else {
+        let Some(client) = self.clients.get_mut(conn) else {
             return false;
         };
         client.used_at = ctx.now();
