@@ -42,7 +42,7 @@ impl Cluster {
             "master_link": instance.link.master.map(|_| if instance.link.is_up { "up" } else { "down" }),
             "slots": slots,
             "state": if instance.view.is_ok { "ok" } else { "fail" },
-            "epoch": instance.view.peers[id].config_epoch,
+            "epoch": instance.view.epoch_of(id),
             "keys": dataset.map_or(0, |set| set.databases.iter().map(crate::state::Keyspace::len).sum::<usize>()),
             "keys_diverged": overlay.unwrap_or(0),
             "offset": self.offset_of(id),

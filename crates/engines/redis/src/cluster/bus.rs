@@ -53,7 +53,17 @@ impl Bus {
 pub(crate) struct Letter {
     pub(crate) from: InstanceId,
     pub(crate) to: InstanceId,
+    epochs: Epochs,
     pub(crate) message: Message,
+}
+
+/// The epochs of a sender, which every message of the bus has in its header. Who is told of a newer claim learns from them
+/// which epoch to go beyond.
+#[derive(Clone, Copy, Debug)]
+struct Epochs {
+    current: u64,
+    /// That of its slots: of a replica, its master's.
+    config: u64,
 }
 
 /// What instances tell each other: on the cluster bus, and from master to replica.
@@ -130,7 +140,9 @@ impl Cluster {
     pub(crate) fn send(&mut self, ctx: &Context<'_>, from: InstanceId, to: InstanceId, message: Message) {
         let (source, target) = (self.instances[from].node, self.instances[to].node);
         self.instances[from].stats.messages_sent += 1;
-        self.bus.network.send(ctx, source, target, Letter { from, to, message });
+        let view = &self.instances[from].view;
+        let epochs = Epochs { current: view.current_epoch, config: view.epoch_of(from) };
+        self.bus.network.send(ctx, source, target, Letter { from, to, epochs, message });
     }
 
     pub(crate) fn broadcast(&mut self, ctx: &Context<'_>, from: InstanceId, message: &Message) {
@@ -161,7 +173,7 @@ impl Cluster {
         });
         Status {
             current_epoch: view.current_epoch,
-            config_epoch: view.peers[master].config_epoch,
+            config_epoch: view.epoch_of(id),
             master: own.master,
             offset: self.position_of(id),
             ranges: Rc::clone(view.ranges(master)),
@@ -236,13 +248,18 @@ impl Cluster {
 
     /// An instance reads a letter.
     pub(crate) fn read_letter(&mut self, ctx: &Context<'_>, letter: Letter) {
-        let Letter { from, to, message } = letter;
+        let Letter { from, to, epochs, message } = letter;
         if self.instances[to].run != Run::Up {
             return;
         }
         self.instances[to].stats.messages_received += 1;
         self.instances[to].view.peers[from].data_received = self.clock(ctx, to);
         let is_known = self.instances[to].view.peers[from].is_known;
+        if is_known && message.has_header() {
+            let view = &mut self.instances[to].view;
+            view.current_epoch = view.current_epoch.max(epochs.current);
+            view.peers[from].config_epoch = view.peers[from].config_epoch.max(epochs.config);
+        }
         match message {
             Message::Ping(status) => {
                 self.answer_ping(ctx, to, from);
@@ -272,6 +289,7 @@ impl Cluster {
                 if is_news && owner != to && view.peers[owner].is_known {
                     view.peers[owner].master = None;
                     view.peers[owner].config_epoch = config_epoch;
+                    view.note_claimed(owner, &ranges);
                     self.claim(ctx, to, owner, config_epoch, &ranges);
                 }
             }
@@ -312,7 +330,6 @@ impl Cluster {
         if !view.peers[from].is_known {
             return;
         }
-        view.current_epoch = view.current_epoch.max(status.current_epoch);
         view.peers[from].offset = status.offset;
         let sender_master = status.master.unwrap_or(from);
         let sender = &mut view.peers[from];
@@ -322,17 +339,13 @@ impl Cluster {
             view.unassign(from);
         }
         view.peers[from].master = status.master;
-        if status.master.is_none() {
-            let sender = &mut view.peers[from];
-            sender.config_epoch = sender.config_epoch.max(status.config_epoch);
-            view.note_claimed(from, &status.ranges);
-        }
         let is_news = view.ranges(sender_master)[..] != status.ranges[..];
         if is_news {
             if status.master.is_none() {
+                view.note_claimed(from, &status.ranges);
                 self.claim(ctx, id, from, status.config_epoch, &status.ranges);
             }
-            self.correct(ctx, id, from, sender_master, status);
+            self.correct(ctx, id, from, status);
         }
         self.note_standstill(id, from, status);
         self.resolve_collision(id, from, status);
@@ -348,49 +361,55 @@ impl Cluster {
         let view = &mut self.instances[id].view;
         let own_master = view.peers[id].master.unwrap_or(id);
         let epochs: Vec<u64> = view.peers.iter().map(|peer| peer.config_epoch).collect();
-        let mut took_from_own_master = false;
-        let mut changed = false;
+        let (mut claimed, mut won) = (0, Vec::new());
+        let mut from_own_master = 0;
         let mut lost = Vec::new();
         for slot in ranges.iter().flat_map(|(first, last)| *first..=*last) {
-            let is_free = view.is_unclaimed(slot);
-            let place = &mut view.owners[usize::from(slot)];
-            let present = usize::from(*place);
-            let is_older = epochs.get(present).is_some_and(|present| *present >= epoch) && !is_free;
+            claimed += 1;
+            let present = usize::from(view.owners[usize::from(slot)]);
+            let is_older = epochs.get(present).is_some_and(|present| *present >= epoch) && !view.is_unclaimed(slot);
             if present == owner || is_older || view.importing.contains_key(&slot) {
                 continue;
             }
             if present == id {
                 lost.push(slot);
             }
-            took_from_own_master |= present == own_master;
-            *place = owner as u16;
-            changed = true;
+            from_own_master += usize::from(present == own_master);
+            won.push((slot, slot));
         }
-        if !changed {
-            return;
+        if !won.is_empty() {
+            view.assign(&won, owner);
+            ctx.trace(|| format!("redis {id} accepts the claim of {owner} in epoch {epoch}"));
         }
-        view.derive();
-        ctx.trace(|| format!("redis {id} accepts the claim of {owner} in epoch {epoch}"));
-        if took_from_own_master && self.instances[id].view.peers[own_master].slots == 0 {
+        let view = &self.instances[id].view;
+        let has_lost_all = from_own_master > 0 && view.peers[own_master].slots == 0;
+        let follows_slots = self.config.settings.replica_migration || claimed == from_own_master;
+        // Its master has become a replica itself without that anybody took a slot of it.
+        let grandmaster =
+            view.peers[id].master.and_then(|master| view.peers[master].master).filter(|other| *other != id);
+        if has_lost_all && follows_slots {
             self.become_replica(ctx, id, owner);
+        } else if let Some(grandmaster) = grandmaster {
+            self.become_replica(ctx, id, grandmaster);
         } else if !lost.is_empty() {
-            self.instances[id].view.migrating.retain(|slot, _| !lost.contains(slot));
             self.delete_keys_in(ctx, id, &lost);
         }
-        self.redirect_waiters(ctx, id);
-        self.update_state(ctx, id);
+        if !won.is_empty() {
+            self.redirect_waiters(ctx, id);
+            self.update_state(ctx, id);
+        }
     }
 
     /// Tells a sender with an old claim who has the newer one.
-    fn correct(&mut self, ctx: &Context<'_>, id: InstanceId, from: InstanceId, claimant: InstanceId, status: &Status) {
+    fn correct(&mut self, ctx: &Context<'_>, id: InstanceId, from: InstanceId, status: &Status) {
         let view = &self.instances[id].view;
         let newer = status.ranges.iter().flat_map(|(first, last)| *first..=*last).find_map(|slot| {
-            let owner = view.owner(slot).filter(|owner| *owner != claimant && !view.is_unclaimed(slot))?;
+            let owner = view.owner(slot).filter(|owner| *owner != from && !view.is_unclaimed(slot))?;
             (view.peers[owner].config_epoch > status.config_epoch).then_some(owner)
         });
-        if let Some(owner) = newer.filter(|owner| *owner != from) {
+        if let Some(owner) = newer {
             let config_epoch = view.peers[owner].config_epoch;
-            let ranges = Rc::clone(view.ranges(owner));
+            let ranges = view.claimed_ranges(owner);
             self.send(ctx, id, from, Message::Update { owner, config_epoch, ranges });
         }
     }
@@ -521,6 +540,29 @@ impl Cluster {
         self.instances[id].view.peers[other].is_master()
     }
 }
+
+impl Message {
+    /// True of messages of the bus; the others go from a master to its replica and back.
+    fn has_header(&self) -> bool {
+        match self {
+            Message::Stream { .. }
+            | Message::Ack(_)
+            | Message::Refused
+            | Message::SyncRequest
+            | Message::SyncDone { .. } => false,
+            Message::Ping(_)
+            | Message::Meet(_)
+            | Message::Pong(_)
+            | Message::Fail(_)
+            | Message::AuthRequest { .. }
+            | Message::ManualStart
+            | Message::AuthAck(_)
+            | Message::Update { .. }
+            | Message::Publish { .. } => true,
+        }
+    }
+}
+
 impl Status {
     pub(super) fn current_epoch(&self) -> u64 {
         self.current_epoch

@@ -120,10 +120,10 @@ impl Cluster {
         if voted_at.is_some_and(|at: Moment| now.since(at) < timeout * 2) {
             return;
         }
-        let is_outdated =
-            request.ranges().iter().flat_map(|(first, last)| *first..=*last).any(|slot| {
-                view.owner(slot).is_some_and(|owner| view.peers[owner].config_epoch > request.config_epoch())
-            });
+        let is_outdated = request.ranges().iter().flat_map(|(first, last)| *first..=*last).any(|slot| {
+            let owner = view.owner(slot).filter(|_| !view.is_unclaimed(slot));
+            owner.is_some_and(|owner| view.peers[owner].config_epoch > request.config_epoch())
+        });
         if is_outdated {
             return;
         }

@@ -146,8 +146,8 @@ pub(crate) struct View {
     /// Slots that are on their way to another, and those that come from another.
     pub(crate) migrating: BTreeMap<u16, InstanceId>,
     pub(crate) importing: BTreeMap<u16, InstanceId>,
-    /// Slots that their owner says it has no more, while nobody else has claimed them yet: the owner, the slot.
-    unclaimed: BTreeSet<(InstanceId, u16)>,
+    /// Slots that their owner says it has no more, while nobody else has claimed them yet.
+    unclaimed: BTreeSet<u16>,
     /// Handshakes under way.
     pub(crate) handshakes: BTreeMap<InstanceId, Handshake>,
     /// Who was forgotten, and until when gossip about it is not listened to.
@@ -249,46 +249,68 @@ impl View {
     /// `owner` says which slots it has. What else it is believed to own stays with it, so that clients are still sent somewhere,
     /// until anybody claims it, in whatever epoch.
     pub(crate) fn note_claimed(&mut self, owner: InstanceId, claimed: &[(u16, u16)]) {
-        if self.unclaimed.is_empty() && self.ranges[owner][..] == *claimed {
-            return;
+        let mut is_claimed = vec![false; SLOTS];
+        for (first, last) in claimed {
+            is_claimed[usize::from(*first)..=usize::from(*last)].fill(true);
         }
-        self.unclaimed.retain(|(other, _)| *other != owner);
-        let is_claimed = |slot: u16| claimed.iter().any(|(first, last)| (*first..=*last).contains(&slot));
-        let believed = self.ranges[owner].iter().flat_map(|(first, last)| *first..=*last);
-        self.unclaimed.extend(believed.filter(|slot| !is_claimed(*slot)).map(|slot| (owner, slot)));
+        for slot in self.ranges[owner].iter().flat_map(|(first, last)| *first..=*last) {
+            if is_claimed[usize::from(slot)] {
+                self.unclaimed.remove(&slot);
+            } else {
+                self.unclaimed.insert(slot);
+            }
+        }
     }
 
     /// True if the owner of a slot does not claim it any more.
     pub(crate) fn is_unclaimed(&self, slot: u16) -> bool {
-        self.owner(slot).is_some_and(|owner| self.unclaimed.contains(&(owner, slot)))
+        self.unclaimed.contains(&slot)
+    }
+
+    /// The slots of an instance without those that it does not claim any more.
+    pub(crate) fn claimed_ranges(&self, owner: InstanceId) -> Ranges {
+        let ranges = &self.ranges[owner];
+        if self.unclaimed.is_empty() {
+            return Rc::clone(ranges);
+        }
+        let mut claimed: Vec<(u16, u16)> = Vec::new();
+        for slot in ranges.iter().flat_map(|(first, last)| *first..=*last).filter(|slot| !self.is_unclaimed(*slot)) {
+            match claimed.last_mut() {
+                Some((_, last)) if *last + 1 == slot => *last = slot,
+                _ => claimed.push((slot, slot)),
+            }
+        }
+        Rc::from(claimed)
     }
 
     /// Gives every slot of `ranges` to `owner`.
     pub(crate) fn assign(&mut self, ranges: &[(u16, u16)], owner: InstanceId) {
-        for (first, last) in ranges {
-            self.owners[usize::from(*first)..=usize::from(*last)].fill(owner as u16);
-        }
-        self.derive();
+        self.fill(ranges, owner as u16);
     }
 
     /// Leaves every slot of `ranges` to nobody.
     pub(crate) fn release(&mut self, ranges: &[(u16, u16)]) {
+        self.fill(ranges, NOBODY);
+    }
+
+    fn fill(&mut self, ranges: &[(u16, u16)], owner: u16) {
         for (first, last) in ranges {
-            self.owners[usize::from(*first)..=usize::from(*last)].fill(NOBODY);
+            self.owners[usize::from(*first)..=usize::from(*last)].fill(owner);
+            while let Some(slot) = self.unclaimed.range(*first..=*last).next().copied() {
+                self.unclaimed.remove(&slot);
+            }
         }
         self.derive();
     }
 
     /// Takes all slots of an instance away.
     pub(crate) fn unassign(&mut self, owner: InstanceId) {
-        for slot in self.owners.iter_mut().filter(|slot| usize::from(**slot) == owner) {
-            *slot = NOBODY;
-        }
-        self.derive();
+        let ranges = Rc::clone(&self.ranges[owner]);
+        self.release(&ranges);
     }
 
-    /// Computes what follows from `owners`. To be called when it was changed.
-    pub(crate) fn derive(&mut self) {
+    /// Computes what follows from `owners`, which was changed.
+    fn derive(&mut self) {
         let mut ranges: Vec<Vec<(u16, u16)>> = vec![Vec::new(); self.peers.len()];
         let mut slot = 0;
         while slot < SLOTS {
@@ -308,6 +330,11 @@ impl View {
     /// The replicas of a master.
     pub(crate) fn replicas(&self, master: InstanceId) -> impl Iterator<Item = InstanceId> {
         self.peers.iter().enumerate().filter(move |(_, peer)| peer.master == Some(master)).map(|(id, _)| id)
+    }
+
+    /// The epoch in which an instance speaks: a replica in its master's.
+    pub(crate) fn epoch_of(&self, id: InstanceId) -> u64 {
+        self.peers[self.peers[id].master.unwrap_or(id)].config_epoch
     }
 
     /// The votes that make a majority of the masters that own slots.

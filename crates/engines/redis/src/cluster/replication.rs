@@ -362,6 +362,10 @@ impl Cluster {
         let was_master = self.is_master(id);
         let view = &mut self.instances[id].view;
         view.peers[id].master = Some(master);
+        if was_master {
+            view.migrating.clear();
+            view.importing.clear();
+        }
         view.candidacy = super::instance::Candidacy { attempts: view.candidacy.attempts, ..Default::default() };
         ctx.trace(|| format!("redis {id} becomes a replica of {master}"));
         let now = self.clock(ctx, id);

@@ -97,7 +97,9 @@ impl Cluster {
                 && !peer.has_failed()
                 && (peer.ping_sent.is_none() || other == id)
                 && peer.reports.is_empty()
-                && (peer.master, peer.config_epoch) == (same.master, same.config_epoch)
+                && peer.master == same.master
+                // A replica speaks in its master's epoch, and the one of its own is of no account.
+                && (peer.config_epoch == same.config_epoch || !peer.is_master())
         };
         let is_attached = |master: InstanceId| self.instances[master].attached.contains_key(&id);
         let is_following = match instance.link.master {

@@ -38,8 +38,7 @@ pub(super) fn info(session: &mut Session<'_>) -> Answer {
     let (assigned, failed) = (count(&|_| true), count(&|peer| peer.has_failed()));
     let suspected = count(&|peer| peer.is_suspected && !peer.has_failed());
     let stats = &session.cluster.instances[session.id].stats;
-    let own = &view.peers[session.id];
-    let epoch = own.master.map_or(own.config_epoch, |master| view.peers[master].config_epoch);
+    let epoch = view.epoch_of(session.id);
     let text = format!(
         "cluster_state:{}\r\ncluster_slots_assigned:{assigned}\r\ncluster_slots_ok:{}\r\ncluster_slots_pfail:{suspected}\r\n\
          cluster_slots_fail:{failed}\r\ncluster_known_nodes:{}\r\ncluster_size:{}\r\ncluster_current_epoch:{}\r\n\
@@ -96,7 +95,7 @@ fn node_line(session: &Session<'_>, view: &View, id: InstanceId) -> String {
     } else {
         ago(peer.pong_received)
     };
-    let epoch = peer.master.map_or(peer.config_epoch, |master| view.peers[master].config_epoch);
+    let epoch = view.epoch_of(id);
     let is_connected = id == session.id || !peer.has_failed() && !peer.is_suspected;
     let mut line = format!(
         "{} {ip}:{port}@{} {} {} {} {pong} {epoch} {}",
