@@ -6,23 +6,31 @@ host=${nodes[0]%:*} port=${nodes[0]##*:}
 first="$host:$port"
 failed=0
 
-# like NAME PATTERN COMMAND…: some line of the output matches the extended regular expression.
-like() {
-  local name=$1 pattern=$2 seen
-  shift 2
+# matches PATTERN COMMAND…: some line of the output, which stays in `seen`, matches the extended regular expression.
+matches() {
+  local pattern=$1
+  shift
   seen=$("$@" 2>&1 | sed 's/\x1b\[[0-9;]*m//g')
-  if grep -Eq -- "$pattern" <<<"$seen"; then echo "ok $name"; else
+  grep -Eq -- "$pattern" <<<"$seen"
+}
+
+# like NAME PATTERN COMMAND…: the check.
+like() {
+  local name=$1 pattern=$2
+  shift 2
+  if matches "$pattern" "$@"; then echo "ok $name"; else
     echo "not ok $name # saw $(tr '\n' '|' <<<"$seen" | tail -c 300), wanted $pattern"
     failed=1
   fi
 }
 
-# eventually NAME PATTERN COMMAND…: the same, asked again until it is so, for a minute and a half.
+# eventually NAME PATTERN COMMAND…: the same, asked again until it is so, for a minute and a half. Every run of the command
+# goes to its end: a pipe that closes early would end redis-cli amid its work.
 eventually() {
   local name=$1 pattern=$2 end=$((SECONDS + 90))
   shift 2
-  until "$@" 2>&1 | grep -Eq -- "$pattern" || ((SECONDS > end)); do sleep 0.2; done
-  like "$name" "$pattern" "$@"
+  until matches "$pattern" "$@" || ((SECONDS > end)); do sleep 0.2; done
+  like "$name" "$pattern" printf '%s\n' "$seen"
 }
 
 cli() { redis-cli -h "$host" -p "$port" "$@"; }
@@ -56,10 +64,10 @@ replica=$(cli CLUSTER NODES | awk '$3 == "slave" {print $2}' | sort | sed -n 1p 
 name=$(id_of "$replica")
 like "del-node resets a replica" 'Sending CLUSTER RESET SOFT to the deleted node' admin del-node "$first" "$name"
 eventually "it is forgotten" '^cluster_known_nodes:5' cli CLUSTER INFO
+# The others forget the name for a minute, and say so in their pings: it comes back under a new one.
+like "it begins anew" '^OK' redis-cli -h "${replica%:*}" -p "${replica##*:}" CLUSTER RESET HARD
 like "add-node brings it back as a primary" 'New node added correctly' admin add-node "$replica" "$first"
-# The others have forgotten it for a minute, and say so in their pings: until then it may have to be met again.
 met() {
-  cli CLUSTER INFO | grep -q '^cluster_known_nodes:6' || cli CLUSTER MEET "${replica%:*}" "${replica##*:}" >/dev/null
   for node in "${nodes[@]}"; do redis-cli -h "${node%:*}" -p "${node##*:}" CLUSTER INFO | tr -d '\r'; done |
     grep -c '^cluster_known_nodes:6'
 }

@@ -124,7 +124,7 @@ pub(crate) struct Status {
     ranges: Ranges,
     gossip: Vec<Gossip>,
     /// Whom the receiver is to forget as well.
-    forgotten: Vec<InstanceId>,
+    forgotten: Vec<String>,
     /// It has paused its clients for a manual failover: its offset does not move.
     stands_still: bool,
 }
@@ -426,11 +426,12 @@ impl Cluster {
     }
 
     fn read_gossip(&mut self, ctx: &Context<'_>, id: InstanceId, from: InstanceId, status: &Status) {
-        for other in &status.forgotten {
+        for name in &status.forgotten {
             let view = &self.instances[id].view;
-            let is_dear = *other == id || view.peers[id].master == Some(*other);
-            if !is_dear && view.peers[*other].is_known {
-                self.forget(ctx, id, *other);
+            let Some(other) = view.known().find(|other| self.instances[*other].name == *name) else { continue };
+            let is_dear = other == id || view.peers[id].master == Some(other);
+            if !is_dear {
+                self.forget(ctx, id, other);
             }
         }
         let is_from_master = self.is_master_in_view(id, from);
@@ -438,7 +439,8 @@ impl Cluster {
         for gossip in status.gossip.iter().filter(|gossip| gossip.about != id && gossip.about != from) {
             let view = &self.instances[id].view;
             if !view.peers[gossip.about].is_known {
-                let is_forgotten = view.forgotten.get(&gossip.about).is_some_and(|until| *until > now);
+                let is_forgotten =
+                    view.forgotten.get(&self.instances[gossip.about].name).is_some_and(|until| *until > now);
                 if !is_forgotten && !gossip.is_suspected {
                     self.shake_hands(ctx, id, gossip.about, false);
                 }

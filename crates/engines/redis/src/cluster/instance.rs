@@ -150,8 +150,9 @@ pub(crate) struct View {
     unclaimed: BTreeSet<u16>,
     /// Handshakes under way.
     pub(crate) handshakes: BTreeMap<InstanceId, Handshake>,
-    /// Who was forgotten, and until when gossip about it is not listened to.
-    pub(crate) forgotten: BTreeMap<InstanceId, Moment>,
+    /// The names that were forgotten, and until when gossip about each is not listened to. An instance that takes a new name
+    /// is a new one to the others.
+    pub(crate) forgotten: BTreeMap<String, Moment>,
     pub(crate) ticks: u64,
 }
 

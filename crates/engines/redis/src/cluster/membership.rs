@@ -55,28 +55,30 @@ impl Cluster {
     /// A pong: whoever was waited for is known from now on.
     pub(super) fn greeted_by(&mut self, ctx: &Context<'_>, id: InstanceId, from: InstanceId) {
         let now = self.clock(ctx, id);
+        let name = self.instances[from].name.clone();
         let view = &mut self.instances[id].view;
         if view.handshakes.remove(&from).is_none() || view.peers[from].is_known {
             return;
         }
-        view.forgotten.remove(&from);
+        view.forgotten.remove(&name);
         view.peers[from] = Peer { is_known: true, pong_received: now, data_received: now, ..Peer::default() };
         ctx.trace(|| format!("redis {id} knows {from}"));
     }
 
     /// What an instance forgot lately, for its pings.
-    pub(super) fn forgotten_by(&self, ctx: &Context<'_>, id: InstanceId) -> Vec<InstanceId> {
+    pub(super) fn forgotten_by(&self, ctx: &Context<'_>, id: InstanceId) -> Vec<String> {
         let now = self.clock(ctx, id);
         let forgotten = &self.instances[id].view.forgotten;
-        forgotten.iter().filter(|(_, until)| **until > now).map(|(other, _)| *other).collect()
+        forgotten.iter().filter(|(_, until)| **until > now).map(|(name, _)| name.clone()).collect()
     }
 
     /// CLUSTER FORGET, or a ping that asks for it.
     pub(crate) fn forget(&mut self, ctx: &Context<'_>, id: InstanceId, other: InstanceId) {
         let until = self.clock(ctx, id) + FORGOTTEN_FOR;
+        let name = self.instances[other].name.clone();
         let view = &mut self.instances[id].view;
         view.drop_peer(other);
-        view.forgotten.insert(other, until);
+        view.forgotten.insert(name, until);
         ctx.trace(|| format!("redis {id} forgets {other}"));
         self.update_state(ctx, id);
     }

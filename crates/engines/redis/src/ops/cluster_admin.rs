@@ -251,7 +251,7 @@ pub(super) fn forget(session: &mut Session<'_>) -> Answer {
     let name = session.arg(2);
     let is_forgotten = |session: &Session<'_>| {
         let forgotten = &session.cluster.instances[id].view.forgotten;
-        forgotten.keys().any(|other| session.cluster.instances[*other].name.as_bytes() == name)
+        forgotten.keys().any(|other| other.as_bytes() == name)
     };
     view(session)?;
     let other = match find(session, name) {
