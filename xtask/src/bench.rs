@@ -13,6 +13,7 @@ mod idle;
 mod kafka;
 mod redis;
 mod report;
+mod saving;
 
 #[cfg(test)]
 mod tests;

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 use super::Options;
 use super::engine::{Engine, load};
 use super::report::{Figure, Report, Row, Sample};
+use super::saving;
 
 const STANDALONE: &str = "apiVersion: atoll.dev/v1alpha1
 kind: Stack
@@ -115,6 +116,9 @@ pub fn run(options: &Options) -> Result<()> {
             report.figures.extend(memory(&first, &second)?);
         }
     }
+    if options.wants("saving") && !options.is_calibration {
+        report.figures.extend(saving::run(options)?);
+    }
     report.finish()
 }
 
@@ -205,7 +209,7 @@ fn command(case: &Case, engine: &Engine, is_cluster: bool, operations: u64) -> R
     Ok(words)
 }
 
-fn address(engine: &Engine) -> Result<(String, String)> {
+pub fn address(engine: &Engine) -> Result<(String, String)> {
     let nodes = engine.variable("REDIS_NODES")?;
     let first = nodes.split(',').next().unwrap_or(nodes);
     let (host, port) = first.rsplit_once(':').context("an address has a port")?;

@@ -3,6 +3,7 @@
 use super::kafka::{parse_consumer, parse_producer};
 use super::redis;
 use super::report::{Row, Sample, median};
+use super::saving;
 
 #[test]
 fn redis_benchmark_prints_csv() {
@@ -10,6 +11,14 @@ fn redis_benchmark_prints_csv() {
                    \"MSET (10 keys)\",\"98039.22\",\"0.263\",\"0.088\",\"0.255\",\"0.351\",\"0.487\",\"1.079\"\n";
     assert_eq!(redis::parse(printed).unwrap(), (98039.22, 0.255, 0.487));
     assert!(redis::parse("Error from server: ERR unknown command\n").is_err());
+}
+
+#[test]
+fn redis_benchmark_prints_a_distribution() {
+    let printed = "GET: rps=0.0\rLatency by percentile distribution:\n0.000% <= 0.103 milliseconds (cumulative count 3)\n\
+                   99.805% <= 0.975 milliseconds (cumulative count 199610)\n99.902% <= 1.207 milliseconds (cumulative count 199805)\n";
+    assert_eq!(saving::percentile(printed, 99.9).unwrap(), 1.207);
+    assert!(saving::percentile(printed, 99.99).is_err());
 }
 
 #[test]
