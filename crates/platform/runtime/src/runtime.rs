@@ -427,7 +427,10 @@ fn container_setup(pod: &Pod, config: &ContainerConfig, image: &LocalCommand) ->
     let argv = argv(config, image);
     let working_dir = config.working_dir.clone().unwrap_or_else(|| image.working_dir.clone());
     let working_dir = if working_dir.as_os_str().is_empty() { PathBuf::from("/") } else { working_dir };
-    let program = Path::new(argv.first().map_or("", String::as_str)).parent().map(Path::to_path_buf);
+    // Without the `.` of a manifest's `workdir: .`, which no mount point can be called.
+    let working_dir: PathBuf = working_dir.components().collect();
+    let program =
+        Path::new(argv.first().map_or("", String::as_str)).parent().map(|parent| parent.components().collect());
     let visible = [Some(working_dir.clone()), program].into_iter().flatten();
     let visible = visible.filter(|path| path.starts_with("/tmp") && path.as_path() != Path::new("/tmp")).collect();
     let mut mounts = Vec::new();

@@ -118,3 +118,16 @@ async fn a_cpu_limit_holds() {
     }
     stand.runtime.shutdown().await;
 }
+
+#[tokio::test]
+async fn an_application_below_tmp_sees_its_own_directory_there_and_nothing_else() {
+    let Some(mut stand) = stand("below-tmp").await else { return };
+    let application = tempfile::tempdir_in("/tmp").expect("temporary directory");
+    std::fs::write(application.path().join("main.txt"), "here\n").expect("written");
+    stand.start(pod("tmp-0", 7)).await;
+    // As `workdir: .` in a stack file becomes.
+    let mut container = shell("look", "cat main.txt; pwd; ls -A /tmp | wc -l");
+    container.working_dir = Some(application.path().join("."));
+    let (text, exit) = stand.output("tmp-0", container).await;
+    assert_eq!((text, exit.code), (format!("here\n{}\n1\n", application.path().display()), 0));
+}
