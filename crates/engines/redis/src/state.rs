@@ -25,7 +25,7 @@ mod memory;
 mod number;
 mod overlay;
 mod set;
-mod snapshot;
+pub(crate) mod snapshot;
 mod stream;
 mod stream_group;
 #[cfg(test)]

@@ -8,14 +8,12 @@ use crate::cluster::slots::slot_of;
 use crate::cluster::{InstanceId, Run};
 use crate::error::Refusal;
 use crate::rdb::{Damage, Item, Options, Reader, Usage};
+use crate::state::snapshot::{PAUSE, SLICE};
 use crate::state::{Dataset, LastUse, UsageClock};
 use crate::wire::{OwnedRequest, Reply};
 
-/// How much of a snapshot is written between two requests, and how much may be on its way to the disk, in bytes.
-const SLICE: usize = 256 << 10;
+/// How much of a snapshot may be on its way to the disk, in bytes.
 const IN_FLIGHT_MAX: usize = 8 << 20;
-/// Between two slices others have their turn.
-const PAUSE: std::time::Duration = std::time::Duration::from_millis(1);
 /// After a failure the next attempt comes no sooner.
 const RETRY_DELAY: std::time::Duration = std::time::Duration::from_secs(5);
 
@@ -147,7 +145,6 @@ impl Cluster {
         if ctx.now() < self.saving.next_slice || self.saving.running.is_empty() {
             return;
         }
-        self.saving.next_slice = ctx.now() + PAUSE;
         for index in 0..self.saving.running.len() {
             let save = &mut self.saving.running[index];
             if save.is_written || self.saving.in_flight >= IN_FLIGHT_MAX {
@@ -163,6 +160,7 @@ impl Cluster {
             self.saving.in_flight += bytes.len();
             self.saving.parts.push(SavePart { shard: save.shard, is_first, is_last, bytes });
         }
+        self.saving.next_slice = ctx.now() + PAUSE;
     }
 
     /// Parts of snapshots, in order.

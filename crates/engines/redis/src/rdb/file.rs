@@ -94,9 +94,12 @@ impl Writer {
         // The type stands before the key, and the key before the value.
         let start = self.out.len();
         value::write(&mut self.out, &entry.value, self.options.compresses, self.options.version);
-        let mut name = Vec::with_capacity(key.len() + 5);
-        write_string(&mut name, key, self.options.compresses);
-        self.out.splice(start + 1..start + 1, name);
+        let end = self.out.len();
+        write_string(&mut self.out, key, self.options.compresses);
+        let name = self.out.len() - end;
+        if let Some(both) = self.out.get_mut(start + 1..) {
+            both.rotate_right(name);
+        }
     }
 
     /// How many bytes are to be taken.

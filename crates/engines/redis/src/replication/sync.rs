@@ -9,12 +9,10 @@ use crate::cluster::{InstanceId, Run};
 use crate::core::Cluster;
 use crate::rdb::{self, Options, Writer};
 use crate::state::Dataset;
+use crate::state::snapshot::{PAUSE, SLICE};
 
-/// How much of a snapshot is written between two requests, and how much a replica may be behind with reading it.
-const SLICE: usize = 256 << 10;
+/// How much of a snapshot a replica may be behind with reading it.
 const UNREAD_MAX: u64 = 8 << 20;
-/// Between two slices others have their turn.
-const PAUSE: Duration = Duration::from_millis(1);
 /// A snapshot that cannot begin yet is tried again so much later.
 const RETRY: Duration = Duration::from_millis(50);
 
@@ -100,10 +98,10 @@ impl Cluster {
             sync.due = ctx.now() + if sync.running.is_some() { PAUSE } else { RETRY };
             return;
         };
-        sync.due = ctx.now() + PAUSE;
         let is_behind = |place: &usize| self.replica(*place).is_some_and(|replica| replica.unwritten > UNREAD_MAX);
         if sync.clients.iter().any(is_behind) {
             sync.running = Some(running);
+            sync.due = ctx.now() + PAUSE;
             return;
         }
         let Some(dataset) = self.datasets.get_mut(running.shard) else {
@@ -119,6 +117,7 @@ impl Cluster {
         if let Some(whole) = &mut running.whole {
             whole.extend_from_slice(&bytes);
         }
+        sync.due = ctx.now() + PAUSE;
         if is_last {
             let clients = std::mem::take(&mut sync.clients);
             clients.into_iter().for_each(|place| self.end_snapshot(place, &running));

@@ -3,9 +3,17 @@
 //! Redis lets the operating system copy what changes while a child process writes. Here the walk is a few keys at a time
 //! between requests, and a key that changes before the walk comes to it is kept as it was ([`Keyspace::preserve`]).
 
+use std::time::Duration;
+
 use super::dataset::Dataset;
 use super::keyspace::{Entry, Keyspace};
 use crate::rdb::{Options, Usage, Writer};
+
+/// How much of a snapshot is written between two requests, in bytes: some hundred microseconds of small keys, which is how long
+/// requests may wait for it.
+pub(crate) const SLICE: usize = 48 << 10;
+/// From the end of a slice to the beginning of the next others have their turn.
+pub(crate) const PAUSE: Duration = Duration::from_millis(1);
 
 /// The snapshot that is being written, and what became of those before.
 #[derive(Debug, Default)]
