@@ -49,6 +49,8 @@ pub(crate) const SLICE: u64 = 500_000;
 pub(crate) const INSTRUCTIONS_MAX: u64 = 60_000 * INSTRUCTIONS_PER_MS;
 /// Scripts whose source is longer than this all together make the oldest of them leave the cache.
 const CACHE_SIZE_MAX: usize = 64 << 20;
+/// What a string in a table takes beyond its bytes, about.
+const ITEM_SIZE: usize = 64;
 /// The stack of a script. Only what is used of it takes memory.
 const STACK_SIZE: usize = 32 << 20;
 
@@ -57,9 +59,12 @@ pub(crate) type Digest = [u8; 40];
 
 /// The SHA-1 of a script, as EVALSHA names it.
 pub(crate) fn digest(code: &[u8]) -> Digest {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let bytes = sha1_smol::Sha1::from(code).digest().bytes();
     let mut digest = [0; 40];
-    let text = sha1_smol::Sha1::from(code).digest().to_string();
-    digest.copy_from_slice(text.as_bytes());
+    for (pair, byte) in digest.chunks_exact_mut(2).zip(bytes) {
+        pair.copy_from_slice(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
+    }
     digest
 }
 
@@ -207,6 +212,19 @@ impl Engine {
     }
 
     fn begin_prepared(&mut self, job: &Job<'_>) -> mlua::Result<()> {
+        let size = job.keys.iter().chain(&job.arguments).map(|item| item.len() + ITEM_SIZE).sum();
+        let start = sandbox::with_room(&self.lua, size, || self.start(job))?;
+        self.bridge.begin(&job.name, job.pause_at);
+        let Some(stack) = self.stack.take() else { return Err(mlua::Error::runtime("a script is running")) };
+        let (bridge, is_resp3) = (Rc::clone(&self.bridge), job.is_resp3);
+        self.fiber = Some(Coroutine::with_stack(stack, move |yielder, _| {
+            bridge.inside(yielder, || sandbox::run(&bridge, &start, is_resp3))
+        }));
+        Ok(())
+    }
+
+    /// Puts keys and arguments where the script looks for them.
+    fn start(&self, job: &Job<'_>) -> mlua::Result<sandbox::Start> {
         let list = |items: &[&[u8]]| -> mlua::Result<Table> {
             let table = self.lua.create_table_with_capacity(items.len(), 0)?;
             for item in items {
@@ -215,25 +233,18 @@ impl Engine {
             Ok(table)
         };
         let (keys, arguments) = (list(&job.keys)?, list(&job.arguments)?);
-        self.bridge.begin(&job.name, job.pause_at);
-        let start = match &job.body {
+        match &job.body {
             Body::Script(script) => {
                 self.globals.raw_set("KEYS", keys)?;
                 self.globals.raw_set("ARGV", arguments)?;
-                sandbox::Start { driver: self.run.clone(), body: script.body.clone(), lists: None }
+                Ok(sandbox::Start { driver: self.run.clone(), body: script.body.clone(), lists: None })
             }
             Body::Function(body) => {
                 self.globals.raw_set("KEYS", mlua::Nil)?;
                 self.globals.raw_set("ARGV", mlua::Nil)?;
-                sandbox::Start { driver: self.call.clone(), body: body.clone(), lists: Some((keys, arguments)) }
+                Ok(sandbox::Start { driver: self.call.clone(), body: body.clone(), lists: Some((keys, arguments)) })
             }
-        };
-        let Some(stack) = self.stack.take() else { return Err(mlua::Error::runtime("a script is running")) };
-        let (bridge, is_resp3) = (Rc::clone(&self.bridge), job.is_resp3);
-        self.fiber = Some(Coroutine::with_stack(stack, move |yielder, _| {
-            bridge.inside(yielder, || sandbox::run(&bridge, &start, is_resp3))
-        }));
-        Ok(())
+        }
     }
 
     /// Goes on with the script until it wants something or ends.

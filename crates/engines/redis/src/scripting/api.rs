@@ -6,7 +6,7 @@ use mlua::{Function, Lua, MultiValue, Table, Value};
 
 use super::bridge::{Bridge, Wish};
 use super::convert;
-use super::sandbox::{Coded, bytes, is_refused, numeric, results};
+use super::sandbox::{Coded, bytes, is_refused, numeric, results, with_room};
 use crate::VERSION;
 
 const NO_ARGUMENTS: &str = "Please specify at least one argument for this redis lib call";
@@ -141,7 +141,8 @@ fn invoke(lua: &Lua, bridge: &Rc<Bridge>, raises: bool) -> mlua::Result<Function
             // The command has counted it already.
             return fail(lua, &reply, true);
         }
-        convert::read(lua, &mut reply.as_slice())
+        // An element of a reply is three bytes at least, and some forty as a value of Lua.
+        with_room(lua, reply.len() * 16, || convert::read(lua, &mut reply.as_slice()))
     })
 }
 

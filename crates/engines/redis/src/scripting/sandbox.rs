@@ -93,6 +93,21 @@ pub(super) fn reset(lua: &Lua, bridge: &Rc<Bridge>) {
     }
 }
 
+/// What of ours is smaller than this does not need Lua's memory to be watched at each step.
+const SMALL: usize = 1 << 20;
+
+/// Does `work`, which makes values of about `size` bytes. While there is a limit to its memory, each step of ours inside Lua
+/// is a protected call, which costs far more than the step: for little things it is enough to have looked before.
+pub(super) fn with_room<R>(lua: &Lua, size: usize, work: impl FnOnce() -> mlua::Result<R>) -> mlua::Result<R> {
+    if size > SMALL || lua.used_memory() + SMALL > MEMORY_MAX {
+        return work();
+    }
+    lua.set_memory_limit(0)?;
+    let result = work();
+    lua.set_memory_limit(MEMORY_MAX)?;
+    result
+}
+
 fn natives(lua: &Lua, bridge: &Rc<Bridge>) -> mlua::Result<Table> {
     let natives = lua.create_table()?;
     natives.set("redis", api::library(lua, bridge)?)?;
