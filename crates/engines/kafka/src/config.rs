@@ -11,7 +11,7 @@ mod security;
 mod shown;
 mod topic;
 
-pub use group::{GROUP_OPTIONS, GroupBounds, GroupTimes};
+pub use group::{GROUP_OPTIONS, GroupBounds, GroupTimes, MigrationPolicy};
 pub use security::SecurityConfig;
 pub use shown::{SHOWN_OPTIONS, Shown};
 pub(crate) use topic::topic_default_objection;
@@ -212,6 +212,9 @@ pub struct Config {
     /// How many members such a group may have.
     #[serde(rename = "group.consumer.max.size")]
     pub group_consumer_max_size: usize,
+    /// Whether a group with members may go over to the other protocol.
+    #[serde(rename = "group.consumer.migration.policy")]
+    pub group_consumer_migration_policy: MigrationPolicy,
 }
 
 /// A share between 0 and 1, in millionths, since options are compared.
@@ -307,6 +310,7 @@ impl Default for Config {
             group_consumer_session_timeout_ms: 45_000,
             group_bounds: GroupBounds::default(),
             group_consumer_max_size: i32::MAX as usize,
+            group_consumer_migration_policy: MigrationPolicy::Bidirectional,
         }
     }
 }

@@ -5,6 +5,7 @@
 //!
 //! - `membership.rs`: joining, syncing, heartbeats, leaving: the classic protocol;
 //! - `consumer.rs`, `heartbeat.rs`, `assignors.rs`, `consumer_records.rs`: groups of KIP-848, which the coordinator assigns;
+//! - `classic_members.rs`, `migration.rs`: members of the classic protocol in such groups, and groups that go over and back;
 //! - `deletion.rs`, `expiry.rs`: groups and offsets that go;
 //! - `protocol.rs`: what consumers tell each other of what they read;
 //! - `transactional.rs`: offsets that are committed in transactions;
@@ -13,12 +14,14 @@
 //! <https://cwiki.apache.org/confluence/display/KAFKA/Kafka+Client-side+Assignment+Proposal>
 
 mod assignors;
+mod classic_members;
 mod consumer;
 mod consumer_records;
 mod deletion;
 mod expiry;
 mod heartbeat;
 mod membership;
+mod migration;
 mod protocol;
 mod records;
 mod transactional;

@@ -41,6 +41,60 @@ pub struct GroupBounds {
     pub max_session_ms: i32,
 }
 
+/// Whether groups with members go over from the classic protocol to that of KIP-848 (upgrade) and back (downgrade) while they
+/// live. Groups without members always do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum MigrationPolicy {
+    /// Both.
+    Bidirectional,
+    /// Upgrades only.
+    Upgrade,
+    /// Downgrades only.
+    Downgrade,
+    /// Neither.
+    Disabled,
+}
+
+impl MigrationPolicy {
+    const NAMED: [(&str, MigrationPolicy); 4] = [
+        ("bidirectional", MigrationPolicy::Bidirectional),
+        ("upgrade", MigrationPolicy::Upgrade),
+        ("downgrade", MigrationPolicy::Downgrade),
+        ("disabled", MigrationPolicy::Disabled),
+    ];
+
+    /// Whether a classic group goes over when a member of the other protocol joins it.
+    pub fn upgrades(self) -> bool {
+        matches!(self, MigrationPolicy::Bidirectional | MigrationPolicy::Upgrade)
+    }
+
+    /// Whether a group of KIP-848 goes back when its last member of that protocol leaves it.
+    pub fn downgrades(self) -> bool {
+        matches!(self, MigrationPolicy::Bidirectional | MigrationPolicy::Downgrade)
+    }
+}
+
+impl TryFrom<String> for MigrationPolicy {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<Self, String> {
+        let found = Self::NAMED.iter().find(|(known, _)| known.eq_ignore_ascii_case(&name));
+        found.map(|(_, policy)| *policy).ok_or_else(|| {
+            format!(
+                "String must be one of (case insensitive): DISABLED, DOWNGRADE, UPGRADE, BIDIRECTIONAL, and not {name}"
+            )
+        })
+    }
+}
+
+impl From<MigrationPolicy> for String {
+    fn from(policy: MigrationPolicy) -> String {
+        let named = MigrationPolicy::NAMED.iter().find(|(_, known)| *known == policy);
+        named.map_or(String::new(), |(name, _)| (*name).to_owned())
+    }
+}
+
 impl Default for GroupBounds {
     fn default() -> Self {
         Self { min_heartbeat_ms: 5_000, max_heartbeat_ms: 15_000, min_session_ms: 45_000, max_session_ms: 60_000 }

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use atoll_kernel::Moment;
+use bytes::Bytes;
 use regex::{Regex, RegexBuilder};
 use uuid::Uuid;
 
@@ -68,10 +69,24 @@ pub(crate) struct ConsumerMember {
     pub state: MemberState,
     pub assigned: Assignment,
     pub revoking: Assignment,
+    /// What there is of it if it speaks the classic protocol.
+    pub classic: Option<ClassicMember>,
     /// When its session ends, unless it is heard of.
     pub session_ends: Moment,
     /// Until when it is to have given up what it is to give up.
     pub revocation_ends: Option<Moment>,
+    /// Until when a member of the classic protocol is to join again.
+    pub join_ends: Option<Moment>,
+    /// Until when such a member is to ask for its assignment.
+    pub sync_ends: Option<Moment>,
+}
+
+/// What a group of KIP-848 knows of a member that speaks the classic protocol.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ClassicMember {
+    pub session_timeout_ms: i32,
+    /// Its assignors with the subscription that it sent for each, the one that it likes best first.
+    pub protocols: Vec<(String, Bytes)>,
 }
 
 impl Default for ConsumerMember {
@@ -90,8 +105,11 @@ impl Default for ConsumerMember {
             state: MemberState::Stable,
             assigned: Assignment::new(),
             revoking: Assignment::new(),
+            classic: None,
             session_ends: Moment::ZERO,
             revocation_ends: None,
+            join_ends: None,
+            sync_ends: None,
         }
     }
 }
@@ -117,6 +135,19 @@ impl ConsumerGroup {
     /// The member that uses an instance id.
     pub fn static_member(&self, instance: &str) -> Option<(&String, &ConsumerMember)> {
         self.members.iter().find(|(_, member)| member.instance_id.as_deref() == Some(instance))
+    }
+
+    /// A static member that comes back under another id has the target of its former self, whose place it takes.
+    pub fn give_place(&mut self, held: &str, id: &str) {
+        self.members.remove(held);
+        if let Some(target) = self.target.remove(held) {
+            self.target.insert(id.to_owned(), target);
+        }
+    }
+
+    /// Whether there is no place for a member that is new.
+    pub fn is_full(&self, id: &str, size_max: usize) -> bool {
+        self.members.len() >= size_max && !self.members.contains_key(id)
     }
 
     /// The assignor that most members like best.
@@ -187,6 +218,18 @@ impl ConsumerGroup {
         self.assignment_epoch = self.epoch;
     }
 
+    /// Whether a member waits for partitions that others still have.
+    pub fn waits_for_others(&self, id: &str) -> bool {
+        let Some(member) = self.members.get(id) else { return false };
+        let has = |topic: &Uuid, partition: i32| {
+            member.assigned.get(topic).is_some_and(|assigned| assigned.contains(&partition))
+        };
+        let target = self.target.get(id);
+        target.is_some_and(|target| {
+            pairs(target).any(|(topic, part)| !has(&topic, part) && self.is_held("", topic, part))
+        })
+    }
+
     /// Whether a partition is with some member other than this one, or being given up by it.
     fn is_held(&self, except: &str, topic: Uuid, partition: i32) -> bool {
         let has = |assignment: &Assignment| assignment.get(&topic).is_some_and(|held| held.contains(&partition));
@@ -251,8 +294,7 @@ impl ConsumerGroup {
         if epoch < 0 && self.members.is_empty() {
             return Ok(());
         }
-        let member = self.members.get(id).ok_or(ErrorCode::UnknownMemberId)?;
-        if epoch == member.epoch { Ok(()) } else { Err(ErrorCode::StaleMemberEpoch) }
+        self.members.get(id).ok_or(ErrorCode::UnknownMemberId)?.check_epoch(epoch)
     }
 
     /// Whether a fetch of offsets by this member counts; whoever is no member may fetch as well.
@@ -261,21 +303,33 @@ impl ConsumerGroup {
             None if epoch < 0 => Ok(()),
             id => match id.and_then(|id| self.members.get(id)) {
                 None => Err(ErrorCode::UnknownMemberId),
-                Some(member) if member.epoch != epoch => Err(ErrorCode::StaleMemberEpoch),
-                Some(_) => Ok(()),
+                Some(member) => member.check_epoch(epoch),
             },
         }
     }
 
     /// When something happens to the group by itself.
     pub fn next_wake(&self) -> Option<Moment> {
-        let times =
-            self.members.values().flat_map(|member| member.revocation_ends.into_iter().chain([member.session_ends]));
-        times.min()
+        self.members.values().map(ConsumerMember::ends).min()
     }
 }
 
 impl ConsumerMember {
+    /// When it loses its place, unless something is heard of it, or done by it.
+    pub fn ends(&self) -> Moment {
+        let times = [self.revocation_ends, self.join_ends, self.sync_ends];
+        times.into_iter().flatten().fold(self.session_ends, Moment::min)
+    }
+
+    /// Whether it is in this epoch; to members of the classic protocol, that is their generation.
+    fn check_epoch(&self, epoch: i32) -> Result<(), ErrorCode> {
+        match &self.classic {
+            _ if epoch == self.epoch => Ok(()),
+            Some(_) => Err(ErrorCode::IllegalGeneration),
+            None => Err(ErrorCode::StaleMemberEpoch),
+        }
+    }
+
     fn move_to(&mut self, epoch: i32) {
         if self.epoch != epoch {
             self.previous_epoch = self.epoch;

@@ -8,8 +8,11 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use super::assignors::Assignment;
-use super::consumer::{ConsumerGroup, ConsumerMember, MemberState};
+use super::consumer::{ClassicMember, ConsumerGroup, ConsumerMember, MemberState};
 use crate::wire::primitive;
+
+/// The tag of what is particular to members of the classic protocol.
+const CLASSIC_TAG: u32 = 0;
 
 /// One record; a value of None removes what it is about.
 #[derive(Debug, Clone, PartialEq)]
@@ -62,7 +65,10 @@ impl ConsumerRecord {
                     value.uvarint(0);
                 });
             }
-            ConsumerRecord::Member(_, member) => write_member(&mut value, member.as_ref()?),
+            ConsumerRecord::Member(_, member) => {
+                write_member(&mut value, member.as_ref()?);
+                return Some(value.into_bytes());
+            }
             ConsumerRecord::Target(_, target) => write_assignment(&mut value, target.as_ref()?),
             ConsumerRecord::Current(_, member) => {
                 let member = member.as_ref()?;
@@ -145,10 +151,26 @@ fn write_member(value: &mut Writer, member: &ConsumerMember) {
     primitive::put_nullable_string(value, true, true, member.topic_regex.as_deref());
     value.i32(member.rebalance_timeout_ms);
     primitive::put_nullable_string(value, true, true, member.assignor.as_deref());
+    // Kafka's own reader takes a field that is not there for a classic member without protocols, so that null is written too.
+    let mut fields = primitive::TaggedFields::default();
+    fields.add(CLASSIC_TAG, |value| match &member.classic {
+        None => value.uvarint(0),
+        Some(classic) => {
+            value.uvarint(1);
+            value.i32(classic.session_timeout_ms);
+            primitive::put_array(value, true, &classic.protocols, |value, (name, subscription)| {
+                primitive::put_string(value, true, name);
+                primitive::put_bytes(value, true, subscription);
+                value.uvarint(0);
+            });
+            value.uvarint(0);
+        }
+    });
+    fields.write(value);
 }
 
 fn read_member(value: &mut Reader) -> Result<ConsumerMember, WireError> {
-    Ok(ConsumerMember {
+    let mut member = ConsumerMember {
         instance_id: primitive::nullable_string(value, true)?,
         rack_id: primitive::nullable_string(value, true)?,
         client_id: primitive::string(value, true)?,
@@ -158,7 +180,29 @@ fn read_member(value: &mut Reader) -> Result<ConsumerMember, WireError> {
         rebalance_timeout_ms: value.i32()?,
         assignor: primitive::nullable_string(value, true)?,
         ..ConsumerMember::default()
-    })
+    };
+    primitive::tagged_fields(value, |tag, value| {
+        if tag == CLASSIC_TAG {
+            member.classic = read_classic(value)?;
+        }
+        Ok(tag == CLASSIC_TAG)
+    })?;
+    Ok(member)
+}
+
+fn read_classic(value: &mut Reader) -> Result<Option<ClassicMember>, WireError> {
+    if value.uvarint()? == 0 {
+        return Ok(None);
+    }
+    let session_timeout_ms = value.i32()?;
+    // A name, a subscription and no more fields: three lengths.
+    let protocols = primitive::array(value, true, 3, |value| {
+        let protocol = (primitive::string(value, true)?, primitive::bytes(value, true)?);
+        primitive::skip_tagged_fields(value)?;
+        Ok(protocol)
+    })?;
+    primitive::skip_tagged_fields(value)?;
+    Ok(Some(ClassicMember { session_timeout_ms, protocols }))
 }
 
 fn read_current(value: &mut Reader) -> Result<ConsumerMember, WireError> {
@@ -225,6 +269,9 @@ mod tests {
             topic_regex: Some("pay.*".to_owned()),
             ..ConsumerMember::default()
         };
+        let protocols = vec![("range".to_owned(), Bytes::from_static(b"\0\x03"))];
+        let classic = Some(ClassicMember { session_timeout_ms: 45_000, protocols });
+        let classic = ConsumerMember { classic, ..member.clone() };
         let assignment = Assignment::from([(Uuid::from_u128(7), [0, 3].into())]);
         let current = ConsumerMember {
             epoch: 3,
@@ -238,6 +285,7 @@ mod tests {
             ConsumerRecord::Epoch(Some(4)),
             ConsumerRecord::Topics(Some(BTreeMap::from([("orders".to_owned(), (Uuid::from_u128(7), 4))]))),
             ConsumerRecord::Member("m".to_owned(), Some(member)),
+            ConsumerRecord::Member("c".to_owned(), Some(classic)),
             ConsumerRecord::TargetEpoch(Some(4)),
             ConsumerRecord::Target("m".to_owned(), Some(assignment)),
             ConsumerRecord::Current("m".to_owned(), Some(current)),

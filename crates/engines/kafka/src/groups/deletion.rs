@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 
 use atoll_kernel::{Context, NodeId};
 
-use super::consumer_records::ConsumerRecord;
 use super::{GroupRecord, Phase, has_name, protocol};
 use crate::cluster::{Caller, Cluster, Outcome, Then};
 use crate::error::ErrorCode;
@@ -28,9 +27,8 @@ impl Cluster {
                 committed: None,
             })
             .collect();
-        if group.consumer.is_some() {
-            let ended = [ConsumerRecord::TargetEpoch(None), ConsumerRecord::Topics(None), ConsumerRecord::Epoch(None)];
-            records.extend(ended.map(|record| GroupRecord::Consumer { group: name.to_owned(), record }));
+        if let Some(consumer) = &group.consumer {
+            records.extend(consumer.end_records(name));
         } else {
             records.push(GroupRecord::Group { group: name.to_owned(), metadata: None });
         }

@@ -8,6 +8,7 @@ use atoll_kernel::{Context, Moment, NodeId};
 use super::assignors::{ASSIGNORS, Assignment};
 use super::consumer::{ConsumerGroup, ConsumerMember, LEAVE, LEAVE_FOR_NOW, MemberState, compile};
 use super::consumer_records::ConsumerRecord;
+use super::migration::Going;
 use super::{GroupRecord, Phase, storing_error};
 use crate::cluster::{Caller, Cluster, Outcome, Then, base64_url};
 use crate::config::{Config, GroupTimes};
@@ -18,7 +19,7 @@ use crate::wire::generated::consumer_group_heartbeat_response as wire;
 use crate::wire::generated::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse};
 
 /// Why a heartbeat is refused, with a sentence for people.
-type Refusal = (ErrorCode, String);
+pub(super) type Refusal = (ErrorCode, String);
 
 impl Cluster {
     /// ConsumerGroupHeartbeat, on the coordinator.
@@ -42,110 +43,145 @@ impl Cluster {
     ) -> Result<Outcome, Refusal> {
         check(&request, caller.version)?;
         let (name, leaves) = (request.group_id.clone(), request.member_epoch < 0);
-        let before = self.consumer_group(caller.node, &name, request.member_epoch == 0)?;
+        let mut after = self.consumer_group(ctx, caller.node, &name, request.member_epoch == 0)?;
         let id = match request.member_id.as_str() {
             "" => base64_url(self.random_id(ctx, "kafka.member-id")),
             id => id.to_owned(),
         };
-        let Some(broker) = self.brokers.get(&caller.node) else { return Ok(Outcome::Close) };
-        let mut after = before.clone();
-        let response = if leaves {
-            leave(&mut after, &request)?;
-            after.refresh_topics(&broker.image, broker.applied);
-            let (member_id, member_epoch) = (Some(id), request.member_epoch);
-            ConsumerGroupHeartbeatResponse { member_id, member_epoch, ..ConsumerGroupHeartbeatResponse::default() }
-        } else {
-            let times = self.config.group_times(broker.image.group_options.get(&name));
-            let config = &self.config;
-            let view = View { image: &broker.image, applied: broker.applied, config, times, now: ctx.now() };
-            beat(&mut after, &id, &request, caller, &view)?
-        };
-        Ok(self.keep_consumer_group(ctx, caller, &name, &before, after, Response::ConsumerGroupHeartbeat(response)))
+        if leaves {
+            let (member_id, member_epoch) = (Some(id.clone()), request.member_epoch);
+            let response =
+                ConsumerGroupHeartbeatResponse { member_id, member_epoch, ..ConsumerGroupHeartbeatResponse::default() };
+            let response = Response::ConsumerGroupHeartbeat(response);
+            return Ok(match leave(&mut after, &request)? {
+                Left::ForGood => self.fence_members(ctx, caller, &name, &[id], response),
+                Left::ForNow => self.keep_consumer_group(ctx, caller, &name, after, response, not_kept),
+            });
+        }
+        let Some(view) = self.group_view(ctx, caller.node, &name) else { return Ok(Outcome::Close) };
+        let response = Response::ConsumerGroupHeartbeat(beat(&mut after, &id, &request, caller, &view)?);
+        Ok(self.keep_consumer_group(ctx, caller, &name, after, response, not_kept))
     }
 
-    /// A group of KIP-848 as it is. A new one, or one of a group without members, if it may be made.
-    fn consumer_group(&self, node: NodeId, name: &str, may_make: bool) -> Result<ConsumerGroup, Refusal> {
+    /// What the members of a group are judged by on its coordinator.
+    pub(super) fn group_view(&self, ctx: &Context<'_>, node: NodeId, name: &str) -> Option<View<'_>> {
+        let broker = self.brokers.get(&node)?;
+        let (image, applied, config) = (&broker.image, broker.applied, &self.config);
+        let times = config.group_times(image.group_options.get(name));
+        Some(View { image, applied, config, times, now: ctx.now() })
+    }
+
+    /// A group of KIP-848 as it is. If it may be made, a new one, or what becomes of a classic group.
+    fn consumer_group(
+        &mut self,
+        ctx: &Context<'_>,
+        node: NodeId,
+        name: &str,
+        may_make: bool,
+    ) -> Result<ConsumerGroup, Refusal> {
         let found = self.group(node, name).map_err(|error| (error, sentence(error).to_owned()))?;
         let not_found = |what: &str| Err((ErrorCode::GroupIdNotFound, format!("Group {name} {what}.")));
         match found {
             Some(group) if group.consumer.is_some() => Ok(group.consumer.clone().unwrap_or_default()),
-            Some(group) if group.phase == Phase::Empty && group.pending.is_empty() && may_make => {
-                Ok(ConsumerGroup::default())
-            }
+            Some(group) if group.phase == Phase::Empty && may_make => Ok(ConsumerGroup::default()),
+            Some(_) if may_make => self.upgraded(ctx, node, name),
             None if may_make => Ok(ConsumerGroup::default()),
             None => not_found("not found"),
             Some(_) => not_found("is not a consumer group"),
         }
     }
 
-    /// Keeps what has become of a group, and answers when that is safe.
-    fn keep_consumer_group(
+    /// Keeps what has become of a group, and answers when that is safe. A classic group that this was ends.
+    pub(super) fn keep_consumer_group(
         &mut self,
         ctx: &Context<'_>,
         caller: &Caller,
         name: &str,
-        before: &ConsumerGroup,
         after: ConsumerGroup,
         response: Response,
+        failed: fn(ErrorCode) -> Response,
     ) -> Outcome {
-        let failed = |error| refused(storing_error(error), None);
-        let mut records: Vec<GroupRecord> = changes(before, &after)
-            .into_iter()
-            .map(|record| GroupRecord::Consumer { group: name.to_owned(), record })
-            .collect();
         let Ok(group) = self.group_or_new(caller.node, name) else { return failed(ErrorCode::NotCoordinator).into() };
-        if group.consumer.is_none() && !group.protocol_type.is_empty() {
-            // The classic group that this was has no members left, and ends.
-            (group.protocol_type, group.protocol, group.leader) = (String::new(), None, None);
-            records.insert(0, GroupRecord::Group { group: name.to_owned(), metadata: None });
+        let (mut records, mut answers) = (Vec::new(), Vec::new());
+        if group.consumer.is_none() && group.end_classic(&mut answers) {
+            records.push(GroupRecord::Group { group: name.to_owned(), metadata: None });
         }
+        let before = group.consumer.take().unwrap_or_default();
+        let changed = changes(&before, &after).into_iter();
+        records.extend(changed.map(|record| GroupRecord::Consumer { group: name.to_owned(), record }));
         group.consumer = Some(after);
+        for (ticket, response) in answers {
+            self.answer(ticket, response);
+        }
         self.arm_group(ctx, caller.node, name);
+        self.store_and_answer(ctx, caller, name, &records, response, failed)
+    }
+
+    /// Writes records of a group, and answers when they are safe.
+    pub(super) fn store_and_answer(
+        &mut self,
+        ctx: &Context<'_>,
+        caller: &Caller,
+        name: &str,
+        records: &[GroupRecord],
+        response: Response,
+        failed: fn(ErrorCode) -> Response,
+    ) -> Outcome {
         if records.is_empty() {
             return response.into();
         }
         let key = self.coordinates(caller.node, name);
         let then = Then::Respond(Box::new(response), failed);
-        match key.and_then(|key| self.store_group_records(ctx, caller, key, &records, then)) {
+        match key.and_then(|key| self.store_group_records(ctx, caller, key, records, then)) {
             Ok(()) => Outcome::Parked,
             Err(error) => failed(error).into(),
         }
     }
 
-    /// Sessions of members may have ended, or the time in which they were to give partitions up.
+    /// Sessions of members may have ended, or the time in which they were to do something.
     pub(super) fn consumer_group_timer(&mut self, ctx: &Context<'_>, node: NodeId, name: &str) {
         let Ok(Some(group)) = self.group(node, name) else { return };
         let Some(before) = group.consumer.clone() else { return };
-        let is_late = |member: &ConsumerMember| {
-            member.session_ends <= ctx.now() || member.revocation_ends.is_some_and(|ends| ends <= ctx.now())
-        };
-        let late = before.members.iter().filter(|(_, member)| is_late(member)).map(|(id, _)| id.clone());
+        let late = before.members.iter().filter(|(_, member)| member.ends() <= ctx.now()).map(|(id, _)| id.clone());
         let late: Vec<String> = late.collect();
         self.remove_consumer_members(ctx, node, name, &late);
     }
 
-    /// Removes members of a group of KIP-848.
+    /// Removes members of a group of KIP-848 on the coordinator's own account.
     pub(super) fn remove_consumer_members(&mut self, ctx: &Context<'_>, node: NodeId, name: &str, ids: &[String]) {
-        let Ok(Some(group)) = self.group(node, name) else { return };
-        let (Some(before), false) = (group.consumer.clone(), ids.is_empty()) else { return };
-        let Some(broker) = self.brokers.get(&node) else { return };
-        let mut after = before.clone();
-        ids.iter().for_each(|id| remove(&mut after, id));
-        after.refresh_topics(&broker.image, broker.applied);
+        if ids.is_empty() {
+            return;
+        }
         let own = self.own_caller(node);
         let nobody_waits = refused(ErrorCode::None, None);
-        self.keep_consumer_group(ctx, &own, name, &before, after, nobody_waits);
+        self.fence_members(ctx, &own, name, ids, nobody_waits);
+    }
+
+    /// Removes members, and answers when that is safe. If only members of the classic protocol stay, the group goes back to that.
+    fn fence_members(
+        &mut self,
+        ctx: &Context<'_>,
+        caller: &Caller,
+        name: &str,
+        ids: &[String],
+        response: Response,
+    ) -> Outcome {
+        let held = self.group(caller.node, name).ok().flatten().and_then(|group| group.consumer.clone());
+        let Some(mut after) = held else { return not_kept(ErrorCode::NotCoordinator).into() };
+        let Some(broker) = self.brokers.get(&caller.node) else { return Outcome::Close };
+        if self.may_downgrade(&after, ids) {
+            return self.downgrade(ctx, caller, name, Going::Away(ids), response, not_kept);
+        }
+        ids.iter().for_each(|id| remove(&mut after, id));
+        after.refresh_topics(&broker.image, broker.applied);
+        self.keep_consumer_group(ctx, caller, name, after, response, not_kept)
     }
 
     /// A group of KIP-848 without members ends, so that one of the classic protocol can begin under its name.
     pub(super) fn end_consumer_group(&mut self, ctx: &Context<'_>, node: NodeId, name: &str) {
         let Ok(Some(group)) = self.group_mut(node, name) else { return };
-        if group.consumer.take().is_none() {
-            return;
-        }
-        let ended = [ConsumerRecord::TargetEpoch(None), ConsumerRecord::Topics(None), ConsumerRecord::Epoch(None)];
-        let record = |record| GroupRecord::Consumer { group: name.to_owned(), record };
-        let records: Vec<GroupRecord> = ended.into_iter().map(record).collect();
+        let Some(consumer) = group.consumer.take() else { return };
+        let records = consumer.end_records(name);
         let own = self.own_caller(node);
         if let Ok(key) = self.coordinates(node, name) {
             // Where this cannot be stored, the next coordinator finds an empty group, which ends as this one did.
@@ -155,12 +191,24 @@ impl Cluster {
 }
 
 /// What a heartbeat is judged by.
-struct View<'a> {
-    image: &'a Image,
-    applied: u64,
-    config: &'a Config,
+pub(super) struct View<'a> {
+    pub image: &'a Image,
+    pub applied: u64,
+    pub config: &'a Config,
     times: GroupTimes,
-    now: Moment,
+    pub now: Moment,
+}
+
+/// How a member has left.
+enum Left {
+    /// It is to be removed.
+    ForGood,
+    /// It keeps its place for a while.
+    ForNow,
+}
+
+fn not_kept(error: ErrorCode) -> Response {
+    refused(storing_error(error), None)
 }
 
 fn refused(error: ErrorCode, error_message: Option<String>) -> Response {
@@ -231,7 +279,7 @@ fn beat(
     view: &View<'_>,
 ) -> Result<ConsumerGroupHeartbeatResponse, Refusal> {
     let size_max = view.config.group_consumer_max_size;
-    if group.members.len() >= size_max && !group.members.contains_key(id) {
+    if group.is_full(id, size_max) {
         let reason = format!("The consumer group has reached its maximum capacity of {size_max} members.");
         return Err((ErrorCode::GroupMaxSizeReached, reason));
     }
@@ -246,17 +294,7 @@ fn beat(
     update(&mut member, request, caller);
     member.session_ends = view.now + Duration::from_millis(u64::try_from(view.times.session_ms).unwrap_or(0));
     let reads_anew = is_new || member.topic_names != known.topic_names || member.topic_regex != known.topic_regex;
-    group.members.insert(id.to_owned(), member);
-    if reads_anew {
-        group.seen = None;
-    }
-    if group.refresh_topics(view.image, view.applied) || reads_anew {
-        group.epoch += 1;
-    }
-    if group.epoch > group.assignment_epoch {
-        group.retarget();
-    }
-    group.reconcile(id, owned.as_ref());
+    settle(group, id, member, reads_anew, owned.as_ref(), view);
     let Some(member) = group.members.get_mut(id) else { return Err((ErrorCode::UnknownMemberId, String::new())) };
     member.revocation_ends = match member.state {
         MemberState::UnrevokedPartitions if known.epoch == member.epoch && known.revocation_ends.is_some() => {
@@ -277,6 +315,28 @@ fn beat(
         assignment: is_told.then(|| wire::Assignment { topic_partitions: to_wire(&member.assigned) }),
         ..ConsumerGroupHeartbeatResponse::default()
     })
+}
+
+/// Puts a member into its group as it now is, and takes it on towards what it is to have.
+pub(super) fn settle(
+    group: &mut ConsumerGroup,
+    id: &str,
+    member: ConsumerMember,
+    reads_anew: bool,
+    owned: Option<&Assignment>,
+    view: &View<'_>,
+) {
+    group.members.insert(id.to_owned(), member);
+    if reads_anew {
+        group.seen = None;
+    }
+    if group.refresh_topics(view.image, view.applied) || reads_anew {
+        group.epoch += 1;
+    }
+    if group.epoch > group.assignment_epoch {
+        group.retarget();
+    }
+    group.reconcile(id, owned);
 }
 
 fn to_wire(assignment: &Assignment) -> Vec<wire::TopicPartitions> {
@@ -309,17 +369,15 @@ fn identify(
         None if joins => Ok((ConsumerMember::default(), true)),
         None => Err((ErrorCode::UnknownMemberId, format!("Instance id {instance} is unknown."))),
         Some((held, member)) if joins => {
-            if member.epoch != LEAVE_FOR_NOW {
+            // One of the classic protocol may be replaced although it has not left.
+            if member.epoch != LEAVE_FOR_NOW && member.classic.is_none() {
                 let reason = format!(
                     "Static member {id} with instance id {instance} cannot join the group because the instance id is \
                      owned by {held} member."
                 );
                 return Err((ErrorCode::UnreleasedInstanceId, reason));
             }
-            group.members.remove(&held);
-            if let Some(target) = group.target.remove(&held) {
-                group.target.insert(id.to_owned(), target);
-            }
+            group.give_place(&held, id);
             Ok((ConsumerMember { epoch: 0, previous_epoch: 0, ..member }, false))
         }
         Some((held, _)) if held != id => {
@@ -372,18 +430,18 @@ fn update(member: &mut ConsumerMember, request: &ConsumerGroupHeartbeatRequest, 
         member.rebalance_timeout_ms = request.rebalance_timeout_ms;
     }
     (member.client_id, member.client_host) = (caller.client_id.clone(), caller.host.clone());
+    (member.classic, member.join_ends, member.sync_ends) = (None, None, None);
 }
 
 /// A member leaves, for good or for now.
-fn leave(group: &mut ConsumerGroup, request: &ConsumerGroupHeartbeatRequest) -> Result<(), Refusal> {
+fn leave(group: &mut ConsumerGroup, request: &ConsumerGroupHeartbeatRequest) -> Result<Left, Refusal> {
     let id = &request.member_id;
     let Some(instance) = request.instance_id.as_deref() else {
         if !group.members.contains_key(id) {
             let reason = format!("Member {id} is not a member of group {}.", request.group_id);
             return Err((ErrorCode::UnknownMemberId, reason));
         }
-        remove(group, id);
-        return Ok(());
+        return Ok(Left::ForGood);
     };
     let held = group.static_member(instance).map(|(held, _)| held.clone());
     match held {
@@ -392,7 +450,7 @@ fn leave(group: &mut ConsumerGroup, request: &ConsumerGroupHeartbeatRequest) -> 
             let reason = format!("Static member {id} with instance id {instance} was fenced by member {held}.");
             return Err((ErrorCode::FencedInstanceId, reason));
         }
-        Some(_) if request.member_epoch == LEAVE => remove(group, id),
+        Some(_) if request.member_epoch == LEAVE => return Ok(Left::ForGood),
         Some(_) => {
             if let Some(member) = group.members.get_mut(id) {
                 member.epoch = LEAVE_FOR_NOW;
@@ -401,7 +459,7 @@ fn leave(group: &mut ConsumerGroup, request: &ConsumerGroupHeartbeatRequest) -> 
             }
         }
     }
-    Ok(())
+    Ok(Left::ForNow)
 }
 
 fn remove(group: &mut ConsumerGroup, id: &str) {
@@ -457,6 +515,7 @@ fn says_the_same(one: &ConsumerMember, other: &ConsumerMember) -> bool {
         topic_regex: member.topic_regex.clone(),
         rebalance_timeout_ms: member.rebalance_timeout_ms,
         assignor: member.assignor.clone(),
+        classic: member.classic.clone(),
         ..ConsumerMember::default()
     };
     told(one) == told(other)

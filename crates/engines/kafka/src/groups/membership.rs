@@ -14,7 +14,7 @@ use crate::wire::generated::join_group_response::JoinGroupResponseMember;
 use crate::wire::generated::{JoinGroupRequest, JoinGroupResponse, SyncGroupRequest, SyncGroupResponse};
 
 /// An answer that a member has waited for.
-type Answer = (Ticket, Response);
+pub(super) type Answer = (Ticket, Response);
 
 impl Cluster {
     /// JoinGroup, on the coordinator.
@@ -47,7 +47,7 @@ impl Cluster {
         let found = self.group(caller.node, &name).map_err(plain)?;
         if found.is_some_and(|group| group.consumer.is_some()) {
             if found.is_some_and(Group::has_members) {
-                return Err(plain(ErrorCode::InconsistentGroupProtocol));
+                return Ok(self.join_as_classic(ctx, caller, request));
             }
             self.end_consumer_group(ctx, caller.node, &name);
         }
@@ -91,6 +91,11 @@ impl Cluster {
     ) -> Result<Option<SyncGroupResponse>, ErrorCode> {
         has_name(&request.group_id)?;
         let key = self.coordinates(caller.node, &request.group_id)?;
+        let now = ctx.now();
+        let group = self.group(caller.node, &request.group_id)?.ok_or(ErrorCode::UnknownMemberId)?;
+        if group.consumer.is_some() {
+            return self.sync_as_classic(ctx, caller.node, &request).map(Some);
+        }
         let group = self.group_mut(caller.node, &request.group_id)?.ok_or(ErrorCode::UnknownMemberId)?;
         group.check_member(&request.member_id, request.group_instance_id.as_deref(), Some(request.generation_id))?;
         let differs = |given: &Option<String>, held: Option<&String>| given.is_some() && given.as_ref() != held;
@@ -108,7 +113,7 @@ impl Cluster {
         let is_leader = group.leader.as_ref() == Some(&request.member_id);
         if let Some(member) = group.members.get_mut(&request.member_id) {
             member.syncing = Some(caller.ticket);
-            member.heard_of(ctx.now());
+            member.heard_of(now);
         }
         if is_leader {
             for assigned in request.assignments {
@@ -161,6 +166,9 @@ impl Cluster {
         request: &crate::wire::generated::HeartbeatRequest,
     ) -> Result<(), ErrorCode> {
         has_name(&request.group_id)?;
+        if self.group(node, &request.group_id)?.is_some_and(|group| group.consumer.is_some()) {
+            return self.beat_as_classic(ctx, node, request);
+        }
         let group = self.group_mut(node, &request.group_id)?.ok_or(ErrorCode::UnknownMemberId)?;
         group.check_member(&request.member_id, request.group_instance_id.as_deref(), Some(request.generation_id))?;
         if let Some(member) = group.members.get_mut(&request.member_id) {
@@ -185,13 +193,7 @@ impl Cluster {
         has_name(name)?;
         let group = self.group_mut(node, name)?.ok_or(ErrorCode::UnknownMemberId)?;
         if let Some(consumer) = &group.consumer {
-            let id = match instance_id.map(|instance| consumer.static_member(instance)) {
-                Some(Some((id, _))) if member_id.is_empty() || id == member_id => id.clone(),
-                Some(Some(_)) => return Err(ErrorCode::FencedInstanceId),
-                Some(None) => return Err(ErrorCode::UnknownMemberId),
-                None if consumer.members.contains_key(member_id) => member_id.to_owned(),
-                None => return Err(ErrorCode::UnknownMemberId),
-            };
+            let id = consumer.leaving(member_id, instance_id)?;
             self.remove_consumer_members(ctx, node, name, &[id]);
             return Ok(());
         }
@@ -289,7 +291,7 @@ impl Cluster {
     }
 
     /// Passes answers on, stores a group that has become empty, forgets one that is nothing, and sets its timer.
-    fn after_group_change(&mut self, ctx: &Context<'_>, node: NodeId, name: &str, answers: Vec<Answer>) {
+    pub(super) fn after_group_change(&mut self, ctx: &Context<'_>, node: NodeId, name: &str, answers: Vec<Answer>) {
         let mut became_empty = None;
         if let Ok(Some(group)) = self.group_mut(node, name)
             && group.phase == Phase::PreparingRebalance
@@ -351,7 +353,7 @@ pub(crate) fn storing_error(error: ErrorCode) -> ErrorCode {
     }
 }
 
-fn join_error(error: ErrorCode, member_id: &str) -> JoinGroupResponse {
+pub(super) fn join_error(error: ErrorCode, member_id: &str) -> JoinGroupResponse {
     JoinGroupResponse {
         error_code: error.code(),
         generation_id: -1,
@@ -362,7 +364,7 @@ fn join_error(error: ErrorCode, member_id: &str) -> JoinGroupResponse {
 }
 
 impl Member {
-    fn heard_of(&mut self, now: Moment) {
+    pub(super) fn heard_of(&mut self, now: Moment) {
         self.session_ends = now + Duration::from_millis(u64::try_from(self.session_timeout_ms).unwrap_or(0));
     }
 
@@ -512,7 +514,7 @@ impl Group {
     }
 
     /// Everyone is to join again. A group's first rebalance waits `delay_ms` for more members.
-    fn prepare_rebalance(&mut self, now: Moment, delay_ms: u64, answers: &mut Vec<Answer>) {
+    pub(super) fn prepare_rebalance(&mut self, now: Moment, delay_ms: u64, answers: &mut Vec<Answer>) {
         if self.phase == Phase::CompletingRebalance {
             self.fail_syncs(ErrorCode::RebalanceInProgress, answers);
         }
@@ -580,7 +582,7 @@ impl Group {
     }
 
     /// The protocol that most members like best among those that all know.
-    fn vote(&self) -> Option<String> {
+    pub(super) fn vote(&self) -> Option<String> {
         let known_by_all =
             |name: &str| self.members.values().all(|member| member.protocols.iter().any(|(other, _)| other == name));
         let mut votes: std::collections::BTreeMap<&str, usize> = std::collections::BTreeMap::new();
@@ -642,7 +644,7 @@ impl Group {
     }
 
     /// Removes a member; if it waits for an answer, it gets this error. False if there is none of that id.
-    fn remove_member(&mut self, id: &str, error: ErrorCode, answers: &mut Vec<Answer>) -> bool {
+    pub(super) fn remove_member(&mut self, id: &str, error: ErrorCode, answers: &mut Vec<Answer>) -> bool {
         let Some(member) = self.members.remove(id) else { return false };
         if let Some(instance) = &member.instance_id
             && self.instances.get(instance).is_some_and(|held| held == id)
@@ -686,7 +688,7 @@ impl Group {
         }
     }
 
-    fn to_record(&self, name: &str, timestamp: i64) -> GroupRecord {
+    pub(super) fn to_record(&self, name: &str, timestamp: i64) -> GroupRecord {
         let member = |(id, member): (&String, &Member)| (id.clone(), member.clone(), self.subscription(member));
         let metadata = Metadata {
             protocol_type: self.protocol_type.clone(),

@@ -12,7 +12,8 @@ use crate::wire::Response;
 use crate::wire::generated::consumer_group_describe_response as wire;
 use crate::wire::generated::{ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse};
 
-/// A member of this protocol, and not one of the classic.
+/// A member of the classic protocol, and one of this.
+const CLASSIC_MEMBER: i8 = 0;
 const CONSUMER_MEMBER: i8 = 1;
 
 pub(super) fn apply(cluster: &Cluster, caller: &Caller, request: ConsumerGroupDescribeRequest) -> Outcome {
@@ -68,7 +69,7 @@ fn fill(described: &mut wire::DescribedGroup, group: &ConsumerGroup, image: &Ima
         subscribed_topic_regex: member.topic_regex.clone().filter(|regex| !regex.is_empty()),
         assignment: assignment(&member.assigned, image),
         target_assignment: assignment(group.target.get(id).unwrap_or(&nothing), image),
-        member_type: CONSUMER_MEMBER,
+        member_type: if member.classic.is_some() { CLASSIC_MEMBER } else { CONSUMER_MEMBER },
     };
     described.members = group.members.iter().map(member).collect();
 }

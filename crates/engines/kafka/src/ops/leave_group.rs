@@ -17,9 +17,16 @@ pub(super) fn apply(cluster: &mut Cluster, ctx: &Context<'_>, caller: &Caller, r
         response.error_code = code(cluster.leave_group(ctx, node, group, &request.member_id, None));
         return Response::LeaveGroup(response).into();
     }
-    if let Err(error) = cluster.group(node, group) {
-        response.error_code = error.code();
-        return Response::LeaveGroup(response).into();
+    match cluster.group(node, group).map(|found| found.is_some_and(|found| found.consumer.is_some())) {
+        Err(error) => {
+            response.error_code = error.code();
+            return Response::LeaveGroup(response).into();
+        }
+        Ok(true) => {
+            response.members = cluster.leave_together(ctx, node, group, request.members);
+            return Response::LeaveGroup(response).into();
+        }
+        Ok(false) => {}
     }
     for member in request.members {
         let left = cluster.leave_group(ctx, node, group, &member.member_id, member.group_instance_id.as_deref());

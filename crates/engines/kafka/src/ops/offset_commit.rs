@@ -22,11 +22,11 @@ pub(super) fn apply(
     let instance = request.group_instance_id.as_deref();
     let generation = request.generation_id_or_member_epoch;
     let allowed = cluster.check_commit(ctx, caller.node, &request.group_id, &request.member_id, instance, generation);
-    // A member of a KIP-848 group has an epoch, which older versions cannot tell.
+    // A member of the protocol of KIP-848 has an epoch, which older versions cannot tell.
     let group = cluster.group(caller.node, &request.group_id).ok().flatten();
-    let has_epochs = group.and_then(|group| group.consumer.as_ref());
-    let is_member = has_epochs.is_some_and(|consumer| consumer.members.contains_key(&request.member_id));
-    let allowed = if is_member && caller.version < EPOCHS_SINCE { Err(ErrorCode::UnsupportedVersion) } else { allowed };
+    let member = group.and_then(|group| group.consumer.as_ref()?.members.get(&request.member_id));
+    let has_epoch = member.is_some_and(|member| member.classic.is_none());
+    let allowed = if has_epoch && caller.version < EPOCHS_SINCE { Err(ErrorCode::UnsupportedVersion) } else { allowed };
     let committed_ms = ctx.wall(caller.node).as_millis();
     let may_commit = cluster.may_group(caller, Operation::Read, &request.group_id);
     let image = cluster.brokers.get(&caller.node).map(|broker| &broker.image);

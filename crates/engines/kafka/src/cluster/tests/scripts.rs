@@ -3,14 +3,17 @@
 
 #![allow(clippy::disallowed_methods, reason = "scripts are read from, and rewritten in, the repository itself")]
 
+mod both;
 mod clients;
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
 use atoll_kernel::{DiskHealth, Fault, NodeId, Pattern, Plane, Rule, Verdict};
 
 use super::{World, quick_config};
+use crate::config::Config;
 use crate::wire::generated::describe_log_dirs_response::DescribeLogDirsPartition;
 use crate::wire::generated::metadata_request::MetadataRequestTopic;
 use crate::wire::generated::{CreateTopicsRequest, DescribeLogDirsRequest, MetadataRequest};
@@ -37,10 +40,11 @@ fn scripts_show_what_they_say() {
 /// Plays the commands of a script, and gives the script with what is seen.
 fn play(text: &str) -> String {
     let mut stage = Stage {
-        world: World::new(3, 7, quick_config()),
+        world: World::new(3, 7, script_config(text)),
         waiting: Vec::new(),
         ledger_seen: 0,
         clients: clients::Clients::default(),
+        members: BTreeMap::new(),
     };
     let mut seen = String::new();
     for line in text.lines().filter(|line| line.is_empty() || line.starts_with('#') || line.starts_with('>')) {
@@ -56,12 +60,24 @@ fn play(text: &str) -> String {
     seen
 }
 
+/// The brokers' options: the quick ones, and those that the script sets by lines `# option NAME=VALUE`.
+fn script_config(text: &str) -> Config {
+    let mut options = serde_json::to_value(quick_config()).unwrap();
+    for option in text.lines().filter_map(|line| line.strip_prefix("# option ")) {
+        let (name, value) = option.split_once('=').expect("name=value");
+        options[name] = value.into();
+    }
+    serde_json::from_value(options).expect("options that are there")
+}
+
 struct Stage {
     world: World,
     /// Requests that wait for their answers: ticket and what was asked.
     waiting: Vec<(u64, String)>,
     ledger_seen: usize,
     clients: clients::Clients,
+    /// Members of the group `both`.
+    members: BTreeMap<String, both::Member>,
 }
 
 fn node(word: &str) -> NodeId {
@@ -118,6 +134,10 @@ impl Stage {
             ["sync", at, name] => self.sync(node(at), name),
             ["heartbeat", at, name] => self.heartbeat(node(at), name),
             ["commit-as", at, name, generation, to, offset] => self.commit_as(node(at), name, generation, to, offset),
+            ["topic-of", partitions, name] => outcome(self.world.create_topic(name, partitions.parse().unwrap(), &[])),
+            [kind @ ("classic" | "consumer"), name, what] => self.both(kind, name, what),
+            ["static", name, instance] => self.make_static(name, instance),
+            ["group"] => self.group(),
             ["begin", name, id] => self.begin(name, id),
             ["send", name, to, value] => self.send(name, to, value),
             ["end", name, how] => self.end(name, *how == "commit"),
@@ -340,6 +360,14 @@ impl Stage {
                 None => self.waiting.push((ticket, what)),
                 Some(Response::Produce(response)) => {
                     shown.push(format!("{what}: {}", produced(&Response::Produce(response))))
+                }
+                Some(Response::JoinGroup(response)) if what.starts_with("both ") => {
+                    let name = what.trim_start_matches("both ").to_owned();
+                    shown.push(format!("{name}: {}", self.classic_joined(&name, &response)));
+                }
+                Some(Response::SyncGroup(response)) if what.starts_with("both ") => {
+                    let name = what.trim_start_matches("both ").to_owned();
+                    shown.push(format!("{name}: {}", self.classic_synced(&name, &response)));
                 }
                 Some(Response::JoinGroup(response)) => {
                     let name = what.trim_start_matches("join ").to_owned();
