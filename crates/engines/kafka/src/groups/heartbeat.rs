@@ -108,7 +108,7 @@ impl Cluster {
         }
         let before = group.consumer.take().unwrap_or_default();
         let changed = changes(&before, &after).into_iter();
-        records.extend(changed.map(|record| GroupRecord::Consumer { group: name.to_owned(), record }));
+        records.extend(changed.map(|record| GroupRecord::of_consumers(name, record)));
         group.consumer = Some(after);
         for (ticket, response) in answers {
             self.answer(ticket, response);

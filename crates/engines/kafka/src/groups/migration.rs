@@ -234,6 +234,6 @@ impl ConsumerGroup {
             .chain([ConsumerRecord::TargetEpoch(None)])
             .chain(ids().map(|id| ConsumerRecord::Member(id, None)))
             .chain([ConsumerRecord::Topics(None), ConsumerRecord::Epoch(None)]);
-        ended.map(|record| GroupRecord::Consumer { group: name.to_owned(), record }).collect()
+        ended.map(|record| GroupRecord::of_consumers(name, record)).collect()
     }
 }

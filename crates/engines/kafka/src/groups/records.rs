@@ -23,7 +23,7 @@ pub(crate) enum GroupRecord {
     /// A group with its members; None removes it.
     Group { group: String, metadata: Option<Metadata> },
     /// Something about a group of KIP-848.
-    Consumer { group: String, record: ConsumerRecord },
+    Consumer { group: String, record: Box<ConsumerRecord> },
 }
 
 /// What is stored of a group.
@@ -51,6 +51,11 @@ impl fmt::Display for GroupRecord {
 }
 
 impl GroupRecord {
+    /// A record of a group of KIP-848.
+    pub fn of_consumers(group: &str, record: ConsumerRecord) -> GroupRecord {
+        GroupRecord::Consumer { group: group.to_owned(), record: Box::new(record) }
+    }
+
     /// Key and value.
     pub fn write(&self) -> (Bytes, Option<Bytes>) {
         let mut key = Writer::new();
@@ -89,7 +94,7 @@ impl GroupRecord {
             }
             version @ 3..=8 => {
                 let (group, record) = ConsumerRecord::read(version, &mut key, record.value.clone())?;
-                Ok(Some(GroupRecord::Consumer { group, record }))
+                Ok(Some(GroupRecord::Consumer { group, record: Box::new(record) }))
             }
             _ => Ok(None),
         }
