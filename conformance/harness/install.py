@@ -18,6 +18,8 @@ from .suites import REPOSITORY, Suite
 
 CACHE = Path(os.environ.get("ATOLL_CONFORMANCE_CACHE") or Path.home() / ".cache/atoll/conformance")
 
+CARGO = os.environ.get("CARGO", "cargo")
+
 # The real Kafka and the Java clients are the same jars, so that one download serves the target and the suites.
 KAFKA_JARS = ["org.apache.kafka:kafka_2.13:4.0.0", "org.apache.kafka:kafka-tools:4.0.0", "org.slf4j:slf4j-simple:1.7.36"]
 
@@ -41,6 +43,8 @@ def provide(suite: Suite) -> Tools:
         tools.environment["NODE_PATH"] = str(node_packages(suite.needs["npm"]) / "node_modules")
     if suite.needs.get("maven"):
         tools.environment["JARS"] = f"{java_packages(suite.needs['maven'])}/*"
+    for project in suite.needs.get("cargo", []):
+        path = f"{rust_programs(suite.folder / project)}:{path}"
     for package in suite.needs.get("source", []):
         tools.environment[f"SOURCE_{package.upper().replace('-', '_')}"] = str(debian_source(package))
     tools.environment["PATH"] = path
@@ -104,6 +108,17 @@ def java_packages(packages: list[str]) -> Path:
 
     debian("mvn", "maven")
     return cached("java", packages, build)
+
+
+def rust_programs(project: Path) -> Path:
+    """The folder with the programs of a Cargo project beside the suite. Cargo itself knows what has changed since the last time."""
+    if not shutil.which(CARGO):
+        raise Broken("`cargo` is missing: https://rustup.rs")
+    digest = hashlib.sha256((project / "Cargo.lock").read_bytes()).hexdigest()[:12]
+    folder = CACHE / f"cargo-{project.name}-{digest}"
+    with locked(CACHE / f"{folder.name}.lock"):
+        run([CARGO, "build", "--quiet", "--locked", "--target-dir", str(folder)], 900, folder=project)
+    return folder / "debug"
 
 
 def debian_source(package: str) -> Path:

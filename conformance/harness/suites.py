@@ -5,7 +5,8 @@
       "engine":   "redis-cluster" | "redis-shard" | "redis" | "kafka" | "kafka-single" | "stack" | "none",
       "ci":       true when it belongs to every CI run,
       "needs":    {"apt": {"COMMAND": "PACKAGE"}, "pip": ["NAME==VERSION"], "npm": ["NAME@VERSION"],
-                   "maven": ["GROUP:ARTIFACT:VERSION"], "source": ["DEBIAN SOURCE PACKAGE"]},
+                   "maven": ["GROUP:ARTIFACT:VERSION"], "source": ["DEBIAN SOURCE PACKAGE"],
+                   "cargo": ["FOLDER of a Cargo project with its Cargo.lock; its programs are on the PATH"]},
       "programs": [["python3", "strings.py"], ["node", "cluster.mjs"], ["./script.sh"]],
       "seconds_max": the limit for one program
     }

@@ -108,8 +108,10 @@ impl Repository {
             }
         }
         let mut packages = packages(root, &root.join("Cargo.toml"))?;
-        if files.contains_key("fuzz/Cargo.toml") {
-            packages.extend(self::packages(root, &root.join("fuzz/Cargo.toml"))?);
+        // Fuzz targets and clients that are built for conformance are workspaces of their own.
+        let is_workspace = |text: &str| text.lines().any(|line| line == "[workspace]");
+        for (path, _) in files.iter().filter(|(path, text)| path.ends_with("/Cargo.toml") && is_workspace(text)) {
+            packages.extend(self::packages(root, &root.join(path))?);
         }
         Ok(Repository { files, packages })
     }
