@@ -122,6 +122,8 @@ pub(crate) enum BlockedOn {
     Save { shard: usize },
     /// The file of users.
     UserFile,
+    /// The answers of MIGRATE's target.
+    Target,
 }
 
 impl Client {

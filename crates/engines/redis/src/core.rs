@@ -9,6 +9,7 @@ mod admit;
 mod buffers;
 mod eviction;
 mod execute;
+mod moving;
 mod pausing;
 mod permissions;
 mod saving;
@@ -18,6 +19,8 @@ mod waiting;
 pub(crate) use admit::find as find_command;
 pub(crate) use buffers::PENDING_MIN;
 pub(crate) use eviction::{OUT_OF_MEMORY, time_limit as eviction_time_limit};
+pub(crate) use moving::MoveWish;
+pub use moving::{MoveCall, MoveStage};
 pub use permissions::UserFileWish;
 pub use saving::{LoadError, SavePart};
 use scripts::Scripts;
@@ -114,6 +117,8 @@ pub struct Cluster {
     pub(crate) scripts: Scripts,
     /// Snapshots that are being written.
     saving: saving::Saving,
+    /// Keys that are on their way to servers outside of the stack.
+    moving: moving::Moving,
     /// How many clients track keys, anywhere: while none do, reading is not noted.
     pub(crate) tracking_clients: usize,
     /// Clients in BCAST mode have something to be told.
@@ -166,6 +171,7 @@ impl Cluster {
             rewrite_wanted: false,
             scripts: Scripts::default(),
             saving: saving::Saving::default(),
+            moving: moving::Moving::default(),
             tracking_clients: 0,
             has_broadcasts: false,
             own_pushes: Vec::new(),
@@ -410,6 +416,7 @@ impl Cluster {
             Then::Script => self.clients.block(place, BlockedOn::Script, None),
             Then::UserFile { writes } => self.park_on_user_file(place, writes),
             Then::Save { shard } => self.park_on_save(place, shard),
+            Then::Target => self.clients.block(place, BlockedOn::Target, None),
         }
         Outcome::Parked
     }
@@ -508,6 +515,7 @@ impl Cluster {
     /// All connections of an instance are gone, as its process is.
     pub(crate) fn drop_clients(&mut self, id: InstanceId) {
         self.scripts.forget(id);
+        self.moving.forget(id);
         for place in self.clients.of(id) {
             self.forget_client(place);
         }

@@ -8,7 +8,7 @@
 //! - `cluster.rs`: failure detection, elections, replication, redirects.
 //! - `replication.rs`: real servers that follow an instance, or that a single server follows.
 //! - `wire.rs`: RESP; `rdb.rs`: Redis's binary format, of DUMP and of `dump.rdb`.
-//! - `server.rs`: the only async file, with `server/follower.rs` for connections that go out; [`Redis::start`].
+//! - `server.rs`: the only async file, with `server/follower.rs` and `server/mover.rs` for connections that go out; [`Redis::start`].
 //!
 //! Invariants: the core is synchronous and does no I/O. Each instance answers from its own view only. A write that was
 //! acknowledged is either there or named in the kernel's ledger. `COVERAGE.md` lists what is not here.
@@ -43,7 +43,7 @@ pub mod wire;
 pub use clients::ConnId;
 pub use cluster::{REPLICATE, WRITE_ACKNOWLEDGED};
 pub use config::{Config, ConfigError, OPTIONS, OptionInfo, OptionKind, every_option, option};
-pub use core::{Cluster, Delivery, InstanceAddress, LoadError, Outcome, SavePart, UserFileWish};
+pub use core::{Cluster, Delivery, InstanceAddress, LoadError, MoveCall, MoveStage, Outcome, SavePart, UserFileWish};
 
 pub use replication::{BadSource, MasterCall, Part, Source};
 pub use server::{Handle, PART, Redis};

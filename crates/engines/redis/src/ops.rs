@@ -18,6 +18,7 @@ mod debug_values;
 mod docs;
 mod docs_table;
 mod dump;
+mod function_payload;
 mod functions;
 mod geo;
 mod glob;
@@ -99,6 +100,8 @@ pub(crate) enum Then {
     Save { shard: usize },
     /// It waits until the file of users is read or written.
     UserFile { writes: bool },
+    /// It waits for what MIGRATE's target answers.
+    Target,
     /// The connection is to be closed once the reply is out.
     Close,
 }
@@ -163,6 +166,8 @@ pub(crate) struct Session<'a> {
     pub(crate) id: InstanceId,
     pub(crate) request: Request<'a>,
     pub(crate) out: Reply<'a>,
+    /// False inside MULTI and in scripts, where nothing can be waited for.
+    pub(crate) may_block: bool,
 }
 
 impl<'a> Session<'a> {

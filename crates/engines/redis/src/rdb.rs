@@ -1,7 +1,7 @@
 //! Redis's own binary format for values and data sets: what DUMP answers, what `dump.rdb` holds, and what a replica is sent.
 //!
 //! - `dump_payload` and `restore_payload`: one value with the footer that DUMP and RESTORE use.
-//! - `file.rs`: a whole data set, `Writer` and `Reader`.
+//! - `file.rs`: a whole data set, `Writer` and `Reader`; `functions.rs`: libraries of functions alone.
 //! - `value.rs`: one value; `packed.rs`: listpacks, ziplists, zipmaps and intsets inside of strings.
 //! - `input.rs`: lengths and strings; `lzf.rs` and `crc64.rs` are what their names say.
 //!
@@ -10,6 +10,7 @@
 
 mod crc64;
 mod file;
+mod functions;
 mod input;
 mod lzf;
 mod packed;
@@ -21,6 +22,8 @@ mod value;
 use std::fmt;
 
 pub(crate) use file::{Item, Options, Reader, Usage, Writer};
+pub use functions::rewrite_functions;
+pub(crate) use functions::{dump_functions, read_functions};
 
 use crate::state::{Thresholds, Value};
 use input::Input;
@@ -78,6 +81,11 @@ pub(crate) fn dump_payload(value: &Value, compresses: bool) -> Vec<u8> {
 pub(crate) fn dump_payload_as(version: u16, value: &Value, compresses: bool) -> Vec<u8> {
     let mut payload = Vec::new();
     value::write(&mut payload, value, compresses, version);
+    sign(payload, version)
+}
+
+/// Adds the footer.
+fn sign(mut payload: Vec<u8>, version: u16) -> Vec<u8> {
     payload.extend_from_slice(&version.to_le_bytes());
     payload.extend_from_slice(&crc64::checksum(&payload).to_le_bytes());
     payload
@@ -92,16 +100,15 @@ pub(crate) fn value_length(value: &Value, compresses: bool) -> usize {
 
 /// The value of a payload of DUMP whose checksum is not looked at.
 pub(crate) fn restore_unchecked(payload: &[u8], thresholds: &Thresholds) -> Result<Value, Damage> {
-    let mut payload = payload.to_vec();
-    if let Some(checksum) = payload.last_chunk_mut::<8>() {
-        *checksum = [0; 8];
-    }
-    restore_payload(&payload, thresholds)
+    value_of(body(payload, false)?, thresholds)
 }
 
 /// The value that a payload of DUMP holds.
 pub(crate) fn restore_payload(payload: &[u8], thresholds: &Thresholds) -> Result<Value, Damage> {
-    let body = body(payload)?;
+    value_of(body(payload, true)?, thresholds)
+}
+
+fn value_of(body: &[u8], thresholds: &Thresholds) -> Result<Value, Damage> {
     let mut input = Input::new(body);
     let kind = input.byte()?;
     let value = value::read(&mut input, kind, thresholds)?;
@@ -111,14 +118,13 @@ pub(crate) fn restore_payload(payload: &[u8], thresholds: &Thresholds) -> Result
     Ok(value)
 }
 
-/// A payload without its footer, which is checked.
-fn body(payload: &[u8]) -> Result<&[u8], Damage> {
+/// A payload without its footer, which is checked: its checksum only if that is asked for.
+fn body(payload: &[u8], is_checked: bool) -> Result<&[u8], Damage> {
     let Some((front, checksum)) = payload.split_last_chunk::<8>().filter(|_| payload.len() >= FOOTER) else {
         return Err(Damage::VersionOrChecksum);
     };
     let Some((body, version)) = front.split_last_chunk::<2>() else { return Err(Damage::VersionOrChecksum) };
-    let checksum = u64::from_le_bytes(*checksum);
-    let is_right = checksum == 0 || checksum == crc64::checksum(front);
+    let is_right = !is_checked || u64::from_le_bytes(*checksum) == crc64::checksum(front);
     if u16::from_le_bytes(*version) > VERSION || !is_right {
         return Err(Damage::VersionOrChecksum);
     }

@@ -1,9 +1,10 @@
-//! The only async file but for `follower.rs`: sockets on one side, the core on the other.
+//! The only async file but for `follower.rs` and `mover.rs`: sockets on one side, the core on the other.
 //!
 //! One thread serves all instances. A connection is a task that reads what has arrived, gives the core every whole
 //! request in it, and writes all replies at once. Replies of writes leave after the append-only file has them.
 
 mod follower;
+mod mover;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -22,7 +23,7 @@ use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::config::{Config, OutputLimit};
-use crate::core::{Cluster, ConnectionLimits, Outcome, PENDING_MIN};
+use crate::core::{Cluster, ConnectionLimits, MoveCall, Outcome, PENDING_MIN};
 use crate::journal::{Journal, Stored};
 use crate::nodes_file::NodesFile;
 use crate::replication::MasterCall;
@@ -128,6 +129,8 @@ struct Shared {
     outboxes: RefCell<BTreeMap<ConnId, Rc<Outbox>>>,
     /// Masters that are to be called.
     calls: mpsc::UnboundedSender<MasterCall>,
+    /// Targets of MIGRATE that are to be called.
+    moves: mpsc::UnboundedSender<MoveCall>,
 }
 
 /// What others have for a connection.
@@ -208,6 +211,7 @@ async fn run(
         Err(error) => return drop(ready.send(Err(error))),
     };
     let ((said, mut news), (calls, called)) = (mpsc::unbounded_channel(), mpsc::unbounded_channel());
+    let (moves, moving) = mpsc::unbounded_channel();
     let loaded = user_file::load(&host, &mut cluster).and_then(|()| saver::load(&host, &mut cluster, listeners.len()));
     let saver = match loaded.and_then(|()| Saver::start(Arc::clone(&host.disk), said)) {
         Ok(saver) => saver,
@@ -223,11 +227,13 @@ async fn run(
         synced: Notify::new(),
         outboxes: RefCell::default(),
         calls,
+        moves,
     });
     for (instance, listener) in listeners.into_iter().enumerate() {
         tokio::task::spawn_local(accept(Rc::clone(&shared), instance, listener));
     }
     tokio::task::spawn_local(follower::answer_calls(Rc::clone(&shared), called));
+    tokio::task::spawn_local(mover::make_calls(Rc::clone(&shared), moving));
     let driving = Rc::clone(&shared);
     tokio::task::spawn_local(async move {
         let after = |cluster: &mut Cluster, ctx: &Context<'_>| {
@@ -300,6 +306,9 @@ impl Shared {
         for call in cluster.take_master_calls() {
             // Whoever makes the calls is there for as long as this is.
             let _ = self.calls.send(call);
+        }
+        for call in cluster.take_move_calls() {
+            let _ = self.moves.send(call);
         }
         // What is handed out can be the drop too much, for which other clients are to go.
         while cluster.has_deliveries() {

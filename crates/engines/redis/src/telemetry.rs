@@ -256,7 +256,8 @@ fn waits(then: &Then) -> bool {
         | Then::Script
         | Then::Save { .. }
         | Then::Sleep { .. }
-        | Then::UserFile { .. } => true,
+        | Then::UserFile { .. }
+        | Then::Target => true,
         Then::Done | Then::Close => false,
     }
 }

@@ -2,8 +2,10 @@
 
 mod coverage;
 mod faults;
+mod functions;
 mod harness;
 mod live;
+mod moving;
 mod restart;
 mod saving;
 mod scripts;

@@ -231,7 +231,7 @@ impl Cluster {
         Ok(())
     }
 
-    fn delete_moved(&mut self, ctx: &Context<'_>, id: InstanceId, database: usize, keys: &[&[u8]]) {
+    pub(crate) fn delete_moved(&mut self, ctx: &Context<'_>, id: InstanceId, database: usize, keys: &[&[u8]]) {
         let Some(mut db) = self.db_at(ctx, id, database) else { return };
         for key in keys {
             db.remove(key);

@@ -315,7 +315,7 @@ pub(crate) fn find(request: Request<'_>) -> Result<&'static Command, Refusal> {
 }
 
 /// A request's keys. MIGRATE's stand behind KEYS if there are several.
-fn keys_of<'r>(command: &Command, request: Request<'r>) -> Vec<&'r [u8]> {
+pub(super) fn keys_of<'r>(command: &Command, request: Request<'r>) -> Vec<&'r [u8]> {
     if command.name == "migrate" && request.arg(3).is_empty() {
         let keyword = (6..request.len()).find(|index| request.arg(*index).eq_ignore_ascii_case(b"keys"));
         return keyword.map_or_else(Vec::new, |index| request.tail(index + 1).collect());

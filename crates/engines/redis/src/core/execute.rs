@@ -52,7 +52,7 @@ impl Cluster {
             Run::Keys(run) => self.execute_on_keys(ctx, place, (command, run), request, out, may_block),
             Run::Server(run) | Run::ContainerOr(_, run) => {
                 let out = Reply::new(out, is_resp3);
-                run(&mut Session { cluster: self, ctx, client: place, id, request, out })
+                run(&mut Session { cluster: self, ctx, client: place, id, request, out, may_block })
             }
             Run::Container(_) => Err(Refusal::Arity(command.name.to_owned())),
         };

@@ -62,11 +62,12 @@ impl Cluster {
         instance.paused.is_some() || instance.writes_wait_until.is_some() || instance.asleep_until.is_some()
     }
 
-    /// True for a command that has to wait for the end of a pause, or of a manual failover.
+    /// True for a command that has to wait for the end of a pause, of a manual failover, or of a move of its keys.
     #[inline]
     pub(super) fn must_wait(&self, place: usize, command: &'static Command, request: Request<'_>) -> bool {
         let id = self.clients.list[place].instance;
         self.stands_still(id) && self.waits_while_paused(place, command, request)
+            || !self.moving.is_empty() && self.writes_moving_key(place, command, request)
     }
 
     #[cold]
@@ -87,7 +88,7 @@ impl Cluster {
     }
 
     /// A script writes unless its first line says that it does not.
-    fn may_write(&self, id: InstanceId, command: &'static Command, request: Request<'_>) -> bool {
+    pub(super) fn may_write(&self, id: InstanceId, command: &'static Command, request: Request<'_>) -> bool {
         if command.flags.has(Flags::SCRIPT) {
             return self.script_command(id, command, request).flags.has(MAY_WRITE);
         }

@@ -11,7 +11,8 @@ use crate::ops::{Group, Then};
 use crate::state::{Blob, Value};
 use crate::wire::{OwnedRequest, Reply};
 
-const SENT_AWAY: &str = "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)";
+pub(super) const SENT_AWAY: &str =
+    "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)";
 
 fn deadline(ctx: &Context<'_>, timeout_ms: u64) -> Option<Moment> {
     (timeout_ms > 0).then(|| ctx.now() + Duration::from_millis(timeout_ms))
@@ -188,7 +189,7 @@ impl Cluster {
             }
             Some(BlockedOn::Save { .. }) => reply.error("ERR"),
             Some(BlockedOn::Sleep) => reply.ok(),
-            Some(BlockedOn::Script | BlockedOn::UserFile) | None => return,
+            Some(BlockedOn::Script | BlockedOn::UserFile | BlockedOn::Target) | None => return,
         }
         self.wait_is_over(place, out.strip_prefix(b"-"));
         self.deliver_to(place, out, true, false);
@@ -206,10 +207,11 @@ impl Cluster {
         }
     }
 
-    /// True for a client whose script has not ended, or whose file is being read or written.
+    /// True for a client whose script has not ended, whose file is being read or written, or whose keys are on their way.
     fn runs_script(&self, place: usize) -> bool {
         let blocked = self.clients.list.get(place).and_then(|client| client.blocked.as_ref());
-        blocked.is_some_and(|blocked| matches!(blocked.on, BlockedOn::Script | BlockedOn::UserFile))
+        let goes_on = |on: &BlockedOn| matches!(on, BlockedOn::Script | BlockedOn::UserFile | BlockedOn::Target);
+        blocked.is_some_and(|blocked| goes_on(&blocked.on))
     }
 
     /// A master has become a replica: whoever waits for its keys is sent away.
@@ -229,7 +231,8 @@ impl Cluster {
         for place in self.clients.of(id) {
             let blocked = self.clients.list[place].blocked.as_ref().map(|blocked| &blocked.on);
             let is_left = |on: &BlockedOn| {
-                matches!(on, BlockedOn::Postponed { .. } | BlockedOn::Script | BlockedOn::Sleep | BlockedOn::UserFile)
+                let is_busy = matches!(on, BlockedOn::Script | BlockedOn::UserFile | BlockedOn::Target);
+                is_busy || matches!(on, BlockedOn::Postponed { .. } | BlockedOn::Sleep)
             };
             if !blocked.is_none_or(is_left) {
                 self.end_wait_with(place, line, closes);

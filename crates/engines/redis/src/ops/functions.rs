@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use indexmap::IndexMap;
 
+use super::function_payload::restored;
 use super::scripting::{keys_and_arguments, run};
 use super::{Answer, Session, Then, glob_matches, is};
 use crate::cluster::InstanceId;
@@ -25,7 +26,7 @@ pub(super) fn fcall(session: &mut Session<'_>) -> Answer {
 }
 
 /// The libraries of the data that the connection's instance sees.
-fn libraries<'s>(session: &'s Session<'_>) -> Option<&'s Libraries> {
+pub(super) fn libraries<'s>(session: &'s Session<'_>) -> Option<&'s Libraries> {
     libraries_of(session.cluster, session.id)
 }
 
@@ -55,6 +56,13 @@ pub(crate) fn restore_libraries(cluster: &mut Cluster, id: InstanceId, request: 
         length if is(subcommand, "LOAD") => {
             load_into(cluster, id, &mut libraries, request.arg(length - 1), true).is_ok()
         }
+        3.. if is(subcommand, "RESTORE") => match restored(cluster, id, libraries.clone(), request) {
+            Ok(list) => {
+                libraries.list = list;
+                true
+            }
+            Err(_) => false,
+        },
         _ => false,
     };
     set_libraries(cluster, id, libraries.list);
@@ -62,7 +70,7 @@ pub(crate) fn restore_libraries(cluster: &mut Cluster, id: InstanceId, request: 
 }
 
 /// Makes these the libraries, and passes the command on that did it.
-fn replace(session: &mut Session<'_>, list: BTreeMap<String, Library>) {
+pub(super) fn replace(session: &mut Session<'_>, list: BTreeMap<String, Library>) {
     set_libraries(session.cluster, session.id, list);
     let dataset = session.cluster.instances[session.id].dataset;
     let Some(dataset) = dataset.and_then(|dataset| session.cluster.datasets.get_mut(dataset)) else { return };
@@ -74,7 +82,7 @@ fn replace(session: &mut Session<'_>, list: BTreeMap<String, Library>) {
 }
 
 /// Loads one library into what is to become the libraries.
-fn load_into(
+pub(super) fn load_into(
     cluster: &mut Cluster,
     id: InstanceId,
     list: &mut Libraries,

@@ -9,9 +9,9 @@ use super::command::{
 };
 use super::{
     acl, bitmaps, blocking, client, client_tracking, cluster, cluster_admin, config, connection, debug, docs, dump,
-    functions, geo, hashes, hyperloglog, info, introspection, keys, latency, lcs, lists, memory, migrate, monitor,
-    pubsub, replication, saving, scan, scripting, server, sets, slowlog, sort, sorted_sets, stream_claim,
-    stream_groups, stream_info, stream_read, streams, strings, transactions, zrange, zset_algebra,
+    function_payload, functions, geo, hashes, hyperloglog, info, introspection, keys, latency, lcs, lists, memory,
+    migrate, monitor, pubsub, replication, saving, scan, scripting, server, sets, slowlog, sort, sorted_sets,
+    stream_claim, stream_groups, stream_info, stream_read, streams, strings, transactions, zrange, zset_algebra,
 };
 use Group::{
     Bitmap, Cluster, Connection, Generic, Geo, Hash, HyperLogLog, List, Pubsub, Scripting, Server as ServerGroup, Set,
@@ -368,11 +368,13 @@ const SCRIPT_COMMANDS: &[Command] = &[
 #[rustfmt::skip]
 const FUNCTION: &[Command] = &[
     line("function|delete", 3, of(&[WRITE, NOSCRIPT]), &[], Scripting, "7.0.0", Server(functions::delete)),
+    line("function|dump", 2, of(&[NOSCRIPT]), &[], Scripting, "7.0.0", Server(function_payload::dump)),
     line("function|flush", -2, of(&[WRITE, NOSCRIPT]), &[], Scripting, "7.0.0", Server(functions::flush)),
     line("function|help", 2, of(&[LOADING, STALE]), &[], Scripting, "7.0.0", Server(functions::help)),
     line("function|kill", 2, of(&[NOSCRIPT, ALLOW_BUSY]), &[], Scripting, "7.0.0", Server(functions::kill)),
     line("function|list", -2, of(&[NOSCRIPT]), &[], Scripting, "7.0.0", Server(functions::list)),
     line("function|load", -3, of(&[WRITE, DENYOOM, NOSCRIPT]), &[], Scripting, "7.0.0", Server(functions::load)),
+    line("function|restore", -3, of(&[WRITE, DENYOOM, NOSCRIPT]), &[], Scripting, "7.0.0", Server(function_payload::restore)),
     line("function|stats", 2, of(&[NOSCRIPT, ALLOW_BUSY]), &[], Scripting, "7.0.0", Server(functions::stats)),
 ];
 

@@ -11,10 +11,10 @@ const READ_VERSION_MAX: u32 = 12;
 const CHECKSUM_SINCE: u32 = 5;
 
 /// What can stand where a value's type would.
-mod opcode {
+pub(super) mod opcode {
     pub(super) const SLOT_INFO: u8 = 244;
-    pub(super) const FUNCTION: u8 = 245;
-    pub(super) const FUNCTION_OF_PREVIEW: u8 = 246;
+    pub(in crate::rdb) const FUNCTION: u8 = 245;
+    pub(in crate::rdb) const FUNCTION_OF_PREVIEW: u8 = 246;
     pub(super) const MODULE: u8 = 247;
     pub(super) const IDLE: u8 = 248;
     pub(super) const FREQUENCY: u8 = 249;

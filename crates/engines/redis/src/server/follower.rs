@@ -3,8 +3,9 @@
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::time::Duration;
 
-use atoll_kernel::{Endpoint, Link, Plane};
+use atoll_kernel::{Endpoint, Link, NodeId, Plane};
 use atoll_net::{Connection, dial};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
@@ -22,7 +23,8 @@ pub(super) async fn answer_calls(shared: Rc<Shared>, mut calls: mpsc::UnboundedR
 
 /// Calls a master, and stays connected for as long as both want it.
 async fn follow(shared: Rc<Shared>, call: MasterCall) {
-    let connected = connect(&shared, &call).await.ok().and_then(|connection| {
+    let connecting = connect(&shared, call.node, (&call.host, call.port), call.patience).await;
+    let connected = connecting.ok().and_then(|connection| {
         let addresses = connection.peer_address().zip(connection.local_address());
         let conn = shared.live.with(|cluster, ctx| cluster.master_connected(ctx, &call, addresses))?;
         Some((connection, conn))
@@ -40,13 +42,19 @@ async fn follow(shared: Rc<Shared>, call: MasterCall) {
     shared.live.with(|cluster, _| cluster.disconnect(conn));
 }
 
-async fn connect(shared: &Shared, call: &MasterCall) -> io::Result<Connection> {
-    let link = Link { from: Endpoint::Node(call.node), to: Endpoint::Client, plane: Plane::Client, part: PART };
-    let looked_up = tokio::net::lookup_host((call.host.as_str(), call.port));
-    let looked_up = tokio::time::timeout(call.patience, looked_up).await.map_err(io::Error::other)?;
+/// A connection from a node to a server outside of the stack.
+pub(super) async fn connect(
+    shared: &Shared,
+    node: NodeId,
+    (host, port): (&str, u16),
+    patience: Duration,
+) -> io::Result<Connection> {
+    let link = Link { from: Endpoint::Node(node), to: Endpoint::Client, plane: Plane::Client, part: PART };
+    let looked_up = tokio::net::lookup_host((host, port));
+    let looked_up = tokio::time::timeout(patience, looked_up).await.map_err(io::Error::other)?;
     let addresses: Vec<SocketAddr> = looked_up?.collect();
     let address = addresses.first().ok_or(io::ErrorKind::NotFound)?;
-    dial(&shared.host, link, *address, call.patience).await
+    dial(&shared.host, link, *address, patience).await
 }
 
 async fn talk(shared: &Shared, mut connection: Connection, conn: ConnId, outbox: &Outbox) -> io::Result<()> {

@@ -7,7 +7,7 @@ use atoll_kernel::{Moment, NodeId, Seed, Simulation};
 use atoll_net::Peer;
 
 use crate::wire::OwnedRequest;
-use crate::{Cluster, Config, ConnId, Outcome};
+use crate::{Cluster, Config, ConnId, MoveStage, Outcome};
 
 /// A cluster in virtual time, and the connections that a test has made.
 pub(super) struct Stage {
@@ -37,6 +37,16 @@ impl Stage {
         // Pushes that follow the reply.
         if !rest.is_empty() {
             self.received.entry(conn).or_default().extend(rest);
+        }
+        // Nobody listens outside of the stack.
+        let calls = self.sim.core.take_move_calls();
+        if !calls.is_empty() {
+            for call in calls {
+                self.sim.call(|core, ctx| core.move_failed(ctx, call.number, MoveStage::Connecting, false));
+                self.sim.call(|core, ctx| core.end_move(ctx, call.number));
+            }
+            self.collect();
+            return self.take(conn);
         }
         self.collect();
         if outcome == Outcome::Close {
