@@ -265,6 +265,8 @@ def _():
 
 @check("a real server follows: min-replicas-to-write counts it")
 def _():
+    # Those of the checks before may just be going.
+    eventually(lambda: TARGET.info("replication")["connected_slaves"] == 1)
     TARGET.config_set("min-replicas-to-write", 1)
     eventually(lambda: TARGET.info("replication").get("slave0", {}).get("lag", 9) <= 1)
     assert TARGET.set("good", 1)
