@@ -217,6 +217,9 @@ async fn run(
         Ok(saver) => saver,
         Err(error) => return drop(ready.send(Err(error))),
     };
+    for instance in 0..listeners.len() {
+        cluster.match_slots_with_data(&Context::new(&host.kernel), instance);
+    }
     let shared = Rc::new(Shared {
         live: Live::new(&host.kernel, cluster),
         host,

@@ -392,7 +392,7 @@ impl Cluster {
         } else if let Some(grandmaster) = grandmaster {
             self.become_replica(ctx, id, grandmaster);
         } else if !lost.is_empty() {
-            self.delete_keys_in(ctx, id, &lost);
+            self.delete_keys_in(ctx, id, owner, &lost);
         }
         if !won.is_empty() {
             self.redirect_waiters(ctx, id);

@@ -163,6 +163,7 @@ impl Cluster {
         if self.instances[id].dataset.is_none() {
             self.begin_dataset(id);
         }
+        self.match_slots_with_data(ctx, id);
         self.follow_configured_master(ctx);
     }
 }

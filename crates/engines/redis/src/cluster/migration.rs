@@ -6,12 +6,13 @@ use atoll_kernel::{Context, Link, NodeState, Verdict};
 use atoll_net::Peer as Side;
 
 use super::instance::{InstanceId, Run};
+use super::replication::Cause;
 use super::route::Route;
-use super::slots::slot_of;
+use super::slots::{SLOTS, slot_of};
 use crate::clients::BlockedOn;
 use crate::core::Cluster;
 use crate::ops::Flags;
-use crate::state::{Blob, Entry, NEVER};
+use crate::state::{Blob, Entry, Fingerprint, NEVER};
 use crate::wire::OwnedRequest;
 
 /// What is asked of a request's keys.
@@ -240,13 +241,65 @@ impl Cluster {
         self.pass_on(ctx, id, database, &command.encoded());
     }
 
-    /// An instance's slots that it owned are another's, by a claim: keys that are left in them are nobody's.
-    pub(super) fn delete_keys_in(&mut self, ctx: &Context<'_>, id: InstanceId, slots: &[u16]) {
+    /// Slots that an instance owned are another's, by a claim of a newer epoch: keys that are left in them are nobody's, as in
+    /// Redis. What the claimant never had is lost with them.
+    pub(super) fn delete_keys_in(&mut self, ctx: &Context<'_>, id: InstanceId, claimant: InstanceId, slots: &[u16]) {
         let Some(db) = self.db_at(ctx, id, 0) else { return };
-        let keys: Vec<Blob> = db.keys().into_iter().filter(|key| slots.contains(&slot_of(key))).collect();
-        let keys: Vec<&[u8]> = keys.iter().map(Blob::as_slice).collect();
-        if !keys.is_empty() {
-            self.delete_moved(ctx, id, 0, &keys);
+        let keys: Vec<Blob> = db.keys().into_iter().filter(|key| slots.binary_search(&slot_of(key)).is_ok()).collect();
+        if keys.is_empty() {
+            return;
         }
+        // A successor has all that was there when the branches parted, and whatever it lacked was named then.
+        let is_successor = self.instances[id].dataset.is_some_and(|dataset| self.datasets[dataset].owner == claimant);
+        let mut lost = Vec::new();
+        for key in &keys {
+            let is_kept = is_successor || self.fingerprint(ctx, id, key) == self.fingerprint(ctx, claimant, key);
+            let own_writes = self.db_at(ctx, id, 0).map_or(0, |mut db| db.disown(key));
+            let writes = match (is_successor, is_kept) {
+                (true, _) => own_writes,
+                (false, true) => 0,
+                (false, false) => own_writes.max(1),
+            };
+            if writes > 0 {
+                lost.push((key.clone(), writes));
+            }
+        }
+        self.record_lost(ctx, lost, &Cause::Claimed { by: claimant });
+        let command = OwnedRequest::new(std::iter::once(b"DEL".as_slice()).chain(keys.iter().map(Blob::as_slice)));
+        self.pass_on(ctx, id, 0, &command.encoded());
+    }
+
+    fn fingerprint(&mut self, ctx: &Context<'_>, id: InstanceId, key: &[u8]) -> Option<Fingerprint> {
+        self.db_at(ctx, id, 0)?.peek(key).map(|entry| {
+            let mut fingerprint = Fingerprint::default();
+            fingerprint.append_entry(entry);
+            fingerprint
+        })
+    }
+
+    /// A master has loaded its data. Keys in slots of others mean that these are on their way here; slots of nobody that have
+    /// keys are its own.
+    pub(crate) fn match_slots_with_data(&mut self, ctx: &Context<'_>, id: InstanceId) {
+        if !self.config.settings.is_cluster || !self.is_master(id) {
+            return;
+        }
+        let Some(db) = self.db_at(ctx, id, 0) else { return };
+        let mut has_keys = vec![false; SLOTS];
+        db.keys().iter().for_each(|key| has_keys[usize::from(slot_of(key))] = true);
+        let view = &mut self.instances[id].view;
+        let mut unowned = Vec::new();
+        for slot in (0..SLOTS as u16).filter(|slot| has_keys[usize::from(*slot)]) {
+            match view.owner(slot) {
+                None => unowned.push((slot, slot)),
+                Some(owner) if owner != id => {
+                    view.importing.entry(slot).or_insert(owner);
+                }
+                Some(_) => {}
+            }
+        }
+        if !unowned.is_empty() {
+            view.assign(&unowned, id);
+        }
+        self.wants_saving = true;
     }
 }

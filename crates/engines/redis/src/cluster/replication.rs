@@ -408,10 +408,14 @@ impl Cluster {
             Cause::PowerLost { id } => {
                 (node(*id), format!("node {} lost power before this write was synced", node(*id)))
             }
+            Cause::Claimed { by } => {
+                (node(*by), format!("node {} claimed the slot in a newer epoch before it had this key", node(*by)))
+            }
             Cause::Died { id } => (node(*id), format!("node {} died before another had this write", node(*id))),
         };
         let allowed_by = match cause {
             Cause::Died { .. } => "asynchronous replication (min-replicas-to-write 0), appendonly no".to_owned(),
+            Cause::Claimed { .. } => "of two claims of a slot the newer one holds".to_owned(),
             Cause::PowerLost { .. } => {
                 format!("appendfsync {}", self.config.get("appendfsync").unwrap_or_default())
             }
@@ -441,6 +445,7 @@ impl Cluster {
 pub(super) enum Cause {
     TakenOver { by: InstanceId, from: InstanceId, position: u64 },
     Resynchronised { master: InstanceId },
+    Claimed { by: InstanceId },
     Died { id: InstanceId },
     PowerLost { id: InstanceId },
 }

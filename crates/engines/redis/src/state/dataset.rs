@@ -252,6 +252,13 @@ impl Dataset {
         }
     }
 
+    /// The last write of the owner to a key was none of a client's.
+    pub(super) fn owner_unwrote(&mut self, key: &[u8]) {
+        if !self.is_lockstep {
+            self.followers.iter_mut().for_each(|follower| follower.overlay.forget_writes(key, 1));
+        }
+    }
+
     /// Makes a follower the owner: the physical copy becomes what it sees. The old owner stays as a follower that is
     /// apart if it `keeps` its data, and is gone otherwise. Returns the owner's writes that the new owner lacks.
     pub(crate) fn promote(&mut self, instance: usize, old_owner_keeps: bool) -> Vec<Undone> {

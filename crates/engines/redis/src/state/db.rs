@@ -356,6 +356,20 @@ impl Db<'_> {
         entry
     }
 
+    /// Removes a key that belongs to another instance by now. No client asked for it: whoever does not hear of it has lost
+    /// nothing. Returns how many acknowledged writes to it were this instance's alone, if its branch has parted.
+    pub(crate) fn disown(&mut self, key: &[u8]) -> u64 {
+        let own_writes =
+            self.follower.map_or(0, |follower| self.dataset.followers[follower].overlay.take_own_writes(key));
+        if self.remove(key).is_some() {
+            match self.follower {
+                Some(follower) => drop(self.dataset.followers[follower].overlay.take_own_writes(key)),
+                None => self.dataset.owner_unwrote(key),
+            }
+        }
+        own_writes
+    }
+
     /// Removes a key that exists, as DEL does.
     pub(crate) fn delete(&mut self, key: &[u8]) -> bool {
         self.exists(key) && self.remove(key).is_some()

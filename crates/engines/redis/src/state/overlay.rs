@@ -162,6 +162,11 @@ impl Overlay {
         }
     }
 
+    /// Takes away how many writes were acknowledged here alone.
+    pub(crate) fn take_own_writes(&mut self, key: &[u8]) -> u64 {
+        self.keys.get_mut(key).map_or(0, |divergence| std::mem::take(&mut divergence.own_writes))
+    }
+
     /// Counts acknowledged writes that only this instance has.
     pub(crate) fn own_writes(&mut self, key: &[u8], writes: u64) {
         if let Some(divergence) = self.keys.get_mut(key) {
