@@ -67,7 +67,7 @@ pub(crate) struct Client {
     pub(crate) last_command: &'static str,
     /// What it asked for with CLIENT TRACKING.
     pub(crate) tracking: Option<Box<Tracking>>,
-    /// How many bytes wait for it to read them.
+    /// How many bytes wait for it to read them: CLIENT LIST and `maxmemory-clients` speak of the same.
     pub(crate) output: usize,
     /// The position after its last write, for WAIT.
     pub(crate) write_position: u64,
@@ -82,10 +82,9 @@ pub(crate) struct Client {
     pub(crate) is_master: bool,
     /// What it has said of itself as a replica, and how far it is as one.
     pub(crate) replica: Option<Box<Replica>>,
-    /// What its connection has read, what it is to write, and what has come for it since.
+    /// The sizes of its buffers: for what its connection has read, and for what it is to write.
     pub(crate) input_bytes: usize,
     pub(crate) output_bytes: usize,
-    pub(crate) pending_bytes: usize,
     /// What it was last counted as.
     pub(crate) counted_bytes: u64,
 }

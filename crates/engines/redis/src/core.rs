@@ -17,7 +17,6 @@ mod scripts;
 mod waiting;
 
 pub(crate) use admit::find as find_command;
-pub(crate) use buffers::PENDING_MIN;
 pub(crate) use eviction::{OUT_OF_MEMORY, time_limit as eviction_time_limit};
 pub(crate) use moving::MoveWish;
 pub use moving::{MoveCall, MoveStage};
@@ -267,7 +266,6 @@ impl Cluster {
             replica: None,
             input_bytes: 0,
             output_bytes: 0,
-            pending_bytes: 0,
             counted_bytes: 0,
         };
         let place = self.clients.list.insert(client);

@@ -23,7 +23,7 @@ use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::config::{Config, OutputLimit};
-use crate::core::{Cluster, ConnectionLimits, MoveCall, Outcome, PENDING_MIN};
+use crate::core::{Cluster, ConnectionLimits, MoveCall, Outcome};
 use crate::journal::{Journal, Stored};
 use crate::nodes_file::NodesFile;
 use crate::replication::MasterCall;
@@ -139,6 +139,8 @@ struct Outbox {
     bytes: RefCell<Vec<u8>>,
     /// How much of what was taken from here before is not written yet.
     writing: Cell<usize>,
+    /// What the core was last told of both.
+    noted: Cell<usize>,
     /// Since when more has been waiting than `client-output-buffer-limit` tolerates for long.
     over_since: Cell<Option<Moment>>,
     resumes: Cell<bool>,
@@ -152,6 +154,17 @@ struct Outbox {
 }
 
 impl Outbox {
+    /// How many bytes wait for the client to read them.
+    fn waiting(&self) -> usize {
+        self.bytes.borrow().len() + self.writing.get()
+    }
+
+    /// Tells the core how many bytes wait.
+    fn note(&self, cluster: &mut Cluster, conn: ConnId) {
+        self.noted.set(self.waiting());
+        cluster.note_output(conn, self.noted.get());
+    }
+
     /// True if so many bytes are more than may wait for this client now.
     fn exceeds(&self, limit: OutputLimit, waiting: usize, now: Moment) -> bool {
         let waiting = waiting as u64;
@@ -328,22 +341,18 @@ impl Shared {
             if outbox.is_abandoned.get() {
                 continue;
             }
-            let mut bytes = outbox.bytes.borrow_mut();
-            bytes.extend_from_slice(&delivery.bytes);
+            outbox.bytes.borrow_mut().extend_from_slice(&delivery.bytes);
             outbox.resumes.set(outbox.resumes.get() | delivery.resumes);
-            let waiting = bytes.len() + outbox.writing.get();
+            let waiting = outbox.waiting();
             let is_too_much = outbox.exceeds(cluster.connection_limits(delivery.conn).output, waiting, now);
-            cluster.note_output(delivery.conn, waiting);
             if is_too_much {
                 cluster.give_up_on(delivery.conn);
             }
+            outbox.note(cluster, delivery.conn);
             // Killed with nothing to be said (CLIENT KILL), or not reading.
             outbox.reports.set(cluster.is_replica(delivery.conn));
             let is_abandoned = (delivery.closes && delivery.bytes.is_empty()) || is_too_much;
             outbox.is_abandoned.set(is_abandoned);
-            if bytes.len() > PENDING_MIN {
-                cluster.note_pending(delivery.conn, bytes.len());
-            }
             outbox.closes.set(outbox.closes.get() | delivery.closes | is_abandoned);
             outbox.has_any.set(true);
             if let Some(waker) = outbox.waker.borrow_mut().take() {
@@ -520,7 +529,7 @@ impl Task<'_> {
         };
         if written < output.len() {
             outbox.writing.set(output.len() - written);
-            shared.live.with(|cluster, _| cluster.note_output(*conn, output.len() - written));
+            shared.live.with(|cluster, _| outbox.note(cluster, *conn));
             // A client that does not read must not keep its connection from being closed.
             tokio::select! {
                 biased;
@@ -529,7 +538,9 @@ impl Task<'_> {
                 written = connection.write_all(&output[written..]) => written?,
             }
             outbox.writing.set(0);
-            shared.live.with(|cluster, _| cluster.note_output(*conn, 0));
+        }
+        if outbox.noted.get() != outbox.waiting() {
+            shared.live.with(|cluster, _| outbox.note(cluster, *conn));
         }
         outbox.over_since.set(None);
         let length = output.len();
@@ -608,10 +619,10 @@ impl Task<'_> {
         outbox.has_any.set(false);
         let pending = outbox.bytes.borrow().len();
         self.buffers.output.append(&mut outbox.bytes.borrow_mut());
-        if pending > PENDING_MIN {
+        // Less is as good as nothing.
+        if pending > BUFFER_KEPT {
             self.shared.live.with(|cluster, _| {
                 cluster.note_buffers(self.conn, self.buffers.input.capacity(), self.buffers.output.capacity());
-                cluster.note_pending(self.conn, 0);
                 self.shared.hand_out(cluster);
             });
         }

@@ -6,15 +6,13 @@ use crate::clients::{Client, ConnId};
 use crate::cluster::InstanceId;
 use crate::config::MemoryLimit;
 
-/// Messages for a client that are fewer bytes than this are not worth counting.
-pub(crate) const PENDING_MIN: usize = 64 << 10;
-
 impl Client {
     /// What it takes now.
     pub(crate) fn memory(&self) -> u64 {
         let queued = self.transaction.as_ref().map_or(0, |queued| queued.size);
-        (size_of::<Client>() + self.input_bytes + self.output_bytes + self.pending_bytes + queued + self.name.len())
-            as u64
+        // What it has still to read is in the buffer for replies as far as it is being written, and on top of it otherwise.
+        let output = self.output_bytes.max(self.output);
+        (size_of::<Client>() + self.input_bytes + output + queued + self.name.len()) as u64
     }
 }
 
@@ -27,18 +25,12 @@ impl Cluster {
         }
     }
 
-    /// So much has piled up for a connection that was not there yet when its buffers were noted.
-    pub(crate) fn note_pending(&mut self, conn: ConnId, bytes: usize) {
-        if let Some(client) = self.clients.get_mut(conn) {
-            client.pending_bytes = bytes;
-            self.recount(conn.place);
-        }
-    }
-
-    /// Says how many bytes wait for a client to read them, for CLIENT LIST.
+    /// Says how many bytes wait for a client to read them.
     pub(crate) fn note_output(&mut self, conn: ConnId, bytes: usize) {
-        if let Some(client) = self.clients.get_mut(conn) {
-            client.output = bytes;
+        let Some(client) = self.clients.get_mut(conn) else { return };
+        let most = std::mem::replace(&mut client.output, bytes).max(bytes);
+        if most > client.output_bytes {
+            self.recount(conn.place);
         }
     }
 
