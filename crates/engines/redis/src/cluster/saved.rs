@@ -11,6 +11,11 @@ use super::replication::{Attached, MasterLink};
 use crate::core::Cluster;
 use crate::state::Dataset;
 
+/// The length of a name.
+const NAME_DIGITS: usize = 40;
+/// No cluster lives long enough for a greater epoch, and from this one it can count on.
+const EPOCH_MAX: u64 = u64::MAX / 2;
+
 #[derive(Serialize, Deserialize)]
 struct Saved {
     instances: Vec<SavedInstance>,
@@ -40,7 +45,7 @@ struct SavedPeer {
 
 impl Cluster {
     /// The configuration of the cluster as every instance has it, to be kept; None of a single server.
-    pub(crate) fn configuration(&self) -> Option<Vec<u8>> {
+    pub fn configuration(&self) -> Option<Vec<u8>> {
         if !self.config.settings.is_cluster {
             return None;
         }
@@ -66,7 +71,7 @@ impl Cluster {
     }
 
     /// Takes a configuration over, before any client comes. False if it is none, or of a cluster of another size.
-    pub(crate) fn restore_configuration(&mut self, ctx: &Context<'_>, bytes: &[u8]) -> bool {
+    pub fn restore_configuration(&mut self, ctx: &Context<'_>, bytes: &[u8]) -> bool {
         let Ok(saved) = serde_json::from_slice::<Saved>(bytes) else { return false };
         let count = self.instances.len();
         if !saved.is_sound(count) || !self.config.settings.is_cluster {
@@ -155,8 +160,18 @@ impl Saved {
         let moves_are_sound =
             |moves: &BTreeMap<u16, InstanceId>| moves.iter().all(|(slot, id)| *slot < slot_max && is_instance(id));
         let mut used = std::collections::BTreeSet::new();
+        let is_name = |name: &str| name.len() == NAME_DIGITS && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let names: std::collections::BTreeSet<&str> =
+            self.instances.iter().map(|instance| instance.name.as_str()).collect();
+        let is_epoch = |epoch: u64| epoch <= EPOCH_MAX;
         let instance_is_sound = |(id, instance): (InstanceId, &SavedInstance)| {
             instance.peers.contains_key(&id)
+                && is_name(&instance.name)
+                && is_name(&instance.shard)
+                && is_epoch(instance.current_epoch)
+                && is_epoch(instance.last_vote_epoch)
+                && instance.peers.values().all(|peer| is_epoch(peer.config_epoch))
+                && instance.peers.iter().all(|(other, peer)| peer.master != Some(*other))
                 && instance.peers.iter().all(|(other, peer)| is_instance(other) && peer_is_sound(peer))
                 && moves_are_sound(&instance.migrating)
                 && moves_are_sound(&instance.importing)
@@ -164,6 +179,7 @@ impl Saved {
         let datasets: Vec<usize> = self.instances.iter().filter_map(|instance| instance.dataset).collect();
         used.extend(datasets.iter().copied());
         self.instances.len() == count
+            && names.len() == count
             && self.instances.iter().enumerate().all(instance_is_sound)
             && self.owners.len() <= count
             && self
@@ -171,5 +187,45 @@ impl Saved {
                 .iter()
                 .all(|(index, owner)| *index <= 2 * count && is_instance(owner) && used.contains(index))
             && datasets.iter().all(|index| self.owners.contains_key(index))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use atoll_kernel::{NodeId, Seed, Simulation};
+
+    use crate::{Cluster, Config};
+
+    fn cluster() -> Simulation<Cluster> {
+        let ids: Vec<NodeId> = (1..=3).map(NodeId).collect();
+        Simulation::new(3, Seed(1), |ctx| Cluster::new(ctx, Config::default(), &ids))
+    }
+
+    #[test]
+    fn whatever_is_in_the_file_is_refused_or_the_cluster_lives_on_with_it() {
+        let whole = cluster().core.configuration().expect("a cluster has one");
+        let mut stream = Seed(7).stream("damage", 0);
+        let (mut taken, mut refused) = (0, 0);
+        for _ in 0..300 {
+            let mut bytes = whole.clone();
+            for _ in 0..=stream.below(3) {
+                let place = stream.below(bytes.len() as u64) as usize;
+                match stream.below(3) {
+                    0 => bytes[place] = b"0123456789{}[],:\"n"[stream.below(18) as usize],
+                    1 => drop(bytes.remove(place)),
+                    _ => bytes.insert(place, b"0123456789"[stream.below(10) as usize]),
+                }
+            }
+            let mut sim = cluster();
+            if sim.call(|core, ctx| core.restore_configuration(ctx, &bytes)) {
+                sim.run_for(Duration::from_secs(2));
+                taken += 1;
+            } else {
+                refused += 1;
+            }
+        }
+        assert!(taken > 0 && refused > 0, "{taken} taken, {refused} refused");
     }
 }
