@@ -7,26 +7,31 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Iterator
 
-from . import install
+from . import certificates, install
 from .addresses import block
 from .check import eventually
 from .process import Server, run
 
-CLIENT_PORT, CONTROLLER_PORT = 9092, 9093
+CLIENT_PORT, CONTROLLER_PORT = 9092, 9099
+# A listener by another name speaks TLS.
+PROTOCOLS = ("SSL", "SASL_PLAINTEXT", "SASL_SSL")
 LOGGING = ["-Dorg.slf4j.simpleLogger.logFile=System.out", "-Dorg.slf4j.simpleLogger.defaultLogLevel=info"]
 # What Kafka's own start script passes, with a smaller heap: three brokers share the machine with their clients.
 MACHINE = ["-Xms256m", "-Xmx768m", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20", "-Djava.awt.headless=true"]
 
 
 @contextmanager
-def cluster(folder: Path, brokers: int) -> Iterator[dict[str, str]]:
+def cluster(folder: Path, brokers: int, listeners: dict[str, int] = {}, properties: dict[str, str] = {}) -> Iterator[dict[str, str]]:
+    """`listeners` come beside the plain one, and `properties` beside what stands in the configuration of every cluster."""
     install.debian("java", "default-jre-headless")
     jars = f"{install.java_packages(install.KAFKA_JARS)}/*"
     identifier = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
     with ExitStack() as stack:
-        prefix = block(stack, [CLIENT_PORT, CONTROLLER_PORT])
+        prefix = block(stack, [CLIENT_PORT, CONTROLLER_PORT, *listeners.values()])
         hosts = [f"{prefix}{node}" for node in range(1, brokers + 1)]
-        files = [formatted(folder, jars, identifier, hosts, node) for node in range(1, brokers + 1)]
+        more = "".join(f"{name}={value}\n" for name, value in properties.items())
+        more = certificates.filled_in(more, folder)
+        files = [formatted(folder, jars, identifier, configuration(hosts, node, listeners) + more, node) for node in range(1, brokers + 1)]
         started = time.monotonic()
         servers = [broker(stack, jars, file) for file in files]
         for server in servers:
@@ -40,15 +45,17 @@ def cluster(folder: Path, brokers: int) -> Iterator[dict[str, str]]:
             "SERVER_PIDS": ",".join(str(server.pid) for server in servers),
             "START_SECONDS": str(seconds),
             "JARS": jars,
+            "KAFKA_SSL_CA_FILE": str(folder / "authority.pem"),
+            **{f"KAFKA_BOOTSTRAP_SERVERS_{name}": ",".join(f"{host}:{port}" for host in hosts) for name, port in listeners.items()},
         }
 
 
-def formatted(folder: Path, jars: str, identifier: str, hosts: list[str], node: int) -> Path:
+def formatted(folder: Path, jars: str, identifier: str, configured: str, node: int) -> Path:
     """The configuration of a broker whose log directory is formatted, as KRaft asks before the first start."""
     data = folder / f"kafka-{node}"
     data.mkdir()
     properties = data / "server.properties"
-    properties.write_text(configuration(data, hosts, node))
+    properties.write_text(f"log.dirs={data / 'log'}\n{configured}")
     run(["java", *LOGGING, "-cp", jars, "kafka.tools.StorageTool", "format", "-t", identifier, "-c", str(properties)], 60)
     return properties
 
@@ -60,21 +67,22 @@ def broker(stack: ExitStack, jars: str, properties: Path) -> Server:
     return server
 
 
-def configuration(data: Path, hosts: list[str], node: int) -> str:
+def configuration(hosts: list[str], node: int, listeners: dict[str, int]) -> str:
     """Kafka's defaults, except for addresses and zones (Atoll's nodes have one each), and for what a small cluster cannot have."""
     host = hosts[node - 1]
     voters = ",".join(f"{number}@{name}:{CONTROLLER_PORT}" for number, name in enumerate(hosts, 1))
     replicas = min(3, len(hosts))
+    more = "".join(f",{name}://{host}:{port}" for name, port in listeners.items())
+    protocols = "".join(f",{name}:{name if name in PROTOCOLS else 'SSL'}" for name in listeners)
     return f"""
 process.roles=broker,controller
 node.id={node}
 broker.rack=zone-{node}
 controller.quorum.voters={voters}
-listeners=PLAINTEXT://{host}:{CLIENT_PORT},CONTROLLER://{host}:{CONTROLLER_PORT}
-advertised.listeners=PLAINTEXT://{host}:{CLIENT_PORT}
+listeners=PLAINTEXT://{host}:{CLIENT_PORT},CONTROLLER://{host}:{CONTROLLER_PORT}{more}
+advertised.listeners=PLAINTEXT://{host}:{CLIENT_PORT}{more}
 controller.listener.names=CONTROLLER
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
-log.dirs={data / "log"}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT{protocols}
 offsets.topic.replication.factor={replicas}
 transaction.state.log.replication.factor={replicas}
 transaction.state.log.min.isr={min(2, replicas)}

@@ -7,6 +7,8 @@
       "needs":    {"apt": {"COMMAND": "PACKAGE"}, "pip": ["NAME==VERSION"], "npm": ["NAME@VERSION"],
                    "maven": ["GROUP:ARTIFACT:VERSION"], "source": ["DEBIAN SOURCE PACKAGE"],
                    "cargo": ["FOLDER of a Cargo project with its Cargo.lock; its programs are on the PATH"]},
+      "listeners": {"SASL_PLAINTEXT": 9094} for listeners that real Kafka gets beside the plain one,
+      "properties": {"NAME": "VALUE"} for what else stands in its configuration,
       "programs": [["python3", "strings.py"], ["node", "cluster.mjs"], ["./script.sh"]],
       "seconds_max": the limit for one program
     }
@@ -14,7 +16,8 @@
 A program gets its target through the environment (`TARGET`, `REDIS_URL`, `REDIS_NODES`, `KAFKA_BOOTSTRAP_SERVERS`,
 `KUBECONFIG`, `ATOLL` for the binary itself) and answers in the Test Anything Protocol on stdout: `ok NAME`,
 `not ok NAME # what was seen`, `ok NAME # SKIP why`. So it may be written in any language. Everything else that it prints
-goes to the log. With the engine "none" a program starts Atoll itself, as the suites about its lifetime do.
+goes to the log. In `atoll.yaml` and in `properties`, `AUTHORITY_PEM` and the other names in `harness/certificates.py` stand for
+certificates that are made for the run. With the engine "none" a program starts Atoll itself, as the suites about its lifetime do.
 """
 
 import json
@@ -34,6 +37,8 @@ class Suite:
     ci: bool = False
     seconds_max: int = 120
     needs: dict = field(default_factory=dict)
+    listeners: dict = field(default_factory=dict)
+    properties: dict = field(default_factory=dict)
 
     @property
     def folder(self) -> Path:

@@ -6,7 +6,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Iterator
 
-from . import install, real_kafka, real_redis
+from . import certificates, install, real_kafka, real_redis
 from .process import Broken, run
 from .results import RESULTS
 from .suites import Suite
@@ -31,7 +31,7 @@ def start(suite: Suite, target: str, tools: install.Tools) -> Iterator[dict[str,
         elif target == "atoll":
             environment.update(stack.enter_context(atoll(suite, folder)))
         else:
-            environment.update(stack.enter_context(real(suite.engine, folder)))
+            environment.update(stack.enter_context(real(suite, folder)))
         yield environment
 
 
@@ -42,7 +42,8 @@ def atoll(suite: Suite, folder: Path) -> Iterator[dict[str, str]]:
     configuration = suite.folder / "atoll.yaml"
     if configuration.exists():
         # `SUITE` in it stands for the suite's folder, where programs for pods are.
-        (folder / "atoll.yaml").write_text(configuration.read_text().replace("SUITE", str(suite.folder)))
+        text = configuration.read_text().replace("SUITE", str(suite.folder))
+        (folder / "atoll.yaml").write_text(certificates.filled_in(text, folder))
     log = RESULTS / f"{suite.name}-atoll-stack.log"
     try:
         run([binary, "up", "--ephemeral", "-d"], 60, folder=folder)
@@ -73,7 +74,8 @@ def keep_log(binary: str, folder: Path, log: Path) -> None:
 
 
 @contextmanager
-def real(engine: str, folder: Path) -> Iterator[dict[str, str]]:
+def real(suite: Suite, folder: Path) -> Iterator[dict[str, str]]:
+    engine = suite.engine
     if engine == "redis-cluster":
         with real_redis.cluster(folder) as variables:
             yield variables
@@ -84,7 +86,7 @@ def real(engine: str, folder: Path) -> Iterator[dict[str, str]]:
         with real_redis.standalone(folder) as variables:
             yield variables
     elif engine in ("kafka", "kafka-single"):
-        with real_kafka.cluster(folder, brokers=3 if engine == "kafka" else 1) as variables:
+        with real_kafka.cluster(folder, 3 if engine == "kafka" else 1, suite.listeners, suite.properties) as variables:
             yield variables
     elif engine == "stack":
         with real_redis.standalone(folder) as redis, real_kafka.cluster(folder, brokers=1) as kafka:

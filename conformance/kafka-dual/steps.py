@@ -1,58 +1,16 @@
-"""The script of a dual run: each step's answer is compared with what real Kafka 4.0 answered, which is kept in real.json.
+"""The script of a dual run: versions, topics, options, records, groups. Real Kafka's answers are kept in real.json."""
 
-`RECORD=1 conformance/run kafka-dual --target real` writes the answers anew. A step is a function that returns plain data; its name
-says what is asked. Steps run in order, since later ones read what earlier ones wrote.
-"""
-
-import json
-import os
-import sys
 import time
-import traceback
-from pathlib import Path
 
+from script import Script
 from wire import Broker, Names, batch, batches
 
-from harness.check import TARGET, end, patiently, report
-
-KEPT = Path(__file__).parent / "real.json"
-RECORDING = os.environ.get("RECORD") == "1" and TARGET == "real"
+from harness.check import patiently
 
 names = Names()
 brokers = {node: Broker(node) for node in (1, 2, 3)}
-kept = json.loads(KEPT.read_text()) if KEPT.exists() else {}
-recorded: dict = {}
-
-
-def step(name: str, function) -> None:
-    """Runs a step and compares what it returns with the real answer."""
-    try:
-        seen = json.loads(json.dumps(function()))
-    except Exception as error:
-        traceback.print_exc(file=sys.stderr)
-        seen = f"{type(error).__name__}: {error}"
-    recorded[name] = seen
-    if RECORDING:
-        report(name)
-    elif name not in kept:
-        report(name, trouble="real.json does not know this step: record it")
-    else:
-        report(name, trouble=difference(seen, kept[name]))
-
-
-def difference(seen, wanted, path: str = "") -> str:
-    """The first place where two answers differ, empty where they do not."""
-    if isinstance(seen, dict) and isinstance(wanted, dict):
-        for field in sorted(set(seen) | set(wanted)):
-            if field not in seen or field not in wanted:
-                return f"{path}.{field}: only {'Kafka' if field in wanted else 'this target'} has it"
-            found = difference(seen[field], wanted[field], f"{path}.{field}")
-            if found:
-                return found
-        return ""
-    if isinstance(seen, list) and isinstance(wanted, list) and len(seen) == len(wanted):
-        return next((found for index, pair in enumerate(zip(seen, wanted)) if (found := difference(*pair, f"{path}[{index}]"))), "")
-    return "" if seen == wanted else f"{path.lstrip('.')}: saw {json.dumps(seen)[:160]}, Kafka answers {json.dumps(wanted)[:160]}"
+script = Script("real.json")
+step = script.step
 
 
 def ask(api: str, version: int, node: int = 1, **fields):
@@ -590,16 +548,4 @@ APIS = {
 }  # fmt: skip
 
 
-def main() -> None:
-    for part in (versions_and_metadata, topics, configurations, producing, idempotence, fetching, sessions, groups, compaction):
-        try:
-            part()
-        except Exception as error:  # What a part needs is missing: the steps after it in this part are not run, the others are.
-            traceback.print_exc(file=sys.stderr)
-            report(f"{part.__name__}: the part runs to its end", trouble=f"{type(error).__name__}: {error}")
-    if RECORDING:
-        KEPT.write_text(json.dumps(recorded, indent=1, sort_keys=True) + "\n")
-    end()
-
-
-main()
+script.run(versions_and_metadata, topics, configurations, producing, idempotence, fetching, sessions, groups, compaction)

@@ -1,99 +1,26 @@
-"""One connection to a broker, with kafka-python's message definitions and nothing of its client.
-
-A request goes out in the version that the step names, and the answer comes back as plain data in which everything that
-differs between two clusters by right (addresses, ids that are drawn, who leads) has become a name.
+"""What the programs of the dual run share: answers as plain data in which everything that differs between two clusters by right
+(addresses, ids that are drawn, who leads) has become a name, and record batches.
 """
 
-import os
-import socket
 import struct
 
-from kafka.protocol import admin, consumer, metadata, producer
 from kafka.record.memory_records import MemoryRecords, MemoryRecordsBuilder
 
-MODULES = (metadata, admin, consumer, producer)
-SERVERS = [server.rsplit(":", 1) for server in os.environ["KAFKA_BOOTSTRAP_SERVERS"].split(",")]
+from harness.kafka_wire import CLOSED, Broker
+
+__all__ = ["CLOSED", "Broker", "Names", "batch", "batches"]
 BROKERS = (1, 2, 3)
-CLOSED = "the connection was closed"
-
-
-def kind(name: str):
-    """The class of a message, such as `MetadataRequest`."""
-    for module in MODULES:
-        if hasattr(module, name):
-            return getattr(module, name)
-    raise LookupError(name)
-
-
-def built(shape, version: int, fields: dict):
-    """A message, or a part of one, from plain data."""
-    values = {}
-    for name, value in fields.items():
-        field = shape.fields[name]
-        if isinstance(value, dict):
-            value = built(field.data_class, version, value)
-        elif field.is_struct_array() and value is not None:
-            value = [built(field.data_class, version, entry) for entry in value]
-        values[name] = value
-    return shape(version=version, **values)
-
-
-class Broker:
-    """A connection to node 1, 2 or 3. It is opened anew after the broker closed it."""
-
-    def __init__(self, node: int):
-        self.node = node
-        self._socket: socket.socket | None = None
-        self._correlation = 0
-
-    def ask(self, api: str, version: int, **fields):
-        """Sends a request and returns the decoded answer, `CLOSED`, or None where no answer is due."""
-        request = built(kind(f"{api}Request"), version, fields)
-        self._correlation += 1
-        request.with_header(correlation_id=self._correlation, client_id="dual")
-        payload = bytes(request.encode(header=True))
-        if not request.expect_response():
-            self._send(payload)
-            return None
-        answer = self.exchange(payload)
-        if answer is CLOSED:
-            return CLOSED
-        response = kind(f"{api}Response")
-        if api == "ApiVersions" and answer[4:6] == b"\x00\x23":
-            version = 0  # The answer to a version that is not known comes in the oldest form.
-        return response.decode(answer, version=version, header=True)
-
-    def exchange(self, payload: bytes):
-        """Sends a frame with this payload, and returns the payload of the answer."""
-        try:
-            self._send(payload)
-            (size,) = struct.unpack(">i", self._read(4))
-            return self._read(size)
-        except (ConnectionError, EOFError):
-            self._socket.close()
-            self._socket = None
-            return CLOSED
-
-    def _send(self, payload: bytes) -> None:
-        if self._socket is None:
-            host, port = SERVERS[self.node - 1]
-            self._socket = socket.create_connection((host, int(port)), 15)
-        self._socket.sendall(struct.pack(">i", len(payload)) + payload)
-
-    def _read(self, count: int) -> bytes:
-        parts = bytearray()
-        while len(parts) < count:
-            part = self._socket.recv(count - len(parts))
-            if not part:
-                raise EOFError
-            parts += part
-        return bytes(parts)
+REFUSED = ("Request Request(", "Cluster authorization failed.")
 
 
 class Names:
-    """Gives what is drawn by the cluster a name in the order of first appearance: `topic 1`, `member 2`."""
+    """Gives what is drawn by the cluster a name in the order of first appearance: `topic 1`, `member 2`.
 
-    def __init__(self):
+    Messages are compared word for word where `words` is set, and else only whether there is one.
+    """
+
+    def __init__(self, words: bool = False):
+        self._words = words
         self._known: dict[tuple[str, str], str] = {}
         self._counts: dict[str, int] = {}
 
@@ -128,7 +55,7 @@ class Names:
         text = str(value)
         if field == "topic_id":
             return "no topic" if value is None or int(text.replace("-", ""), 16) == 0 else self.name("topic", value)
-        if field in ("cluster_id", "host") and value:
+        if value and (field == "cluster_id" or (field == "host" and "port" in parent)):
             return field
         if field == "port" and value > 0:
             return "port"
@@ -145,7 +72,8 @@ class Names:
         if field == "session_id" and value:
             return "a session"
         if field.endswith("error_message") and value:
-            return "a message"
+            # What is refused as a whole names the request, with numbers of its connection.
+            return "the request is not authorized" if value.startswith(REFUSED) else value if self._words else "a message"
         if isinstance(value, (bool, int, float, str)) or value is None:
             return value
         return text

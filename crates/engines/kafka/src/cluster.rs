@@ -46,7 +46,7 @@ use crate::wire::{Request, Response};
 use crate::{error::ErrorCode, ops};
 
 pub(crate) use brokers::BrokerNode;
-pub(crate) use controller::NewTopic;
+pub(crate) use controller::{NewTopic, check_topic_name};
 pub(crate) use elections::Election;
 pub(crate) use waiting::{Need, Then, Waiting};
 

@@ -41,7 +41,7 @@ use crate::wire::record;
 
 pub(crate) use assignors::Assignment;
 pub(crate) use consumer::{ConsumerGroup, ConsumerMember, EPOCHS_SINCE};
-pub(crate) use membership::storing_error;
+pub(crate) use membership::{lacks_protocol, storing_error};
 pub(crate) use protocol::CONSUMER;
 pub(crate) use records::GroupRecord;
 

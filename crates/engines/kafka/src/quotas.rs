@@ -207,8 +207,17 @@ impl Cluster {
         self.accounts.bucket(account, ctx.now().as_millis()).take(ctx.now().as_millis(), bound, partitions as f64);
     }
 
-    /// How long a client is muted for its changes to topics: what an answer tells.
-    pub(crate) fn mutation_throttle_ms(&mut self, ctx: &Context<'_>, caller: &Caller) -> i32 {
+    /// How long a client is muted for its changes to topics: what an answer tells. Since `strict` only whoever was refused hears of it.
+    pub(crate) fn mutation_throttle_ms(
+        &mut self,
+        ctx: &Context<'_>,
+        caller: &Caller,
+        strict: i16,
+        refused: bool,
+    ) -> i32 {
+        if caller.version >= strict && !refused {
+            return 0;
+        }
         let Some((bound, account)) = self.quota(caller, Kind::Mutation) else { return 0 };
         let debt = self.accounts.bucket(account, ctx.now().as_millis()).debt(ctx.now().as_millis(), bound);
         i32::try_from(debt.as_millis()).unwrap_or(i32::MAX)

@@ -337,13 +337,20 @@ fn collide(one: &str, other: &str) -> bool {
     one.len() == other.len() && one.bytes().zip(other.bytes()).all(same)
 }
 
-fn check_topic_name(name: &str) -> Result<(), Refusal> {
+/// Whether a topic may be called that, or why not in Kafka's words.
+pub(crate) fn check_topic_name(name: &str) -> Result<(), Refusal> {
+    const LENGTH_MAX: usize = 249;
     let allowed = |character: char| character.is_ascii_alphanumeric() || "._-".contains(character);
-    if name.is_empty() || name == "." || name == ".." || name.len() > 249 || !name.chars().all(allowed) {
-        let reason = format!(
-            "Topic name \"{name}\" is illegal, it contains a character other than ASCII alphanumerics, '.', '_' and '-'"
-        );
-        return Err((ErrorCode::InvalidTopic, reason));
-    }
-    Ok(())
+    let reason = match name {
+        "" => "the empty string is not allowed".to_owned(),
+        "." | ".." => format!("'{name}' is not allowed"),
+        _ if name.encode_utf16().count() > LENGTH_MAX => {
+            format!("the length of '{name}' is longer than the max allowed length {LENGTH_MAX}")
+        }
+        _ if !name.chars().all(allowed) => {
+            format!("'{name}' contains one or more characters other than ASCII alphanumerics, '.', '_' and '-'")
+        }
+        _ => return Ok(()),
+    };
+    Err((ErrorCode::InvalidTopic, format!("Topic name is invalid: {reason}")))
 }

@@ -89,6 +89,9 @@ impl Cluster {
         caller: &Caller,
         request: SyncGroupRequest,
     ) -> Result<Option<SyncGroupResponse>, ErrorCode> {
+        if lacks_protocol(&request, caller.version) {
+            return Err(ErrorCode::InconsistentGroupProtocol);
+        }
         has_name(&request.group_id)?;
         let key = self.coordinates(caller.node, &request.group_id)?;
         let now = ctx.now();
@@ -339,6 +342,11 @@ impl Cluster {
             self.answer(ticket, response);
         }
     }
+}
+
+/// Since version 5 both must be named; whoever does not is told so before anything else.
+pub(crate) fn lacks_protocol(request: &SyncGroupRequest, version: i16) -> bool {
+    version >= 5 && (request.protocol_type.is_none() || request.protocol_name.is_none())
 }
 
 /// What a member is told when its group could not be stored.

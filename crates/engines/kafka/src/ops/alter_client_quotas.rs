@@ -2,7 +2,7 @@
 //!
 //! <https://kafka.apache.org/protocol.html#The_Messages_AlterClientQuotas>
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use atoll_kernel::Context;
@@ -11,7 +11,7 @@ use crate::cluster::{Caller, Cluster, Outcome};
 use crate::error::ErrorCode;
 use crate::quotas::{Bound, CONNECTION_RATE, Entity, Name};
 use crate::state::image::MetadataRecord;
-use crate::wire::generated::alter_client_quotas_request::{EntityData, EntryData};
+use crate::wire::generated::alter_client_quotas_request::EntryData;
 use crate::wire::generated::alter_client_quotas_response as answered;
 use crate::wire::generated::{AlterClientQuotasRequest, AlterClientQuotasResponse};
 use crate::wire::{Request, Response};
@@ -36,22 +36,40 @@ pub(super) fn apply(
         return cluster.park_for_controller(ctx, caller, Request::AlterClientQuotas(request), TIMEOUT_MS);
     }
     let mut records = Vec::new();
-    let mut outcomes = Vec::new();
-    let mut seen: Vec<&[EntityData]> = Vec::new();
+    let mut outcomes: BTreeMap<Parts<'_>, Result<(), Refusal>> = BTreeMap::new();
     for entry in &request.entries {
-        let outcome = match seen.contains(&entry.entity.as_slice()) {
-            true => Err(invalid("Ignoring duplicate entity".to_owned())),
-            false => alter(cluster, entry),
+        let parts = parts(entry);
+        let outcome = match outcomes.contains_key(&parts) || has_duplicate_keys(entry) {
+            true => Err(invalid(format!("Ignoring duplicate entity ClientQuotaEntity(entries={})", told(&parts)))),
+            false => alter(cluster, &parts, entry),
         };
-        seen.push(&entry.entity);
-        outcomes.push(outcome.map(|new| records.extend(new)));
+        // What was said first of an entity stays, although the answer is about what was said last.
+        outcomes.insert(parts, outcome.map(|new| records.extend(new)));
     }
     let committed = if request.validate_only { Ok(()) } else { cluster.commit(ctx, records) };
-    let entries = request.entries.iter().zip(outcomes).map(|(entry, outcome)| {
+    let entries = outcomes.into_iter().map(|(parts, outcome)| {
         let late = |error| (error, "The controller has no majority.".to_owned());
-        answer(entry, outcome.and_then(|()| committed.map_err(late)).err())
+        answer(&parts, outcome.and_then(|()| committed.map_err(late)).err())
     });
     respond(entries.collect()).into()
+}
+
+/// An entity's names by their types, as Kafka keeps them: of two of a type the last counts.
+type Parts<'r> = BTreeMap<&'r str, Option<&'r str>>;
+
+fn parts(entry: &EntryData) -> Parts<'_> {
+    entry.entity.iter().map(|part| (part.entity_type.as_str(), part.entity_name.as_deref())).collect()
+}
+
+/// An entity in Kafka's words.
+fn told(parts: &Parts<'_>) -> String {
+    let part = |(kind, name): (&&str, &Option<&str>)| format!("{kind}={}", name.unwrap_or("null"));
+    format!("{{{}}}", parts.iter().map(part).collect::<Vec<_>>().join(", "))
+}
+
+fn has_duplicate_keys(entry: &EntryData) -> bool {
+    let mut keys = BTreeSet::new();
+    !entry.ops.iter().all(|change| keys.insert(change.key.as_str()))
 }
 
 fn invalid(reason: String) -> Refusal {
@@ -59,18 +77,13 @@ fn invalid(reason: String) -> Refusal {
 }
 
 /// The records that do what is asked for one entity.
-fn alter(cluster: &Cluster, entry: &EntryData) -> Result<Vec<MetadataRecord>, Refusal> {
-    let entity = entity(&entry.entity)?;
+fn alter(cluster: &Cluster, parts: &Parts<'_>, entry: &EntryData) -> Result<Vec<MetadataRecord>, Refusal> {
+    let entity = entity(parts)?;
     let present = cluster.authority.quotas.get(&entity);
-    let mut changes: BTreeMap<&str, Option<f64>> = BTreeMap::new();
-    for change in &entry.ops {
-        let value = (!change.remove).then_some(change.value);
-        if changes.insert(&change.key, value).is_some() {
-            return Err(invalid(format!("Duplicate quota key {} not updating quota for this entity", change.key)));
-        }
-    }
     let mut records = Vec::new();
-    for (key, value) in changes {
+    for change in &entry.ops {
+        let key = change.key.as_str();
+        let value = (!change.remove).then_some(change.value);
         let before = present.and_then(|present| present.get(key));
         let value = match value {
             None if before.is_none() => continue,
@@ -108,26 +121,22 @@ fn check(entity: &Entity, key: &str, value: f64) -> Result<Bound, Refusal> {
     Ok(Bound(value))
 }
 
-fn entity(parts: &[EntityData]) -> Result<Entity, Refusal> {
+fn entity(parts: &Parts<'_>) -> Result<Entity, Refusal> {
     if parts.is_empty() {
         return Err(invalid("Invalid empty client quota entity".to_owned()));
     }
     let mut entity = Entity::default();
-    for part in parts {
-        let kind = part.entity_type.as_str();
-        let slot = match kind {
+    for (kind, name) in parts {
+        let slot = match *kind {
             "user" => &mut entity.user,
             "client-id" => &mut entity.client_id,
             "ip" => &mut entity.ip,
             _ => return Err(invalid(format!("Unhandled client quota entity type: {kind}"))),
         };
-        if slot.is_some() {
-            return Err(invalid(format!("Invalid client quota entity, duplicate entity entry {kind}")));
-        }
-        *slot = Some(match part.entity_name.as_deref() {
+        *slot = Some(match name {
             None => Name::Default,
             Some("") => return Err(invalid(format!("Empty {kind} not supported"))),
-            Some(name) => Name::Just(name.to_owned()),
+            Some(name) => Name::Just((*name).to_owned()),
         });
     }
     match &entity.ip {
@@ -141,13 +150,13 @@ fn entity(parts: &[EntityData]) -> Result<Entity, Refusal> {
     }
 }
 
-fn answer(entry: &EntryData, refused: Option<Refusal>) -> answered::EntryData {
+fn answer(parts: &Parts<'_>, refused: Option<Refusal>) -> answered::EntryData {
     let (error, error_message) = refused.map_or((ErrorCode::None, None), |(error, reason)| (error, Some(reason)));
-    let part = |part: &EntityData| answered::EntityData {
-        entity_type: part.entity_type.clone(),
-        entity_name: part.entity_name.clone(),
+    let part = |(kind, name): (&&str, &Option<&str>)| answered::EntityData {
+        entity_type: (*kind).to_owned(),
+        entity_name: name.map(str::to_owned),
     };
-    answered::EntryData { error_code: error.code(), error_message, entity: entry.entity.iter().map(part).collect() }
+    answered::EntryData { error_code: error.code(), error_message, entity: parts.iter().map(part).collect() }
 }
 
 fn respond(entries: Vec<answered::EntryData>) -> Response {
@@ -155,7 +164,7 @@ fn respond(entries: Vec<answered::EntryData>) -> Response {
 }
 
 pub(super) fn refused(request: &AlterClientQuotasRequest, error: ErrorCode, reason: &str) -> Response {
-    respond(request.entries.iter().map(|entry| answer(entry, Some((error, reason.to_owned())))).collect())
+    respond(request.entries.iter().map(|entry| answer(&parts(entry), Some((error, reason.to_owned())))).collect())
 }
 
 pub(super) fn timed_out(request: &AlterClientQuotasRequest) -> Response {

@@ -42,6 +42,29 @@ pub(super) fn apply(
     .into()
 }
 
+/// The refusal of each partition that was named.
+pub(super) fn refused(request: &AlterPartitionReassignmentsRequest, error: ErrorCode, reason: &str) -> Response {
+    let error_code = error.code();
+    let topics = request.topics.iter().map(|topic| ReassignableTopicResponse {
+        name: topic.name.clone(),
+        partitions: topic
+            .partitions
+            .iter()
+            .map(|partition| ReassignablePartitionResponse {
+                partition_index: partition.partition_index,
+                error_code,
+                error_message: Some(reason.to_owned()),
+            })
+            .collect(),
+    });
+    Response::AlterPartitionReassignments(AlterPartitionReassignmentsResponse {
+        error_code,
+        error_message: Some(reason.to_owned()),
+        responses: topics.collect(),
+        ..AlterPartitionReassignmentsResponse::default()
+    })
+}
+
 pub(super) fn timed_out() -> Response {
     Response::AlterPartitionReassignments(AlterPartitionReassignmentsResponse {
         error_code: ErrorCode::RequestTimedOut.code(),

@@ -7,6 +7,7 @@ use crate::cluster::{Caller, Cluster};
 use crate::error::ErrorCode::{
     self, ClusterAuthorizationFailed, GroupAuthorizationFailed, TransactionalIdAuthorizationFailed,
 };
+use crate::groups::lacks_protocol;
 use crate::security::acl::Operation as Op;
 use crate::wire::generated::alter_replica_log_dirs_response::{
     AlterReplicaLogDirPartitionResult, AlterReplicaLogDirTopicResult,
@@ -27,6 +28,8 @@ pub(super) fn refuse(cluster: &Cluster, caller: &Caller, request: &Request) -> O
     let whole = |operation| cluster.may_cluster(caller, operation);
     let allowed = match request {
         Request::JoinGroup(request) => group(&request.group_id),
+        // What is no request at all is refused before anybody asks who sent it.
+        Request::SyncGroup(request) if lacks_protocol(request, caller.version) => true,
         Request::SyncGroup(request) => group(&request.group_id),
         Request::Heartbeat(request) => group(&request.group_id),
         Request::LeaveGroup(request) => group(&request.group_id),
@@ -68,11 +71,10 @@ fn refusal(caller: &Caller, request: &Request, transaction: &dyn Fn(&str) -> boo
     let of_either =
         |id: &str| if transaction(id) { GroupAuthorizationFailed } else { TransactionalIdAuthorizationFailed };
     Some(match request {
-        Request::JoinGroup(request) => Response::JoinGroup(JoinGroupResponse {
+        Request::JoinGroup(_) => Response::JoinGroup(JoinGroupResponse {
             error_code: of_group,
             generation_id: -1,
             protocol_name: None,
-            member_id: request.member_id.clone(),
             ..Default::default()
         }),
         Request::SyncGroup(_) => Response::SyncGroup(SyncGroupResponse { error_code: of_group, ..Default::default() }),
@@ -124,14 +126,14 @@ fn of_cluster(request: &Request) -> Option<Response> {
         Request::DescribeLogDirs(_) => {
             Response::DescribeLogDirs(DescribeLogDirsResponse { error_code, ..Default::default() })
         }
-        Request::ElectLeaders(_) => Response::ElectLeaders(ElectLeadersResponse { error_code, ..Default::default() }),
-        Request::AlterPartitionReassignments(_) => {
-            let response = AlterPartitionReassignmentsResponse { error_code, error_message, ..Default::default() };
-            Response::AlterPartitionReassignments(response)
+        Request::ElectLeaders(request) => {
+            super::elect_leaders::refused(request, ClusterAuthorizationFailed, CLUSTER_REFUSED)
         }
-        Request::ListPartitionReassignments(_) => {
-            let response = ListPartitionReassignmentsResponse { error_code, error_message, ..Default::default() };
-            Response::ListPartitionReassignments(response)
+        Request::AlterPartitionReassignments(request) => {
+            super::alter_partition_reassignments::refused(request, ClusterAuthorizationFailed, CLUSTER_REFUSED)
+        }
+        Request::ListPartitionReassignments(request) => {
+            super::list_partition_reassignments::refused(request, ClusterAuthorizationFailed, CLUSTER_REFUSED)
         }
         Request::UpdateFeatures(_) => {
             Response::UpdateFeatures(UpdateFeaturesResponse { error_code, error_message, ..Default::default() })
@@ -139,9 +141,8 @@ fn of_cluster(request: &Request) -> Option<Response> {
         Request::DescribeQuorum(_) => {
             Response::DescribeQuorum(DescribeQuorumResponse { error_code, error_message, ..Default::default() })
         }
-        Request::DescribeUserScramCredentials(_) => {
-            let response = DescribeUserScramCredentialsResponse { error_code, error_message, ..Default::default() };
-            Response::DescribeUserScramCredentials(response)
+        Request::DescribeUserScramCredentials(request) => {
+            super::describe_user_scram_credentials::refused(request, ClusterAuthorizationFailed)
         }
         Request::AlterUserScramCredentials(request) => {
             let refusal = (ClusterAuthorizationFailed, CLUSTER_REFUSED);
@@ -151,7 +152,7 @@ fn of_cluster(request: &Request) -> Option<Response> {
             super::alter_client_quotas::refused(request, ClusterAuthorizationFailed, CLUSTER_REFUSED)
         }
         Request::DescribeClientQuotas(_) => {
-            super::describe_client_quotas::refused(ClusterAuthorizationFailed, CLUSTER_REFUSED)
+            super::describe_client_quotas::refused(ClusterAuthorizationFailed, None)
         }
         Request::CreateAcls(request) => {
             super::create_acls::refused(request, ClusterAuthorizationFailed, CLUSTER_REFUSED)

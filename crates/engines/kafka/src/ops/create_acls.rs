@@ -15,11 +15,14 @@ use crate::wire::{Request, Response};
 
 /// How long the controller is waited for; the request does not say.
 pub(super) const TIMEOUT_MS: i32 = 30_000;
+/// Numbers that only filters have: any at all, and any pattern that matches.
+const ANY: i8 = 1;
+const MATCH: i8 = 2;
 /// What is said where there is no authorizer.
 pub(super) const DISABLED: &str = "No Authorizer is configured.";
 
 pub(super) fn apply(cluster: &mut Cluster, ctx: &Context<'_>, caller: &Caller, request: CreateAclsRequest) -> Outcome {
-    // Numbers that stand for nothing are no request at all, and end the connection.
+    // A number that says "unknown" is no request at all, and ends the connection.
     if request.creations.iter().any(is_unknown) {
         return Outcome::Close;
     }
@@ -28,6 +31,12 @@ pub(super) fn apply(cluster: &mut Cluster, ctx: &Context<'_>, caller: &Caller, r
     }
     if !super::controller_ready(cluster, ctx, caller) {
         return cluster.park_for_controller(ctx, caller, Request::CreateAcls(request), TIMEOUT_MS);
+    }
+    // One rule that is a filter spoils all.
+    if request.creations.iter().any(is_filter) {
+        let error_code = ErrorCode::UnknownServerError.code();
+        let spoilt = |_| AclCreationResult { error_code, error_message: None };
+        return respond(request.creations.iter().map(spoilt).collect()).into();
     }
     let read: Vec<Result<Acl, String>> = request.creations.iter().map(acl).collect();
     let mut records: Vec<MetadataRecord> = Vec::new();
@@ -41,17 +50,20 @@ pub(super) fn apply(cluster: &mut Cluster, ctx: &Context<'_>, caller: &Caller, r
     let results = read.into_iter().map(|read| match (read, committed) {
         (Err(reason), _) => result(ErrorCode::InvalidRequest, &reason),
         (Ok(_), Err(error)) => result(error, "The controller has no majority."),
-        (Ok(_), Ok(())) => AclCreationResult { error_code: 0, error_message: None },
+        (Ok(_), Ok(())) => AclCreationResult { error_code: 0, error_message: Some(String::new()) },
     });
     respond(results.collect()).into()
 }
 
-/// Kinds, operations and permissions by numbers that stand for none.
+/// Kinds, operations or permissions by the number that stands for unknown ones.
 fn is_unknown(creation: &AclCreation) -> bool {
-    !(1..=7).contains(&creation.resource_type)
-        || !(1..=4).contains(&creation.resource_pattern_type)
-        || !(1..=14).contains(&creation.operation)
-        || !(1..=3).contains(&creation.permission_type)
+    [creation.resource_type, creation.resource_pattern_type, creation.operation, creation.permission_type].contains(&0)
+}
+
+/// What stands in filters only, and cannot even be a rule that is wrong.
+fn is_filter(creation: &AclCreation) -> bool {
+    let wide_pattern = matches!(creation.resource_pattern_type, ANY | MATCH);
+    wide_pattern || [creation.resource_type, creation.operation, creation.permission_type].contains(&ANY)
 }
 
 /// The rule, or why there can be no such rule.
@@ -63,16 +75,17 @@ fn acl(creation: &AclCreation) -> Result<Acl, String> {
     if creation.resource_name.is_empty() {
         return Err("Invalid empty resource name".to_owned());
     }
+    let resource_type = kind.ok_or("Invalid resourceType UNKNOWN")?;
     let pattern_type = match creation.resource_pattern_type {
         3 => PatternType::Literal,
         4 => PatternType::Prefixed,
-        1 => return Err("Invalid patternType ANY".to_owned()),
-        _ => return Err("Invalid patternType MATCH".to_owned()),
+        _ => return Err("Invalid patternType UNKNOWN".to_owned()),
     };
+    let operation = Operation::from_number(creation.operation).ok_or("Invalid operation UNKNOWN")?;
     let permission = match creation.permission_type {
         2 => Permission::Deny,
         3 => Permission::Allow,
-        _ => return Err("Invalid permissionType ANY".to_owned()),
+        _ => return Err("Invalid permissionType UNKNOWN".to_owned()),
     };
     if !creation.principal.contains(':') {
         return Err(format!(
@@ -81,12 +94,12 @@ fn acl(creation: &AclCreation) -> Result<Acl, String> {
         ));
     }
     Ok(Acl {
-        resource_type: kind.ok_or("Invalid resourceType ANY")?,
+        resource_type,
         resource_name: creation.resource_name.clone(),
         pattern_type,
         principal: creation.principal.clone(),
         host: creation.host.clone(),
-        operation: Operation::from_number(creation.operation).ok_or("Invalid operation ANY")?,
+        operation,
         permission,
     })
 }

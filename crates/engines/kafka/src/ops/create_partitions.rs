@@ -6,7 +6,7 @@ use atoll_kernel::Context;
 
 use super::alter_configs::nodes;
 use crate::cluster::{Caller, Cluster, Outcome};
-use crate::error::ErrorCode;
+use crate::error::ErrorCode::{self, ThrottlingQuotaExceeded, TopicAuthorizationFailed, UnknownTopicOrPartition};
 use crate::security::acl::Operation;
 use crate::wire::generated::create_partitions_response::CreatePartitionsTopicResult;
 use crate::wire::generated::{CreatePartitionsRequest, CreatePartitionsResponse};
@@ -31,7 +31,7 @@ pub(super) fn apply(
             topic.assignments.map(|given| given.iter().map(|replicas| nodes(&replicas.broker_ids)).collect());
         let outcome = match cluster.may_topic(caller, Operation::Alter, &topic.name) {
             true if cluster.check_mutations(ctx, caller, STRICT).is_err() => {
-                Err((ErrorCode::ThrottlingQuotaExceeded, "The throttling quota has been exceeded.".to_owned()))
+                Err((ThrottlingQuotaExceeded, String::new()))
             }
             true => {
                 let assignments = assignments.as_deref();
@@ -42,15 +42,17 @@ pub(super) fn apply(
                 cluster.record_mutations(ctx, caller, if outcome.is_ok() { wanted.saturating_sub(before) } else { 0 });
                 outcome
             }
-            false => Err((ErrorCode::TopicAuthorizationFailed, "Topic authorization failed.".to_owned())),
+            false => Err((TopicAuthorizationFailed, String::new())),
         };
         let (error, error_message) =
             outcome.err().map_or((ErrorCode::None, None), |(error, reason)| (error, Some(reason)));
-        // Kafka has no words for a topic that is not there.
-        let error_message = error_message.filter(|_| error != ErrorCode::UnknownTopicOrPartition);
+        // Kafka has words for what is wrong with a request only.
+        let wordless = [UnknownTopicOrPartition, TopicAuthorizationFailed, ThrottlingQuotaExceeded];
+        let error_message = error_message.filter(|_| !wordless.contains(&error));
         results.push(CreatePartitionsTopicResult { name: topic.name, error_code: error.code(), error_message });
     }
-    let throttle_time_ms = cluster.mutation_throttle_ms(ctx, caller);
+    let refused = results.iter().any(|result| result.error_code == ThrottlingQuotaExceeded.code());
+    let throttle_time_ms = cluster.mutation_throttle_ms(ctx, caller, STRICT, refused);
     Response::CreatePartitions(CreatePartitionsResponse { results, throttle_time_ms }).into()
 }
 

@@ -41,7 +41,8 @@ pub(super) fn apply(
             _ => {}
         }
     }
-    let throttle_time_ms = cluster.mutation_throttle_ms(ctx, caller);
+    let throttled = topics.iter().any(|topic| topic.error_code == ErrorCode::ThrottlingQuotaExceeded.code());
+    let throttle_time_ms = cluster.mutation_throttle_ms(ctx, caller, STRICT, throttled);
     Response::CreateTopics(CreateTopicsResponse { topics, throttle_time_ms }).into()
 }
 
@@ -71,8 +72,8 @@ fn create(
         options: options.collect::<BTreeMap<_, _>>(),
     };
     if cluster.check_mutations(ctx, caller, STRICT).is_err() {
-        let reason = "The throttling quota has been exceeded.".to_owned();
-        return refused(&topic.name, ErrorCode::ThrottlingQuotaExceeded, reason);
+        let throttled = refused(&topic.name, ErrorCode::ThrottlingQuotaExceeded, String::new());
+        return CreatableTopicResult { error_message: None, ..throttled };
     }
     let made_it = cluster.create_topic(ctx, &new, dry);
     if made_it.is_ok() {

@@ -18,41 +18,50 @@ use crate::wire::generated::{DeleteAclsRequest, DeleteAclsResponse};
 use crate::wire::{Request, Response};
 
 pub(super) fn apply(cluster: &mut Cluster, ctx: &Context<'_>, caller: &Caller, request: DeleteAclsRequest) -> Outcome {
-    // Numbers that stand for nothing are no request at all, and end the connection.
-    let read: Option<Vec<Filter>> = request.filters.iter().map(filter).collect();
-    let Some(filters) = read else { return Outcome::Close };
+    // A number that says "unknown" is no request at all, and ends the connection.
+    if request.filters.iter().any(|asked| numbers(asked).say_unknown()) {
+        return Outcome::Close;
+    }
     if cluster.authorizer.is_none() {
         return refused(&request, ErrorCode::SecurityDisabled, DISABLED).into();
     }
     if !super::controller_ready(cluster, ctx, caller) {
         return cluster.park_for_controller(ctx, caller, Request::DeleteAcls(request), TIMEOUT_MS);
     }
-    let found = |filter: &Filter| -> Vec<Acl> {
-        cluster.authority.acls.iter().filter(|acl| filter.matches(acl)).cloned().collect()
+    let found = |asked: &DeleteAclsFilter| -> Result<Vec<Acl>, &'static str> {
+        let filter = filter(asked)?;
+        Ok(cluster.authority.acls.iter().filter(|acl| filter.matches(acl)).cloned().collect())
     };
-    let matching: Vec<Vec<Acl>> = filters.iter().map(found).collect();
-    let doomed: BTreeSet<&Acl> = matching.iter().flatten().collect();
+    let matching: Vec<Result<Vec<Acl>, &str>> = request.filters.iter().map(found).collect();
+    let doomed: BTreeSet<&Acl> = matching.iter().flatten().flatten().collect();
     let records = doomed.into_iter().map(|acl| MetadataRecord::RemoveAcl { acl: acl.clone() }).collect();
     if let Err(error) = cluster.commit(ctx, records) {
         return refused(&request, error, "The controller has no majority.").into();
     }
-    let results = matching.into_iter().map(|matching| DeleteAclsFilterResult {
-        error_code: 0,
-        error_message: None,
-        matching_acls: matching.into_iter().map(deleted).collect(),
+    let results = matching.into_iter().map(|matching| match matching {
+        Ok(matching) => DeleteAclsFilterResult {
+            error_code: 0,
+            error_message: None,
+            matching_acls: matching.into_iter().map(deleted).collect(),
+        },
+        Err(reason) => result(ErrorCode::InvalidRequest, reason),
     });
     respond(results.collect()).into()
 }
 
-fn filter(asked: &DeleteAclsFilter) -> Option<Filter> {
-    let numbers = Numbers {
+fn numbers(asked: &DeleteAclsFilter) -> Numbers {
+    Numbers {
         resource_type: asked.resource_type_filter,
         pattern_type: asked.pattern_type_filter,
         operation: asked.operation,
         permission: asked.permission_type,
-    };
+    }
+}
+
+/// The filter, or what of it stands for nothing.
+fn filter(asked: &DeleteAclsFilter) -> Result<Filter, &'static str> {
     let names = (asked.resource_name_filter.clone(), asked.principal_filter.clone(), asked.host_filter.clone());
-    describe_acls::filter(&numbers, names)
+    describe_acls::filter(&numbers(asked), names)
 }
 
 fn deleted(acl: Acl) -> DeleteAclsMatchingAcl {
@@ -69,17 +78,20 @@ fn deleted(acl: Acl) -> DeleteAclsMatchingAcl {
     }
 }
 
+fn result(error: ErrorCode, reason: &str) -> DeleteAclsFilterResult {
+    DeleteAclsFilterResult {
+        error_code: error.code(),
+        error_message: Some(reason.to_owned()),
+        matching_acls: Vec::new(),
+    }
+}
+
 fn respond(filter_results: Vec<DeleteAclsFilterResult>) -> Response {
     Response::DeleteAcls(DeleteAclsResponse { filter_results, ..DeleteAclsResponse::default() })
 }
 
 pub(super) fn refused(request: &DeleteAclsRequest, error: ErrorCode, reason: &str) -> Response {
-    let result = |_| DeleteAclsFilterResult {
-        error_code: error.code(),
-        error_message: Some(reason.to_owned()),
-        matching_acls: Vec::new(),
-    };
-    respond(request.filters.iter().map(result).collect())
+    respond(request.filters.iter().map(|_| result(error, reason)).collect())
 }
 
 pub(super) fn timed_out(request: &DeleteAclsRequest) -> Response {

@@ -46,7 +46,7 @@ pub(super) fn apply(
             }
             Some(name) if exists && !cluster.may_topic(caller, Operation::Delete, name) => refused(),
             Some(_) if exists && cluster.check_mutations(ctx, caller, STRICT).is_err() => {
-                Err((ErrorCode::ThrottlingQuotaExceeded, "The throttling quota has been exceeded.".to_owned()))
+                Err((ErrorCode::ThrottlingQuotaExceeded, String::new()))
             }
             Some(name) => {
                 let partitions = cluster.authority.topics.get(name).map_or(0, |topic| topic.partitions.len());
@@ -57,6 +57,7 @@ pub(super) fn apply(
         };
         let (error, error_message) =
             outcome.err().map_or((ErrorCode::None, None), |(error, reason)| (error, Some(reason)));
+        let error_message = error_message.filter(|_| error != ErrorCode::ThrottlingQuotaExceeded);
         responses.push(DeletableTopicResult {
             name: found.or(name),
             topic_id,
@@ -64,7 +65,8 @@ pub(super) fn apply(
             error_message,
         });
     }
-    let throttle_time_ms = cluster.mutation_throttle_ms(ctx, caller);
+    let throttled = responses.iter().any(|topic| topic.error_code == ErrorCode::ThrottlingQuotaExceeded.code());
+    let throttle_time_ms = cluster.mutation_throttle_ms(ctx, caller, STRICT, throttled);
     Response::DeleteTopics(DeleteTopicsResponse { responses, throttle_time_ms }).into()
 }
 

@@ -17,8 +17,11 @@ pub(super) fn apply(cluster: &Cluster, caller: &Caller, request: DescribeAclsReq
         permission: request.permission_type,
     };
     let names = (request.resource_name_filter, request.principal_filter, request.host_filter);
-    // A filter by numbers that stand for nothing is no request at all, and ends the connection.
-    let Some(filter) = filter(&numbers, names) else { return Outcome::Close };
+    // A number that says "unknown" is no request at all, and ends the connection.
+    if numbers.say_unknown() {
+        return Outcome::Close;
+    }
+    let filter = filter(&numbers, names);
     if cluster.authorizer.is_none() {
         return Response::DescribeAcls(DescribeAclsResponse {
             error_code: ErrorCode::SecurityDisabled.code(),
@@ -29,7 +32,9 @@ pub(super) fn apply(cluster: &Cluster, caller: &Caller, request: DescribeAclsReq
     }
     let Some(image) = cluster.brokers.get(&caller.node).map(|broker| &broker.image) else { return Outcome::Close };
     let mut resources: Vec<DescribeAclsResource> = Vec::new();
-    for acl in image.acls.iter().filter(|acl| filter.matches(acl)) {
+    // By a number that stands for nothing nothing is found.
+    let matches = |acl: &&Acl| filter.as_ref().is_ok_and(|filter| filter.matches(acl));
+    for acl in image.acls.iter().filter(matches) {
         let (resource_type, pattern_type) = (acl.resource_type as i8, acl.pattern_type as i8);
         let same = |last: &&mut DescribeAclsResource| {
             (last.resource_type, last.pattern_type, &last.resource_name)
@@ -45,8 +50,8 @@ pub(super) fn apply(cluster: &Cluster, caller: &Caller, request: DescribeAclsReq
             }),
         }
     }
-    let response = DescribeAclsResponse { error_message: None, resources, ..DescribeAclsResponse::default() };
-    Response::DescribeAcls(response).into()
+    let error_message = Some(String::new());
+    Response::DescribeAcls(DescribeAclsResponse { error_message, resources, ..DescribeAclsResponse::default() }).into()
 }
 
 fn describe(acl: &Acl) -> AclDescription {
@@ -66,32 +71,44 @@ pub(super) struct Numbers {
     pub permission: i8,
 }
 
+impl Numbers {
+    /// Whether one of them is the number that says so.
+    pub(super) fn say_unknown(&self) -> bool {
+        [self.resource_type, self.pattern_type, self.operation, self.permission].contains(&0)
+    }
+}
+
 /// Resource, principal and host that a filter names.
 type Names = (Option<String>, Option<String>, Option<String>);
 
-/// The filter; None if one of its numbers stands for nothing.
-pub(super) fn filter(numbers: &Numbers, (resource_name, principal, host): Names) -> Option<Filter> {
+/// The filter, or in Kafka's words what of it stands for nothing.
+pub(super) fn filter(
+    numbers: &Numbers,
+    (resource_name, principal, host): Names,
+) -> Result<Filter, &'static str> {
     const ANY: i8 = 1;
+    const PATTERN: &str = "Unknown patternFilter.";
+    const ENTRY: &str = "Unknown entryFilter.";
     let resource_type = match numbers.resource_type {
         ANY => None,
-        number => Some(ResourceType::from_number(number)?),
+        number => Some(ResourceType::from_number(number).ok_or(PATTERN)?),
     };
     let pattern = match numbers.pattern_type {
         ANY => FilterPattern::Any,
         2 => FilterPattern::Match,
         3 => FilterPattern::Just(PatternType::Literal),
         4 => FilterPattern::Just(PatternType::Prefixed),
-        _ => return None,
+        _ => return Err(PATTERN),
     };
     let operation = match numbers.operation {
         ANY => None,
-        number => Some(Operation::from_number(number)?),
+        number => Some(Operation::from_number(number).ok_or(ENTRY)?),
     };
     let permission = match numbers.permission {
         ANY => None,
         2 => Some(Permission::Deny),
         3 => Some(Permission::Allow),
-        _ => return None,
+        _ => return Err(ENTRY),
     };
-    Some(Filter { resource_type, resource_name, pattern, principal, host, operation, permission })
+    Ok(Filter { resource_type, resource_name, pattern, principal, host, operation, permission })
 }

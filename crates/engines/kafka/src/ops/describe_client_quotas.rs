@@ -21,7 +21,7 @@ type Refusal = (ErrorCode, String);
 pub(super) fn apply(cluster: &Cluster, caller: &Caller, request: DescribeClientQuotasRequest) -> Outcome {
     let wanted = match read(&request.components) {
         Ok(wanted) => wanted,
-        Err((error, reason)) => return refused(error, &reason).into(),
+        Err((error, reason)) => return refused(error, Some(reason)).into(),
     };
     let Some(image) = cluster.brokers.get(&caller.node).map(|broker| &broker.image) else { return Outcome::Close };
     let matches = |entity: &Entity| {
@@ -35,7 +35,7 @@ pub(super) fn apply(cluster: &Cluster, caller: &Caller, request: DescribeClientQ
     };
     let entries =
         image.quotas.iter().filter(|(entity, _)| matches(entity)).map(|(entity, values)| describe(entity, values));
-    let (error_message, entries) = (None, Some(entries.collect()));
+    let (error_message, entries) = (Some(String::new()), Some(entries.collect()));
     let response = DescribeClientQuotasResponse { error_message, entries, ..DescribeClientQuotasResponse::default() };
     Response::DescribeClientQuotas(response).into()
 }
@@ -95,10 +95,10 @@ fn describe(entity: &Entity, values: &BTreeMap<String, Bound>) -> EntryData {
     EntryData { entity: parts(entity).into_iter().map(part).collect(), values: values.iter().map(value).collect() }
 }
 
-pub(super) fn refused(error: ErrorCode, reason: &str) -> Response {
+pub(super) fn refused(error: ErrorCode, reason: Option<String>) -> Response {
     Response::DescribeClientQuotas(DescribeClientQuotasResponse {
         error_code: error.code(),
-        error_message: Some(reason.to_owned()),
+        error_message: reason,
         entries: None,
         ..DescribeClientQuotasResponse::default()
     })

@@ -39,7 +39,7 @@ pub(super) fn apply(cluster: &Cluster, ctx: &Context<'_>, caller: &Caller, reque
     });
     let nodes = cluster.voters.iter().map(|node| Node { node_id: i32::from(node.0), listeners: Vec::new() });
     Response::DescribeQuorum(DescribeQuorumResponse {
-        error_message: None,
+        error_message: Some(String::new()),
         topics: topics.collect(),
         nodes: nodes.collect(),
         ..DescribeQuorumResponse::default()
@@ -65,7 +65,7 @@ fn quorum(cluster: &Cluster, ctx: &Context<'_>, leader: atoll_kernel::NodeId, in
     let voters = &cluster.voters;
     PartitionData {
         partition_index: index,
-        error_message: None,
+        error_message: Some(String::new()),
         leader_id: i32::from(leader.0),
         leader_epoch: cluster.plane.epoch() as i32,
         high_watermark: committed,

@@ -45,3 +45,12 @@ fn describe(image: &Image, user: String, asked_twice: bool) -> DescribeUserScram
     };
     DescribeUserScramCredentialsResult { user, error_code: error.code(), error_message: reason, credential_infos }
 }
+
+/// The refusal, once for each user that was asked for, none of whom Kafka names.
+pub(super) fn refused(request: &DescribeUserScramCredentialsRequest, error: ErrorCode) -> Response {
+    let error_code = error.code();
+    let result = |_| DescribeUserScramCredentialsResult { error_code, error_message: None, ..Default::default() };
+    let results = request.users.iter().flatten().map(result).collect();
+    let response = DescribeUserScramCredentialsResponse { error_code, error_message: None, results, ..Default::default() };
+    Response::DescribeUserScramCredentials(response)
+}

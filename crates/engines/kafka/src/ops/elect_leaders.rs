@@ -21,7 +21,7 @@ pub(super) fn apply(
     let election = match request.election_type {
         0 => Election::Preferred,
         1 => Election::Unclean,
-        _ => return refused(ErrorCode::InvalidRequest).into(),
+        _ => return failed(ErrorCode::InvalidRequest).into(),
     };
     if !super::controller_ready(cluster, ctx, caller) {
         let timeout_ms = request.timeout_ms;
@@ -51,10 +51,27 @@ pub(super) fn apply(
     Response::ElectLeaders(ElectLeadersResponse { replica_election_results, ..ElectLeadersResponse::default() }).into()
 }
 
-fn refused(error: ErrorCode) -> Response {
+/// The refusal of each partition that was named.
+pub(super) fn refused(request: &ElectLeadersRequest, error: ErrorCode, reason: &str) -> Response {
+    let error_code = error.code();
+    let partition = |partition_id: &i32| PartitionResult {
+        partition_id: *partition_id,
+        error_code,
+        error_message: Some(reason.to_owned()),
+    };
+    let named = request.topic_partitions.iter().flatten().map(|topic| ReplicaElectionResult {
+        topic: topic.topic.clone(),
+        partition_result: topic.partitions.iter().map(partition).collect(),
+    });
+    let replica_election_results = named.collect();
+    let response = ElectLeadersResponse { error_code, replica_election_results, ..ElectLeadersResponse::default() };
+    Response::ElectLeaders(response)
+}
+
+fn failed(error: ErrorCode) -> Response {
     Response::ElectLeaders(ElectLeadersResponse { error_code: error.code(), ..ElectLeadersResponse::default() })
 }
 
 pub(super) fn timed_out() -> Response {
-    refused(ErrorCode::RequestTimedOut)
+    failed(ErrorCode::RequestTimedOut)
 }

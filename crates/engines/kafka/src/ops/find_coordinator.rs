@@ -28,9 +28,10 @@ pub(super) fn apply(
     let coordinators: Vec<Coordinator> =
         keys.into_iter().map(|key| find(cluster, ctx, caller, request.key_type, key)).collect();
     let mut response = FindCoordinatorResponse::default();
-    // A success is called NONE in the versions with one key, and has no words in those with several.
+    // A success is called NONE in the versions with one key. Those with several have no words for anything.
     if batched {
-        response.coordinators = coordinators;
+        let wordless = |found| Coordinator { error_message: Some(String::new()), ..found };
+        response.coordinators = coordinators.into_iter().map(wordless).collect();
     } else if let Some(found) = coordinators.into_iter().next() {
         response.error_code = found.error_code;
         response.error_message = found.error_message.filter(|reason| !reason.is_empty()).or(Some("NONE".to_owned()));

@@ -58,6 +58,21 @@ pub(super) fn apply(
     .into()
 }
 
+/// The refusal, with what was asked for and nothing of it.
+pub(super) fn refused(request: &ListPartitionReassignmentsRequest, error: ErrorCode, reason: &str) -> Response {
+    let nothing = |index: &i32| OngoingPartitionReassignment { partition_index: *index, ..Default::default() };
+    let topics = request.topics.iter().flatten().map(|topic| OngoingTopicReassignment {
+        name: topic.name.clone(),
+        partitions: topic.partition_indexes.iter().map(nothing).collect(),
+    });
+    Response::ListPartitionReassignments(ListPartitionReassignmentsResponse {
+        error_code: error.code(),
+        error_message: Some(reason.to_owned()),
+        topics: topics.collect(),
+        ..ListPartitionReassignmentsResponse::default()
+    })
+}
+
 pub(super) fn timed_out() -> Response {
     Response::ListPartitionReassignments(ListPartitionReassignmentsResponse {
         error_code: ErrorCode::RequestTimedOut.code(),

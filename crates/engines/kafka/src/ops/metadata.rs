@@ -46,11 +46,11 @@ pub(super) fn apply(cluster: &mut Cluster, ctx: &Context<'_>, caller: &Caller, r
                 let name = if by_id { image.names.get(&topic.topic_id).cloned() } else { topic.name };
                 let found = name.as_ref().and_then(|name| image.topics.get(name));
                 match (found, name) {
-                    // Whoever may not know of a topic does not learn whether there is one.
-                    (_, Some(name)) if !may_know(&name) => match by_id {
-                        true => unknown(ErrorCode::UnknownTopicId, None, topic.topic_id),
-                        false => unknown(ErrorCode::TopicAuthorizationFailed, Some(name), uuid::Uuid::nil()),
-                    },
+                    // Whoever may not know of a topic learns neither its name nor, by that, whether there is one.
+                    (_, Some(name)) if !may_know(&name) => {
+                        let name = (!by_id).then_some(name);
+                        unknown(ErrorCode::TopicAuthorizationFailed, name, topic.topic_id)
+                    }
                     (Some(found), Some(name)) => describe(&name, found),
                     (_, name) => {
                         let error = match name.as_ref().and_then(|name| refused.get(name)) {

@@ -74,7 +74,7 @@ fn find(
     });
     match (allowed, wanted) {
         // Of a whole group's error nothing more is told.
-        (Err(error), _) if caller.version >= 2 => (Vec::new(), error),
+        (Err(error), _) if caller.version >= 2 || !may_fetch => (Vec::new(), error),
         (Err(error), wanted) => (wanted_found(&|_, _| Ok(None), wanted.unwrap_or_default()), error),
         (Ok(None), wanted) => (wanted_found(&|_, _| Ok(None), wanted.unwrap_or_default()), ErrorCode::None),
         (Ok(Some(group)), Some(wanted)) => {

@@ -29,6 +29,9 @@ pub(super) fn apply(
     caller: &Caller,
     request: TxnOffsetCommitRequest,
 ) -> Outcome {
+    if request.topics.iter().all(|topic| !cluster.may_topic(caller, Operation::Read, &topic.name)) {
+        return failed(&request, ErrorCode::TopicAuthorizationFailed).into();
+    }
     let checked = check(cluster, ctx, caller, &request);
     match checked {
         Ok(Joined::Already) => {}

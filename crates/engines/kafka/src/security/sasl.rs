@@ -292,11 +292,21 @@ fn shake_hands(session: &mut Session, caller: &Caller, request: &SaslHandshakeRe
 
 /// PLAIN (RFC 4616): who one wants to be, who one is, and the password, with a zero byte between each.
 fn plain(session: &Session, token: &[u8]) -> Result<Step, Failure> {
-    let text = std::str::from_utf8(token).map_err(|_| Failure::Credentials)?;
-    let fields: Vec<&str> = text.splitn(5, '\0').collect();
-    let [authorization_id, user, password] = fields[..] else { return Err(Failure::Credentials) };
-    if user.is_empty() || password.is_empty() {
-        return Err(Failure::Credentials);
+    let text = String::from_utf8_lossy(token);
+    // Kafka stops counting at four.
+    let fields: Vec<&str> = text.splitn(5, '\0').take(4).collect();
+    let [authorization_id, user, password] = fields[..] else {
+        return Err(Failure::Told(match fields.len() {
+            0 | 1 => "Invalid SASL/PLAIN response: expected 3 tokens, got 1",
+            2 => "Invalid SASL/PLAIN response: expected 3 tokens, got 2",
+            _ => "Invalid SASL/PLAIN response: expected 3 tokens, got 4",
+        }));
+    };
+    if user.is_empty() {
+        return Err(Failure::Told("Authentication failed: username not specified"));
+    }
+    if password.is_empty() {
+        return Err(Failure::Told("Authentication failed: password not specified"));
     }
     let expected = session.listener.sasl.plain_users.get(user);
     let matches =

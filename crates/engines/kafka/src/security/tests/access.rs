@@ -133,7 +133,7 @@ fn a_topic_is_seen_by_whoever_may_and_by_nobody_else() {
     assert_eq!(broker.metadata("bob", Some("nothing")).0, 29, "whether it is there is not told");
     assert_eq!(broker.metadata("bob", None), (0, vec![]));
     assert_eq!(broker.add_rule("bob", "orders", [TOPIC, LITERAL, READ, ALLOW]).0, 31);
-    assert_eq!(broker.add_rule("admin", "orders", [TOPIC, LITERAL, READ, ALLOW]), (0, None));
+    assert_eq!(broker.add_rule("admin", "orders", [TOPIC, LITERAL, READ, ALLOW]), (0, Some(String::new())));
     assert_eq!(broker.metadata("bob", None), (0, vec!["orders".to_owned()]));
     assert_eq!(broker.metadata("eve", None), (0, vec![]));
 }
@@ -176,10 +176,14 @@ fn rules_that_make_no_sense_are_refused_with_kafkas_words() {
     let cluster = refused("other", [CLUSTER, LITERAL, 7, ALLOW]);
     assert_eq!(cluster, "The only valid name for the CLUSTER resource is kafka-cluster");
     assert_eq!(refused("", [TOPIC, LITERAL, READ, ALLOW]), "Invalid empty resource name");
-    assert_eq!(refused("t", [1, LITERAL, READ, ALLOW]), "Invalid resourceType ANY");
-    assert_eq!(refused("t", [TOPIC, 2, READ, ALLOW]), "Invalid patternType MATCH");
-    assert_eq!(refused("t", [TOPIC, LITERAL, 1, ALLOW]), "Invalid operation ANY");
-    assert_eq!(refused("t", [TOPIC, LITERAL, READ, 1]), "Invalid permissionType ANY");
+    assert_eq!(refused("t", [99, LITERAL, READ, ALLOW]), "Invalid resourceType UNKNOWN");
+    assert_eq!(refused("t", [TOPIC, 9, READ, ALLOW]), "Invalid patternType UNKNOWN");
+    assert_eq!(refused("t", [TOPIC, LITERAL, -1, ALLOW]), "Invalid operation UNKNOWN");
+    assert_eq!(refused("t", [TOPIC, LITERAL, READ, 99]), "Invalid permissionType UNKNOWN");
+    // What only filters have is no rule that could be wrong.
+    for numbers in [[1, LITERAL, READ, ALLOW], [TOPIC, 2, READ, ALLOW], [TOPIC, LITERAL, 1, ALLOW]] {
+        assert_eq!(broker.add_rule("admin", "t", numbers), (-1, None));
+    }
 }
 
 #[test]
