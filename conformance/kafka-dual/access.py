@@ -106,10 +106,16 @@ def count(node: int) -> int:
 
 
 def allow(*rules: dict) -> None:
-    """Makes rules that are not there yet, and waits until every broker knows them."""
-    wanted = count(1) + len(rules)
+    """Makes rules, and waits until every broker knows them."""
     assert all(result.error_code == 0 for result in USERS["admin"][1].ask("CreateAcls", 3, creations=list(rules)).results)
-    everywhere(wanted)
+
+    def known():
+        for made in rules:
+            numbers = (made["resource_type"], made["resource_name"], made["resource_pattern_type"], made["principal"], made["host"], made["operation"], made["permission_type"])
+            for node in NODES:
+                assert USERS["admin"][node].ask("DescribeAcls", 3, **chosen(*numbers)).resources, f"{node} does not know {made}"
+
+    patiently(known)
 
 
 def everywhere(wanted: int) -> None:

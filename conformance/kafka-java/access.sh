@@ -41,7 +41,7 @@ like "kafka-console-consumer without a rule" "Not authorized to access group: $g
 like "kafka-acls --add --consumer" "operation=READ, permissionType=ALLOW" acls --add --allow-principal "User:$user" --consumer --topic "$topic" --group "$group"
 like "kafka-console-consumer with a rule" '^one$' consume "$properties"
 like "kafka-acls --add --deny-principal on prefixed names" "patternType=PREFIXED" acls --add --deny-principal "User:$user" --operation write --topic java-secured --resource-pattern-type prefixed
-like "kafka-console-producer denied by a prefix" "Not authorized to access topics" produce two "$properties"
+like "kafka-console-producer denied by a prefix" "Cluster authorization failed" produce two "$properties"
 like "kafka-acls --list of what matches" "patternType=PREFIXED" acls --list --topic "$topic" --resource-pattern-type match
 like "kafka-acls --remove" '^$' acls --remove --force --deny-principal "User:$user" --operation write --topic java-secured --resource-pattern-type prefixed
 like "kafka-console-producer once the denial is gone" '^$' produce three "$properties"

@@ -151,9 +151,7 @@ fn of_cluster(request: &Request) -> Option<Response> {
         Request::AlterClientQuotas(request) => {
             super::alter_client_quotas::refused(request, ClusterAuthorizationFailed, CLUSTER_REFUSED)
         }
-        Request::DescribeClientQuotas(_) => {
-            super::describe_client_quotas::refused(ClusterAuthorizationFailed, None)
-        }
+        Request::DescribeClientQuotas(_) => super::describe_client_quotas::refused(ClusterAuthorizationFailed, None),
         Request::CreateAcls(request) => {
             super::create_acls::refused(request, ClusterAuthorizationFailed, CLUSTER_REFUSED)
         }

@@ -82,10 +82,7 @@ impl Numbers {
 type Names = (Option<String>, Option<String>, Option<String>);
 
 /// The filter, or in Kafka's words what of it stands for nothing.
-pub(super) fn filter(
-    numbers: &Numbers,
-    (resource_name, principal, host): Names,
-) -> Result<Filter, &'static str> {
+pub(super) fn filter(numbers: &Numbers, (resource_name, principal, host): Names) -> Result<Filter, &'static str> {
     const ANY: i8 = 1;
     const PATTERN: &str = "Unknown patternFilter.";
     const ENTRY: &str = "Unknown entryFilter.";

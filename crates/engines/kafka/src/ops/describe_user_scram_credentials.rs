@@ -51,6 +51,7 @@ pub(super) fn refused(request: &DescribeUserScramCredentialsRequest, error: Erro
     let error_code = error.code();
     let result = |_| DescribeUserScramCredentialsResult { error_code, error_message: None, ..Default::default() };
     let results = request.users.iter().flatten().map(result).collect();
-    let response = DescribeUserScramCredentialsResponse { error_code, error_message: None, results, ..Default::default() };
+    let response =
+        DescribeUserScramCredentialsResponse { error_code, error_message: None, results, ..Default::default() };
     Response::DescribeUserScramCredentials(response)
 }

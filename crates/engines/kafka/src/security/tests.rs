@@ -175,14 +175,16 @@ fn plain_lets_in_whoever_knows_the_password() {
 #[test]
 fn whoever_does_not_is_told_what_kafka_tells() {
     let wrong = "Authentication failed: Invalid username or password";
-    let malformed = "Authentication failed during authentication due to invalid credentials with SASL mechanism PLAIN";
     let other = "Authentication failed: Client requested an authorization id that is different from username";
     for (token, reason) in [
         ("\0bob\0wrong", wrong),
         ("\0eve\0secret", wrong),
-        ("bob\0secret", malformed),
-        ("\0bob\0", malformed),
-        ("\0bob\0secret\0", malformed),
+        ("bob", "Invalid SASL/PLAIN response: expected 3 tokens, got 1"),
+        ("bob\0secret", "Invalid SASL/PLAIN response: expected 3 tokens, got 2"),
+        ("\0bob\0secret\0", "Invalid SASL/PLAIN response: expected 3 tokens, got 4"),
+        ("\0a\0b\0c\0d", "Invalid SASL/PLAIN response: expected 3 tokens, got 4"),
+        ("\0\0secret", "Authentication failed: username not specified"),
+        ("\0bob\0", "Authentication failed: password not specified"),
         ("eve\0bob\0secret", other),
     ] {
         let mut scene = Scene::new();

@@ -38,6 +38,8 @@ fn sync_request(generation_id: i32, member_id: &str, assignments: &[(&str, &'sta
         generation_id,
         member_id: member_id.to_owned(),
         assignments: assignments.iter().map(assign).collect(),
+        protocol_type: Some("consumer".to_owned()),
+        protocol_name: Some("range".to_owned()),
         ..SyncGroupRequest::default()
     })
 }

@@ -78,6 +78,8 @@ impl Stage {
             generation_id,
             member_id,
             assignments: assignments.collect(),
+            protocol_type: Some("consumer".to_owned()),
+            protocol_name: Some("range".to_owned()),
             ..SyncGroupRequest::default()
         };
         match self.world.ask(at, Request::SyncGroup(request)) {
