@@ -277,7 +277,7 @@ impl Cluster {
         let config = &self.config;
         let interval_ms = match expiring {
             Expiring::Offsets => config.offsets_retention_check_interval_ms,
-            Expiring::TransactionalIds => config.transaction_remove_expired_transaction_cleanup_interval_ms,
+            Expiring::TransactionalIds => config.transactions.remove_expired_transaction_cleanup_interval_ms,
             Expiring::Producers => PRODUCERS_CHECKED_MS,
         };
         self.set_timer(ctx.now() + Duration::from_millis(interval_ms.max(1)), Timer::Expiry(expiring));

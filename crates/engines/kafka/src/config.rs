@@ -6,16 +6,20 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+mod cleaner;
 mod group;
 mod security;
 mod shown;
 mod topic;
+mod transaction;
 
+pub use cleaner::CleanerConfig;
 pub use group::{GROUP_OPTIONS, GroupBounds, GroupTimes, MigrationPolicy};
 pub use security::SecurityConfig;
 pub use shown::{SHOWN_OPTIONS, Shown};
 pub(crate) use topic::topic_default_objection;
 pub use topic::{OptionKind, TOPIC_OPTIONS, TopicConfig, TopicOption, topic_option};
+pub use transaction::TransactionConfig;
 
 /// The options of all brokers. What is not named here is not there, and refused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -113,33 +117,9 @@ pub struct Config {
     /// `delete`, `compact`, or both.
     #[serde(rename = "log.cleanup.policy")]
     pub log_cleanup_policy: String,
-    /// Whether logs are compacted at all.
-    #[serde(rename = "log.cleaner.enable")]
-    pub log_cleaner_enable: bool,
-    /// How many logs are compacted at the same time.
-    #[serde(rename = "log.cleaner.threads")]
-    pub log_cleaner_threads: usize,
-    /// How many bytes all threads have for the keys that they have seen: 24 for each.
-    #[serde(rename = "log.cleaner.dedupe.buffer.size")]
-    pub log_cleaner_dedupe_buffer_size: u64,
-    /// How much all threads read at once.
-    #[serde(rename = "log.cleaner.io.buffer.size")]
-    pub log_cleaner_io_buffer_size: u64,
-    /// How long the cleaner sleeps where there is nothing to clean.
-    #[serde(rename = "log.cleaner.backoff.ms")]
-    pub log_cleaner_backoff_ms: u64,
-    /// For how long the deletion of a key stays to be read.
-    #[serde(rename = "log.cleaner.delete.retention.ms")]
-    pub log_cleaner_delete_retention_ms: i64,
-    /// How long a record stays as it is.
-    #[serde(rename = "log.cleaner.min.compaction.lag.ms")]
-    pub log_cleaner_min_compaction_lag_ms: i64,
-    /// After how long it is looked at in any case.
-    #[serde(rename = "log.cleaner.max.compaction.lag.ms")]
-    pub log_cleaner_max_compaction_lag_ms: i64,
-    /// How much of a log must be new for the cleaner to look at it.
-    #[serde(rename = "log.cleaner.min.cleanable.ratio")]
-    pub log_cleaner_min_cleanable_ratio: Ratio,
+    /// How logs are compacted.
+    #[serde(flatten)]
+    pub cleaner: CleanerConfig,
     /// How batches are kept: as the producer sent them, or compressed anew.
     #[serde(rename = "compression.type")]
     pub compression_type: String,
@@ -164,30 +144,12 @@ pub struct Config {
     /// How often coordinators look for offsets that have expired.
     #[serde(rename = "offsets.retention.check.interval.ms")]
     pub offsets_retention_check_interval_ms: u64,
-    /// For how long a transactional id is kept that nobody uses.
-    #[serde(rename = "transactional.id.expiration.ms")]
-    pub transactional_id_expiration_ms: i64,
-    /// How often coordinators look for those.
-    #[serde(rename = "transaction.remove.expired.transaction.cleanup.interval.ms")]
-    pub transaction_remove_expired_transaction_cleanup_interval_ms: u64,
     /// For how long partitions know an idempotent producer that is silent.
     #[serde(rename = "producer.id.expiration.ms")]
     pub producer_id_expiration_ms: i64,
-    /// Partitions of the topic that transactions are kept in.
-    #[serde(rename = "transaction.state.log.num.partitions")]
-    pub transaction_state_log_num_partitions: i32,
-    /// Replicas of it, or as many as there are brokers.
-    #[serde(rename = "transaction.state.log.replication.factor")]
-    pub transaction_state_log_replication_factor: i16,
-    /// How many of these must be in sync, or as many as there are.
-    #[serde(rename = "transaction.state.log.min.isr")]
-    pub transaction_state_log_min_isr: i32,
-    /// The longest time that a producer may ask for its transactions.
-    #[serde(rename = "transaction.max.timeout.ms")]
-    pub transaction_max_timeout_ms: i32,
-    /// How often coordinators look for transactions that have lasted too long.
-    #[serde(rename = "transaction.abort.timed.out.transaction.cleanup.interval.ms")]
-    pub transaction_abort_timed_out_transaction_cleanup_interval_ms: u64,
+    /// Transactions, and where they are kept.
+    #[serde(flatten)]
+    pub transactions: TransactionConfig,
     /// How long a new group waits for more members before its first assignment.
     #[serde(rename = "group.initial.rebalance.delay.ms")]
     pub group_initial_rebalance_delay_ms: u64,
@@ -277,15 +239,7 @@ impl Default for Config {
             log_retention_bytes: -1,
             log_retention_check_interval_ms: 300_000,
             log_cleanup_policy: "delete".to_owned(),
-            log_cleaner_enable: true,
-            log_cleaner_threads: 1,
-            log_cleaner_dedupe_buffer_size: 134_217_728,
-            log_cleaner_io_buffer_size: 524_288,
-            log_cleaner_backoff_ms: 15_000,
-            log_cleaner_delete_retention_ms: 86_400_000,
-            log_cleaner_min_compaction_lag_ms: 0,
-            log_cleaner_max_compaction_lag_ms: i64::MAX,
-            log_cleaner_min_cleanable_ratio: Ratio(500_000),
+            cleaner: CleanerConfig::default(),
             compression_type: "producer".to_owned(),
             log_flush_interval_messages: i64::MAX,
             offsets_topic_num_partitions: 50,
@@ -294,14 +248,8 @@ impl Default for Config {
             offset_metadata_max_bytes: 4_096,
             offsets_retention_minutes: 10_080,
             offsets_retention_check_interval_ms: 600_000,
-            transactional_id_expiration_ms: 604_800_000,
-            transaction_remove_expired_transaction_cleanup_interval_ms: 3_600_000,
             producer_id_expiration_ms: 86_400_000,
-            transaction_state_log_num_partitions: 50,
-            transaction_state_log_replication_factor: 3,
-            transaction_state_log_min_isr: 2,
-            transaction_max_timeout_ms: 900_000,
-            transaction_abort_timed_out_transaction_cleanup_interval_ms: 10_000,
+            transactions: TransactionConfig::default(),
             group_initial_rebalance_delay_ms: 3_000,
             group_min_session_timeout_ms: 6_000,
             group_max_session_timeout_ms: 1_800_000,

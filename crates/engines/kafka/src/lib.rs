@@ -33,8 +33,8 @@ pub mod wire;
 
 pub use cluster::{ACKNOWLEDGED, ANONYMOUS, APPENDED, Caller, Cluster, Outcome, PART, Side, Ticket};
 pub use config::{
-    Config, GROUP_OPTIONS, GroupBounds, GroupTimes, MigrationPolicy, OptionKind, Ratio, SHOWN_OPTIONS, SecurityConfig,
-    Shown, TOPIC_OPTIONS, TimestampType, TopicConfig, TopicOption, topic_option,
+    CleanerConfig, Config, GROUP_OPTIONS, GroupBounds, GroupTimes, MigrationPolicy, OptionKind, Ratio, SHOWN_OPTIONS,
+    SecurityConfig, Shown, TOPIC_OPTIONS, TimestampType, TopicConfig, TopicOption, TransactionConfig, topic_option,
 };
 pub use error::ErrorCode;
 pub use ops::unsupported_api_versions;

@@ -380,7 +380,7 @@ impl Cluster {
         timeout_ms: i32,
         expected: Option<(i64, i16)>,
     ) -> Result<(), ErrorCode> {
-        let timeout_max = self.config.transaction_max_timeout_ms;
+        let timeout_max = self.config.transactions.max_timeout_ms;
         if timeout_ms <= 0 || timeout_ms > timeout_max {
             return Err(ErrorCode::InvalidTransactionTimeout);
         }
@@ -537,7 +537,7 @@ impl Cluster {
     fn plan_scan(&mut self, ctx: &Context<'_>) {
         if !self.transactions.scan_planned {
             self.transactions.scan_planned = true;
-            let interval = self.config.transaction_abort_timed_out_transaction_cleanup_interval_ms.max(1);
+            let interval = self.config.transactions.abort_timed_out_transaction_cleanup_interval_ms.max(1);
             self.set_timer(ctx.now() + Duration::from_millis(interval), Timer::AbortScan);
         }
     }

@@ -65,15 +65,15 @@ struct Cleanable {
 impl Cluster {
     /// Sets the cleaner's threads going, if there is to be one.
     pub(super) fn start_cleaner(&mut self, ctx: &Context<'_>) {
-        if self.config.log_cleaner_enable {
-            for thread in 0..self.config.log_cleaner_threads.max(1) {
+        if self.config.cleaner.enable {
+            for thread in 0..self.config.cleaner.threads.max(1) {
                 self.set_timer(ctx.now() + self.cleaner_backoff(), Timer::Clean(thread));
             }
         }
     }
 
     fn cleaner_backoff(&self) -> Duration {
-        Duration::from_millis(self.config.log_cleaner_backoff_ms.max(1))
+        Duration::from_millis(self.config.cleaner.backoff_ms.max(1))
     }
 
     /// One thread of the cleaner goes on with its round, begins another, or sleeps.
@@ -123,8 +123,8 @@ impl Cluster {
         let delete_retention_ms = image.partition_by_key(key)?.1.config.delete_retention_ms;
         ctx.trace(|| format!("cleaning {key:?} from {} to {}", found.from, found.upto));
         let tree = &self.partitions.get(&key)?.tree;
-        let threads = self.config.log_cleaner_threads.max(1) as u64;
-        let slots = self.config.log_cleaner_dedupe_buffer_size / threads / BYTES_FOR_KEY;
+        let threads = self.config.cleaner.threads.max(1) as u64;
+        let slots = self.config.cleaner.dedupe_buffer_size / threads / BYTES_FOR_KEY;
         let round = Round::new(
             (key, leader, tree.only_branch()?),
             (found.from, found.upto),

@@ -146,9 +146,9 @@ impl Cluster {
             return true;
         }
         let brokers = self.authority.active_brokers().count();
-        let wanted = self.config.transaction_state_log_replication_factor;
+        let wanted = self.config.transactions.state_log_replication_factor;
         let replicas = usize::try_from(wanted).unwrap_or(1).min(self.brokers.len()).min(brokers);
-        let in_sync = self.config.transaction_state_log_min_isr.min(replicas as i32).max(1);
+        let in_sync = self.config.transactions.state_log_min_isr.min(replicas as i32).max(1);
         let options = [
             ("cleanup.policy", "compact".to_owned()),
             ("compression.type", "uncompressed".to_owned()),
@@ -158,7 +158,7 @@ impl Cluster {
         ];
         let topic = NewTopic {
             name: TRANSACTIONS_TOPIC.to_owned(),
-            partitions: self.config.transaction_state_log_num_partitions,
+            partitions: self.config.transactions.state_log_num_partitions,
             replication_factor: i16::try_from(replicas).unwrap_or(1),
             options: options.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
             ..NewTopic::default()

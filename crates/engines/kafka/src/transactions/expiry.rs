@@ -9,7 +9,7 @@ use crate::cluster::Cluster;
 impl Cluster {
     /// Coordinators look for transactional ids that have expired.
     pub(crate) fn expire_transactional_ids(&mut self, ctx: &Context<'_>) {
-        let expiration_ms = self.config.transactional_id_expiration_ms;
+        let expiration_ms = self.config.transactions.transactional_id_expiration_ms;
         let mut expired = Vec::new();
         for ((node, _), loaded) in &self.transactions.loaded {
             if !self.is_up(ctx, *node) {

@@ -132,8 +132,8 @@ impl Cluster {
         if !self.is_still_cleanable(&round) {
             return Step::GivenUp;
         }
-        let threads = self.config.log_cleaner_threads.max(1) as u64;
-        let bytes_max = (self.config.log_cleaner_io_buffer_size / threads).max(1);
+        let threads = self.config.cleaner.threads.max(1) as u64;
+        let bytes_max = (self.config.cleaner.io_buffer_size / threads).max(1);
         let Some(partition) = self.partitions.get(&round.key) else { return Step::GivenUp };
         let mut bytes_ahead = 0;
         let ahead = partition.tree.batches(round.node, round.next).take_while(|batch| {

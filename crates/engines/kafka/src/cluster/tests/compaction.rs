@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::transactions::{Client, Transactional, config as transactional_config, read_committed};
 use super::{World, quick_config};
-use crate::config::Config;
+use crate::config::{CleanerConfig, Config, Ratio, TransactionConfig};
 use crate::wire::batch::BatchHeader;
 use crate::wire::record::{Producer, write_batch};
 
@@ -74,7 +74,8 @@ fn a_producers_last_batch_stays_without_its_records_so_that_its_next_one_fits() 
 
 #[test]
 fn aborted_records_go_and_the_end_of_a_transaction_follows_when_nobody_needs_it() {
-    let mut world = World::new(3, 3, Config { transaction_state_log_num_partitions: 1, ..transactional_config() });
+    let transactions = TransactionConfig { state_log_num_partitions: 1, ..TransactionConfig::default() };
+    let mut world = World::new(3, 3, Config { transactions, ..transactional_config() });
     world.create_topic("prices", 1, &[COMPACT[0], COMPACT[1], COMPACT[2], ("delete.retention.ms", "30000")]);
     let mut producer = Transactional::begin(&mut world, Client::Bumping, "till");
     assert_eq!(producer.send(&mut world, "prices", 0, "tea"), Some((0, 0)));
@@ -110,7 +111,7 @@ fn what_the_coordinators_keep_is_compacted_and_known_after_a_restart() {
     let disk = Arc::new(MemoryDisk::ephemeral());
     let small = Config {
         log_roll_ms: 1_000,
-        log_cleaner_min_cleanable_ratio: crate::config::Ratio(10_000),
+        cleaner: CleanerConfig { min_cleanable_ratio: Ratio(10_000), ..CleanerConfig::default() },
         ..transactional_config()
     };
     let mut world = World::on_disk(3, 5, small.clone(), Arc::clone(&disk) as Arc<dyn Disk>);
@@ -148,7 +149,8 @@ fn what_the_coordinators_keep_is_compacted_and_known_after_a_restart() {
 fn segments_are_given_back_and_a_round_that_was_cut_off_counts_for_nothing() {
     let disk = Arc::new(MemoryDisk::ephemeral());
     // A thread reads so little at once that a round takes many steps.
-    let slow = Config { log_cleaner_io_buffer_size: 1_000, log_segment_bytes: 64 << 10, ..quick_config() };
+    let cleaner = CleanerConfig { io_buffer_size: 1_000, ..CleanerConfig::default() };
+    let slow = Config { cleaner, log_segment_bytes: 64 << 10, ..quick_config() };
     let mut world = World::on_disk(3, 7, slow.clone(), Arc::clone(&disk) as Arc<dyn Disk>);
     world.create_topic("prices", 1, &[COMPACT[0], ("segment.bytes", "50000"), COMPACT[2]]);
     let mut newest = BTreeMap::new();
@@ -209,7 +211,7 @@ fn a_log_that_is_compacted_and_deleted_loses_what_is_old_as_well() {
 fn without_a_cleaner_or_before_its_time_everything_stays() {
     for (options, config) in [
         (vec![("min.compaction.lag.ms", "3600000")], quick_config()),
-        (vec![], Config { log_cleaner_enable: false, ..quick_config() }),
+        (vec![], Config { cleaner: CleanerConfig { enable: false, ..CleanerConfig::default() }, ..quick_config() }),
         (vec![("min.cleanable.dirty.ratio", "1.0")], quick_config()),
     ] {
         let mut world = World::new(3, 1, config);

@@ -7,7 +7,7 @@ use atoll_kernel::disk::{Disk, MemoryDisk};
 
 use super::transactions::{Client, Transactional, config as transactional_config, coordinator};
 use super::{World, quick_config};
-use crate::config::Config;
+use crate::config::{Config, TransactionConfig};
 use crate::wire::generated::delete_topics_request::DeleteTopicState;
 use crate::wire::generated::{DeleteTopicsRequest, ListGroupsRequest, ListTransactionsRequest};
 use crate::wire::record::{Producer, write_batch};
@@ -74,8 +74,11 @@ fn offsets_go_with_their_topic() {
 #[test]
 fn a_transactional_id_that_nobody_uses_is_forgotten() {
     let config = Config {
-        transactional_id_expiration_ms: 60_000,
-        transaction_remove_expired_transaction_cleanup_interval_ms: 10_000,
+        transactions: TransactionConfig {
+            transactional_id_expiration_ms: 60_000,
+            remove_expired_transaction_cleanup_interval_ms: 10_000,
+            ..TransactionConfig::default()
+        },
         ..transactional_config()
     };
     let mut world = World::new(3, 1, config);

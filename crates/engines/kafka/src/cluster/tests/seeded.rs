@@ -10,7 +10,7 @@ use atoll_kernel::{Fault, FaultMenu, Kind, NodeId};
 
 use super::{World, disk_fault, quick_config, seeds};
 use crate::cluster::{PART, Ticket};
-use crate::config::Config;
+use crate::config::{CleanerConfig, Config};
 use crate::state::image::OFFSETS_TOPIC;
 use crate::wire::Response;
 use crate::wire::record::{Producer, write_batch};
@@ -67,7 +67,8 @@ struct Run {
 /// One run: a workload under faults, then healing, then the reckoning.
 fn run(seed: u64, menu: &FaultMenu) -> Run {
     let disk = Arc::new(MemoryDisk::ephemeral());
-    let config = Config { log_cleaner_backoff_ms: 5_000, log_cleaner_io_buffer_size: 200, ..quick_config() };
+    let cleaner = CleanerConfig { backoff_ms: 5_000, io_buffer_size: 200, ..CleanerConfig::default() };
+    let config = Config { cleaner, ..quick_config() };
     let mut world = World::on_disk(3, seed, config.clone(), Arc::clone(&disk) as Arc<dyn Disk>);
     let mut model = Model::default();
     world.create_topic("orders", 2, &[("min.insync.replicas", "2")]);

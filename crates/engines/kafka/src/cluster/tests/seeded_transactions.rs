@@ -8,7 +8,7 @@ use atoll_kernel::{Fault, FaultMenu, NodeId};
 
 use super::transactions::{Client, Transactional, config, coordinator, read_committed};
 use super::{World, disk_fault, seeds};
-use crate::config::Config;
+use crate::config::{CleanerConfig, Config};
 
 const PLACES: [(&str, i32); 2] = [("orders", 0), ("audit", 0)];
 const STEPS: usize = 40;
@@ -38,7 +38,8 @@ struct Run {
 }
 
 fn run(seed: u64, menu: &FaultMenu) -> Run {
-    let mut world = World::new(3, seed, Config { log_cleaner_backoff_ms: 3_000, ..config() });
+    let cleaner = CleanerConfig { backoff_ms: 3_000, ..CleanerConfig::default() };
+    let mut world = World::new(3, seed, Config { cleaner, ..config() });
     for (topic, _) in PLACES {
         let mut options = vec![("min.insync.replicas", "2")];
         if topic == "audit" {

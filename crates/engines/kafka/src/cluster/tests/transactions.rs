@@ -8,7 +8,7 @@ use atoll_kernel::{Fault, NodeId};
 use bytes::Bytes;
 
 use super::{World, quick_config};
-use crate::config::Config;
+use crate::config::{Config, TransactionConfig};
 use crate::wire::batch::{BatchHeader, as_transactional};
 use crate::wire::generated::add_partitions_to_txn_request::AddPartitionsToTxnTopic;
 use crate::wire::generated::offset_fetch_request::OffsetFetchRequestTopic;
@@ -36,7 +36,8 @@ pub(super) struct Transactional {
 }
 
 pub(super) fn config() -> Config {
-    Config { transaction_state_log_num_partitions: 2, ..quick_config() }
+    let transactions = TransactionConfig { state_log_num_partitions: 2, ..TransactionConfig::default() };
+    Config { transactions, ..quick_config() }
 }
 
 pub(super) fn coordinator(world: &mut World, id: &str) -> Option<NodeId> {

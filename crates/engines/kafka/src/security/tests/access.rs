@@ -1,6 +1,7 @@
 //! What callers may do, request by request.
 
 use super::*;
+use crate::config::TransactionConfig;
 use crate::wire::generated::create_acls_request::AclCreation;
 use crate::wire::generated::create_topics_request::CreatableTopic;
 use crate::wire::generated::delete_acls_request::DeleteAclsFilter;
@@ -19,7 +20,7 @@ fn guarded() -> Config {
         security,
         auto_create_topics_enable: false,
         offsets_topic_num_partitions: 1,
-        transaction_state_log_num_partitions: 1,
+        transactions: TransactionConfig { state_log_num_partitions: 1, ..TransactionConfig::default() },
         ..Config::default()
     }
 }
