@@ -108,7 +108,10 @@ def count(node: int) -> int:
 def allow(*rules: dict) -> None:
     """Makes rules, and waits until every broker knows them."""
     assert all(result.error_code == 0 for result in USERS["admin"][1].ask("CreateAcls", 3, creations=list(rules)).results)
+    wait_for_rules(*rules)
 
+
+def wait_for_rules(*rules: dict) -> None:
     def known():
         for made in rules:
             numbers = (made["resource_type"], made["resource_name"], made["resource_pattern_type"], made["principal"], made["host"], made["operation"], made["permission_type"])
@@ -194,7 +197,7 @@ def add_partitions(*topics: str, version: int = 3, who: str = "alice"):
     listed = [{"name": topic, "partitions": [0]} for topic in topics]
     if version > 3:
         transaction = {"transactional_id": "id", "producer_id": 1, "producer_epoch": 0, "verify_only": False, "topics": listed}
-        return ask("AddPartitionsToTxn", version, who, transactions=[transaction])
+        return ask("AddPartitionsToTxn", version, who, coordinator("id", 1), transactions=[transaction])
     return ask("AddPartitionsToTxn", version, who, v3_and_below_transactional_id="id", v3_and_below_producer_id=1, v3_and_below_producer_epoch=0, v3_and_below_topics=listed)
 
 
@@ -344,7 +347,7 @@ def denied_to_transactions() -> None:
 
 def denied_to_administrators() -> None:
     step("denied: CreateTopics", lambda: [create_topics("new", "ours", version=version) for version in (2, 5, 7)])
-    step("CreateTopics of names that are none", lambda: create_topics("", ".", "..", "x" * 249, "x" * 250, "a b", "\N{GREEK SMALL LETTER ALPHA}" * 249, "made-by-name", who="admin", validate_only=True))
+    step("CreateTopics of names that are none", lambda: create_topics("", ".", "..", "y" * 249, "y" * 250, "a b", "\N{GREEK SMALL LETTER ALPHA}" * 249, "made-by-name", who="admin", validate_only=True))
     step("CreateTopics of two names that collide", lambda: [create_topics("col.lide", who="admin"), create_topics("col_lide", who="admin")])
     step("denied: DeleteTopics", lambda: ask("DeleteTopics", 5, topic_names=["ours", "none-such"], timeout_ms=10000))
     step("denied: DeleteTopics by id", lambda: ask("DeleteTopics", 6, topics=[{"name": None, "topic_id": topic_id("ours")}], timeout_ms=10000))
@@ -413,6 +416,7 @@ def making_rules() -> None:
         step(f"CreateAcls with {name}", lambda m=made: create(m))
     step("CreateAcls, of which one is wrong", lambda: create(rule(TOPIC, "right", READ), wrong["any operation"], wrong["no name"]))
     step("CreateAcls in version 1 with a user", lambda: create(rule(USER, "x", 13), version=1))
+    wait_for_rules(rule(USER, "x", 13))
     step("the rules that came of it", lambda: describe())
 
 
@@ -541,6 +545,7 @@ def administering() -> None:
     allow(rule(TOPIC, "new", DESCRIBE, PREFIXED), rule(TOPIC, "new", DESCRIBE_CONFIGS, PREFIXED))
     step("administration: Metadata creates a topic", lambda: metadata("new-2", create=True))
     step("administration: CreateTopics tells options to whoever may see them", lambda: create_topics("new-3", version=7))
+    wait_for("new-3")
     step("administration: DescribeConfigs", lambda: configs("DescribeConfigs", 2, "new-3"))
     step("administration: IncrementalAlterConfigs needs altering", lambda: configs("IncrementalAlterConfigs", 2, "new-3"))
     allow(rule(CLUSTER, "kafka-cluster", CREATE))
@@ -551,6 +556,7 @@ def administering() -> None:
     step("administration: CreatePartitions of two", lambda: ask("CreatePartitions", 3, topics=[{"name": "new-3", "count": 2, "assignments": None}, {"name": "theirs", "count": 3, "assignments": None}], timeout_ms=10000))
     allow(rule(CLUSTER, "kafka-cluster", ALTER))
     step("administration: CreateAcls", lambda: create(rule(TOPIC, "more", READ), who="alice"))
+    wait_for_rules(rule(TOPIC, "more", READ))
     step("administration: whoever may alter may describe", lambda: len(describe(who="alice")["resources"]))
     step("administration: what may be done to the cluster", lambda: cluster())
     step("administration: quotas need altering options", lambda: ask("DescribeClientQuotas", 1, components=[], strict=False)["error_code"])

@@ -212,9 +212,9 @@ def mutations() -> None:
 
     patiently(known)
 
-    def create(name: str, partitions: int, version: int = 6):
+    def create(name: str, partitions: int, version: int = 6, node: int = 1):
         topic = {"name": name, "num_partitions": partitions, "replication_factor": 1, "assignments": [], "configs": []}
-        answer = Broker(1, client_id="maker").ask("CreateTopics", version, topics=[topic], timeout_ms=10000)
+        answer = Broker(node, client_id="maker").ask("CreateTopics", version, topics=[topic], timeout_ms=10000)
         told = answer.topics[0]
         return {"error": told.error_code, "message": told.error_message, "muted": answer.throttle_time_ms > 5000}
 
@@ -230,6 +230,7 @@ def mutations() -> None:
 
     step("CreateTopics of twice what may be made at once", lambda: create("first", 22))
     step("CreateTopics while in debt", lambda: create("second", 1))
+    step("CreateTopics at another broker while in debt", lambda: [create("second", 1, node=2), create("second", 1, node=3)])
     step("CreatePartitions while in debt", lambda: create_partitions(23, 3))
     step("DeleteTopics while in debt", lambda: delete("first", 5))
     step("CreateTopics in a version that is muted", lambda: create("third", 1, 5))

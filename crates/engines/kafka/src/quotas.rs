@@ -1,6 +1,7 @@
 //! Client quotas: what a broker lets a user, a client or an address have, and for how long it mutes whoever had more.
 //!
-//! Each broker keeps its own account, over windows of a second by its monotonic clock. Of the quotas that fit, the most specific counts.
+//! Each broker keeps its own account, and the controller that of changes to topics, over windows of a second by its monotonic
+//! clock. Of the quotas that fit, the most specific counts.
 //! The answer tells a client how long it is muted, and the server reads nothing from it for that long (KIP-219).
 //!
 //! <https://kafka.apache.org/documentation/#design_quotas>
@@ -130,7 +131,9 @@ impl Cluster {
         }
         let user = caller.principal.split_once(':').map_or("", |(_, name)| name);
         let (bound, user, client) = limit(quotas, kind, user, &caller.client_id)?;
-        Some((bound, (caller.node, kind, user, client)))
+        // Changes to topics are on the account that the controller keeps, whichever broker was asked.
+        let keeper = if kind == Kind::Mutation { self.plane.leader() } else { None };
+        Some((bound, (keeper.unwrap_or(caller.node), kind, user, client)))
     }
 
     /// Puts what a request has cost on its account. The answer is told for how long its client is muted, which is returned; a

@@ -87,7 +87,7 @@ fn create(
             num_partitions: -1,
             replication_factor: -1,
             topic_config_error_code: ErrorCode::TopicAuthorizationFailed.code(),
-            configs: None,
+            configs: Some(Vec::new()),
             ..made(cluster, &new)
         },
         Ok(()) => made(cluster, &new),
@@ -127,6 +127,7 @@ fn refused(name: &str, error: ErrorCode, reason: String) -> CreatableTopicResult
         error_message: Some(reason),
         num_partitions: -1,
         replication_factor: -1,
+        configs: Some(Vec::new()),
         ..CreatableTopicResult::default()
     }
 }

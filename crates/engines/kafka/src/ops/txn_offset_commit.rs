@@ -29,51 +29,74 @@ pub(super) fn apply(
     caller: &Caller,
     request: TxnOffsetCommitRequest,
 ) -> Outcome {
-    if request.topics.iter().all(|topic| !cluster.may_topic(caller, Operation::Read, &topic.name)) {
-        return failed(&request, ErrorCode::TopicAuthorizationFailed).into();
+    // What is refused by itself is told in any case; the group's coordinator is asked about the rest, if there is any.
+    let mut response = refusals(cluster, caller, &request);
+    if parts(&mut response).all(|part| part.error_code != 0) {
+        return Response::TxnOffsetCommit(response).into();
     }
-    let checked = check(cluster, ctx, caller, &request);
-    match checked {
+    match check(cluster, ctx, caller, &request) {
         Ok(Joined::Already) => {}
         Ok(Joined::Soon) => {
             let request = Request::TxnOffsetCommit(request);
             return cluster.park(ctx, caller, Waiting::Transaction(request), &[], TIMEOUT_MS);
         }
-        Err(error) => return failed(&request, told(error)).into(),
+        Err(error) => return fill(response, told(error)).into(),
     }
     let committed_ms = ctx.wall(caller.node).as_millis();
-    let image = cluster.brokers.get(&caller.node).map(|broker| &broker.image);
     let metadata_max = cluster.config.offset_metadata_max_bytes;
-    let (mut offsets, mut response) = (Vec::new(), TxnOffsetCommitResponse::default());
-    for topic in &request.topics {
-        let mut answered = TxnOffsetCommitResponseTopic { name: topic.name.clone(), partitions: Vec::new() };
-        for asked in &topic.partitions {
-            let index = asked.partition_index;
+    let mut offsets = Vec::new();
+    for (topic, answered) in request.topics.iter().zip(&mut response.topics) {
+        let asked = topic.partitions.iter().zip(&mut answered.partitions);
+        for (asked, answered) in asked.filter(|(_, answered)| answered.error_code == 0) {
             let metadata = asked.committed_metadata.clone().unwrap_or_default();
-            let error = match image.is_some_and(|image| image.partition(&topic.name, index).is_some()) {
-                _ if !cluster.may_topic(caller, Operation::Read, &topic.name) => ErrorCode::TopicAuthorizationFailed,
-                false => ErrorCode::UnknownTopicOrPartition,
-                true if metadata.len() > metadata_max => ErrorCode::OffsetMetadataTooLarge,
-                true => ErrorCode::None,
-            };
-            if error == ErrorCode::None {
-                let (offset, leader_epoch) = (asked.committed_offset, asked.committed_leader_epoch);
-                let committed = Committed { offset, leader_epoch, metadata, committed_ms };
-                offsets.push(NewOffset { topic: topic.name.clone(), partition: index, committed });
+            if metadata.len() > metadata_max {
+                answered.error_code = ErrorCode::OffsetMetadataTooLarge.code();
+                continue;
             }
-            let error_code = error.code();
-            answered.partitions.push(TxnOffsetCommitResponsePartition { partition_index: index, error_code });
+            let (offset, leader_epoch) = (asked.committed_offset, asked.committed_leader_epoch);
+            let committed = Committed { offset, leader_epoch, metadata, committed_ms };
+            offsets.push(NewOffset { topic: topic.name.clone(), partition: asked.partition_index, committed });
         }
-        response.topics.push(answered);
     }
     if offsets.is_empty() {
         return Response::TxnOffsetCommit(response).into();
     }
     let producer = (request.producer_id, request.producer_epoch);
+    let unstored = response.clone();
     match cluster.commit_offsets_in_transaction(ctx, caller, &request.group_id, producer, &offsets, response) {
         Ok(()) => Outcome::Parked,
-        Err(error) => failed(&request, storing_error(error)).into(),
+        Err(error) => fill(unstored, storing_error(error)).into(),
     }
+}
+
+/// An answer for every partition, with an error where the topic is not the caller's or there is no such partition.
+fn refusals(cluster: &Cluster, caller: &Caller, request: &TxnOffsetCommitRequest) -> TxnOffsetCommitResponse {
+    let image = cluster.brokers.get(&caller.node).map(|broker| &broker.image);
+    let topics = request.topics.iter().map(|topic| {
+        let may_read = cluster.may_topic(caller, Operation::Read, &topic.name);
+        let answer = |partition_index: i32| {
+            let exists = image.is_some_and(|image| image.partition(&topic.name, partition_index).is_some());
+            let error = match exists {
+                _ if !may_read => ErrorCode::TopicAuthorizationFailed,
+                false => ErrorCode::UnknownTopicOrPartition,
+                true => ErrorCode::None,
+            };
+            TxnOffsetCommitResponsePartition { partition_index, error_code: error.code() }
+        };
+        let partitions = topic.partitions.iter().map(|asked| answer(asked.partition_index)).collect();
+        TxnOffsetCommitResponseTopic { name: topic.name.clone(), partitions }
+    });
+    TxnOffsetCommitResponse { topics: topics.collect(), ..TxnOffsetCommitResponse::default() }
+}
+
+fn parts(response: &mut TxnOffsetCommitResponse) -> impl Iterator<Item = &mut TxnOffsetCommitResponsePartition> {
+    response.topics.iter_mut().flat_map(|topic| &mut topic.partitions)
+}
+
+/// The answer with an error for all that had none of its own.
+fn fill(mut response: TxnOffsetCommitResponse, error: ErrorCode) -> Response {
+    parts(&mut response).filter(|part| part.error_code == 0).for_each(|part| part.error_code = error.code());
+    Response::TxnOffsetCommit(response)
 }
 
 /// Whether the group takes the offsets, and whether its partition is part of the transaction.
@@ -116,7 +139,7 @@ fn told(error: ErrorCode) -> ErrorCode {
     }
 }
 
-/// The answer where the transaction could not be joined.
+/// The answer where all is refused.
 pub(crate) fn failed(request: &TxnOffsetCommitRequest, error: ErrorCode) -> Response {
     let mut response = TxnOffsetCommitResponse::default();
     for topic in &request.topics {
@@ -128,10 +151,9 @@ pub(crate) fn failed(request: &TxnOffsetCommitRequest, error: ErrorCode) -> Resp
 }
 
 /// The answer once the records are committed, or are not.
-pub(crate) fn conclude(mut response: TxnOffsetCommitResponse, error: Option<ErrorCode>) -> Response {
-    if let Some(error) = error.map(storing_error) {
-        let partitions = response.topics.iter_mut().flat_map(|topic| &mut topic.partitions);
-        partitions.filter(|part| part.error_code == 0).for_each(|part| part.error_code = error.code());
+pub(crate) fn conclude(response: TxnOffsetCommitResponse, error: Option<ErrorCode>) -> Response {
+    match error {
+        Some(error) => fill(response, storing_error(error)),
+        None => Response::TxnOffsetCommit(response),
     }
-    Response::TxnOffsetCommit(response)
 }
