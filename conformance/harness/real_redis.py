@@ -10,6 +10,8 @@ from .check import eventually
 from .process import Server, run
 
 PRIMARY_PORT, REPLICA_PORT = 6379, 6381
+# Each instance listens for TLS one port above.
+TLS_STEP = 1
 READY = "Ready to accept connections"
 
 
@@ -45,6 +47,52 @@ def cluster(folder: Path) -> Iterator[dict[str, str]]:
             eventually(lambda host=host, port=port: is_settled(host, port), 60)
         pids = ",".join(str(one.pid) for one in servers)
         yield {"REDIS_URL": f"redis://{nodes[0]}", "REDIS_NODES": ",".join(nodes[:3]), "SERVER_PIDS": pids}
+
+
+@contextmanager
+def encrypted_cluster(folder: Path) -> Iterator[dict[str, str]]:
+    """The same with a port for TLS beside each plain one; the bus and the replicas use TLS."""
+    with ExitStack() as stack:
+        prefix = block(stack, [port + step for port in (PRIMARY_PORT, REPLICA_PORT) for step in (0, TLS_STEP)])
+        places = [(f"{prefix}{node}", port) for port in (PRIMARY_PORT, REPLICA_PORT) for node in (1, 2, 3)]
+        hosts = [f"{prefix}{node}" for node in (1, 2, 3)]
+        ca, own, client = certificates(folder, hosts)
+        files = ["--tls-ca-cert-file", ca, "--tls-cert-file", own[0], "--tls-key-file", own[1]]
+        common = ["--cluster-enabled", "yes", "--tls-cluster", "yes", "--tls-replication", "yes", *files]
+        started = [server(stack, folder, host, port, ["--tls-port", str(port + TLS_STEP), *common]) for host, port in places]
+        known = ["--tls", "--cacert", ca, "--cert", client[0], "--key", client[1]]
+        nodes = [f"{host}:{port + TLS_STEP}" for host, port in places]
+        run(["redis-cli", *known, "--cluster", "create", *nodes, "--cluster-replicas", "1", "--cluster-yes"], 60)
+        for host, port in places:
+            eventually(lambda host=host, port=port: is_settled(host, port), 60)
+        plain = [f"{host}:{PRIMARY_PORT}" for host in hosts]
+        yield {
+            "REDIS_URL": f"redis://{plain[0]}",
+            "REDIS_NODES": ",".join(plain),
+            "REDIS_TLS_URL": f"rediss://{nodes[0]}",
+            "REDIS_TLS_NODES": ",".join(nodes[:3]),
+            "REDIS_TLS_CA_FILE": ca,
+            "REDIS_TLS_CERT_FILE": client[0],
+            "REDIS_TLS_KEY_FILE": client[1],
+            "SERVER_PIDS": ",".join(str(one.pid) for one in started),
+        }
+
+
+def certificates(folder: Path, hosts: list[str]) -> tuple[str, tuple[str, str], tuple[str, str]]:
+    """An authority, and what it vouches for: a server at these addresses, which is a client of others as well, and a client."""
+    install.debian("openssl", "openssl")
+    new = ["openssl", "req", "-newkey", "rsa:2048", "-nodes"]
+    ca, ca_key = f"{folder}/ca.pem", f"{folder}/ca-key.pem"
+    run([*new, "-x509", "-subj", "/CN=authority", "-keyout", ca_key, "-out", ca], 30)
+    pairs = []
+    names = ",".join(f"IP:{host}" for host in hosts)
+    for name in ("server", "client"):
+        certificate, key = f"{folder}/{name}.pem", f"{folder}/{name}-key.pem"
+        issue = ["-x509", "-CA", ca, "-CAkey", ca_key, "-subj", f"/CN={name}", "-addext", f"subjectAltName={names}"]
+        leaf = ["-addext", "basicConstraints=critical,CA:FALSE"]
+        run([*new, *issue, *leaf, "-keyout", key, "-out", certificate], 30)
+        pairs.append((certificate, key))
+    return ca, pairs[0], pairs[1]
 
 
 def server(stack: ExitStack, folder: Path, host: str, port: int, options: list[str]) -> Server:

@@ -2,7 +2,7 @@
 
     {
       "about":    "one line for --list",
-      "engine":   "redis-cluster" | "redis-shard" | "redis" | "kafka" | "kafka-single" | "stack" | "none",
+      "engine":   "redis-cluster" | "redis-cluster-tls" | "redis-shard" | "redis" | "kafka" | "kafka-single" | "stack" | "none",
       "ci":       true when it belongs to every CI run,
       "needs":    {"apt": {"COMMAND": "PACKAGE"}, "pip": ["NAME==VERSION"], "npm": ["NAME@VERSION"],
                    "maven": ["GROUP:ARTIFACT:VERSION"], "source": ["DEBIAN SOURCE PACKAGE"],

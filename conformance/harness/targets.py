@@ -79,6 +79,9 @@ def real(suite: Suite, folder: Path) -> Iterator[dict[str, str]]:
     if engine == "redis-cluster":
         with real_redis.cluster(folder) as variables:
             yield variables
+    elif engine == "redis-cluster-tls":
+        with real_redis.encrypted_cluster(folder) as variables:
+            yield variables
     elif engine == "redis-shard":
         with real_redis.shard(folder) as variables:
             yield variables

@@ -11,6 +11,24 @@ pub fn redis(addresses: &[String]) -> Environment {
     BTreeMap::from([("REDIS_URL".into(), format!("redis://{first}")), ("REDIS_NODES".into(), addresses.join(","))])
 }
 
+/// The variables for the TLS ports of the same. Where these are all that is listened on, they are the cluster's addresses.
+pub fn redis_tls(addresses: &[String], is_all: bool) -> Environment {
+    let url = format!("rediss://{}", addresses.first().cloned().unwrap_or_default());
+    let mut variables =
+        Environment::from([("REDIS_TLS_URL".into(), url.clone()), ("REDIS_TLS_NODES".into(), addresses.join(","))]);
+    if is_all {
+        variables.insert("REDIS_URL".into(), url);
+    }
+    variables
+}
+
+/// The name of the variable that names the file with whom to trust where Redis listens for TLS.
+pub const REDIS_CA: &str = "REDIS_TLS_CA_FILE";
+/// Those that name a client's certificate and its key.
+pub const REDIS_CERTIFICATE: &str = "REDIS_TLS_CERT_FILE";
+/// See [`REDIS_CERTIFICATE`].
+pub const REDIS_KEY: &str = "REDIS_TLS_KEY_FILE";
+
 /// The variables for a Kafka cluster at these addresses (`host:port`).
 pub fn kafka(addresses: &[String]) -> Environment {
     BTreeMap::from([("KAFKA_BOOTSTRAP_SERVERS".into(), addresses.join(","))])

@@ -23,6 +23,25 @@ pub fn read_text(path: &Path, bytes_max: usize) -> io::Result<String> {
     String::from_utf8(bytes).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "not UTF-8 text"))
 }
 
+/// Reads the text files of a folder in the order of their names, at most `files_max` of at most `bytes_max` bytes.
+///
+/// # Errors
+/// As [`read_text`], and `InvalidData` if there are too many.
+pub fn read_folder(path: &Path, files_max: usize, bytes_max: usize) -> io::Result<Vec<String>> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(path)? {
+        let file = entry?.path();
+        if file.is_file() {
+            files.push(file);
+        }
+        if files.len() > files_max {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, format!("more than {files_max} files")));
+        }
+    }
+    files.sort();
+    files.iter().map(|file| read_text(file, bytes_max)).collect()
+}
+
 /// Writes a text file for the user, in one step, so that a reader sees the old or the new text.
 ///
 /// # Errors

@@ -52,6 +52,11 @@ impl Home {
         self.directory.join("ca.pem")
     }
 
+    /// A certificate of that authority for clients of Redis, and its key.
+    pub fn redis_client(&self) -> (PathBuf, PathBuf) {
+        (self.directory.join("redis-client.pem"), self.directory.join("redis-client-key.pem"))
+    }
+
     /// Makes the directory, for its owner only.
     pub fn prepare(&self) -> Result<()> {
         files::owner_only_directory(&self.directory).map_err(|error| self.unusable(&error))

@@ -35,14 +35,20 @@ pub fn redis(options: &[OptionEntry]) -> Result<atoll_redis::Config, Vec<Problem
             Err(error) => problems.push(refused(option, error.to_string())),
         }
     }
+    if let Some(reason) = config.trouble().filter(|_| problems.is_empty()) {
+        let culprit = options.iter().find(|option| option.name == "tls-port").or(options.first());
+        problems.extend(culprit.map(|option| refused(option, reason)));
+    }
     if problems.is_empty() { Ok(config) } else { Err(problems) }
 }
 
-/// The ports of the primary and the replica on each node.
+/// The ports of the primary and the replica on each node, plain and for TLS.
 pub fn redis_ports(options: &[OptionEntry]) -> Vec<u16> {
     let config = redis(options).unwrap_or_default();
-    let Some(port) = config.get("port").and_then(|port| port.parse::<u16>().ok()) else { return Vec::new() };
-    if config.get("cluster-enabled") == Some("yes") { vec![port, port.saturating_add(2)] } else { vec![port] }
+    let is_cluster = config.get("cluster-enabled") == Some("yes");
+    let port = |name| config.get(name).and_then(|port| port.parse::<u16>().ok()).filter(|port| *port != 0);
+    let of_node = |port: u16| std::iter::once(port).chain(is_cluster.then(|| port.saturating_add(2)));
+    ["port", "tls-port"].into_iter().filter_map(port).flat_map(of_node).collect()
 }
 
 /// The configuration of the embedded Kafka cluster.

@@ -6,7 +6,6 @@ use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
 use atoll_kafka::Kafka;
-use atoll_kafka::security::Pem;
 use atoll_kernel::Kernel;
 use atoll_net::Host;
 use atoll_pki::Authority;
@@ -18,7 +17,6 @@ use crate::config::{Engine, EngineEntry, OptionEntry, Problem, StackFile};
 use crate::environment::{self, Environment};
 use crate::error::{Code, Failure, Result};
 use crate::faults;
-use crate::files;
 use crate::home::Held;
 use crate::logs::Logs;
 use crate::options;
@@ -27,6 +25,7 @@ use crate::serve::Reporter;
 
 use kubernetes::Orchestrator;
 
+mod certificates;
 mod kubernetes;
 mod pod_logs;
 
@@ -45,8 +44,8 @@ pub struct Stack {
     kubeconfig: String,
     /// Made when the first part needs it.
     authority: OnceLock<Arc<Authority>>,
-    /// The file that says whom clients of Kafka's TLS listeners trust, if there are any.
-    kafka_ca: Option<String>,
+    /// Files that clients of TLS listeners need, by the names of variables: whom to trust, their own certificates.
+    client_files: Environment,
 }
 
 /// One engine of the stack: embedded, somebody else's, or left out.
@@ -102,7 +101,8 @@ impl Stack {
         let kernel = Kernel::live(plan.nodes(instance), plan.seed);
         let host = Host::new(kernel, held.disk(), held.data_directory());
         let kubeconfig = plan.home.kubeconfig().display().to_string();
-        let mut stack = Stack { host, parts: Vec::new(), kubeconfig, authority: OnceLock::new(), kafka_ca: None };
+        let mut stack =
+            Stack { host, parts: Vec::new(), kubeconfig, authority: OnceLock::new(), client_files: Environment::new() };
         reporter.step(&format!("{} nodes", plan.stack.nodes.len()));
         if let Err(failure) = stack.start_parts(plan, logs).and_then(|()| stack.apply_manifests(plan)) {
             stack.shut_down();
@@ -139,7 +139,8 @@ impl Stack {
         Ok(match engine {
             Engine::Redis => {
                 let config = options::redis(config).map_err(refused)?;
-                Presence::Embedded(Box::new(Redis::start(config, self.host.clone()).map_err(failed)?))
+                let pem = if config.uses_tls() { Some(self.redis_certificates(&config, plan)?) } else { None };
+                Presence::Embedded(Box::new(Redis::start(config, self.host.clone(), pem).map_err(failed)?))
             }
             Engine::Kafka => {
                 let config = options::kafka(config).map_err(refused)?;
@@ -174,25 +175,6 @@ impl Stack {
         Ok(Arc::clone(self.authority.get_or_init(|| Arc::new(opened))))
     }
 
-    /// What brokers prove themselves with over TLS. Clients find in `ca.pem` whom to trust.
-    fn kafka_certificate(&mut self, plan: &Plan) -> Result<Pem> {
-        let failed = |error: &dyn std::fmt::Display| start_failure(Engine::Kafka, &io::Error::other(error.to_string()));
-        let authority = self.authority(Engine::Kafka)?;
-        let mut names = vec!["localhost".to_owned()];
-        for node in self.kernel().nodes() {
-            names.push(node.config.address.to_string());
-            names.push(node.config.pod_side_address.to_string());
-        }
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let certificate = authority.server(&names).map_err(|error| failed(&error))?;
-        let trusted = authority.certificate_pem().to_owned();
-        let file = plan.home.certificate_authority();
-        files::write_owner_only(&file, trusted.as_bytes()).map_err(|error| failed(&error))?;
-        self.kafka_ca = Some(file.display().to_string());
-        let certificate_chain = format!("{}{trusted}", certificate.certificate_pem);
-        Ok(Pem { certificate_chain, key: certificate.key_pem.clone(), trusted })
-    }
-
     fn apply_manifests(&self, plan: &Plan) -> Result<()> {
         let mut documents = Vec::new();
         for manifest in &plan.stack.manifests {
@@ -219,7 +201,7 @@ impl Stack {
             node.map(|node| format!("{}:{}", node.config.pod_side_address, address.port()))
         };
         let mut environment = self.environment_with(pod_side, external_for_pods);
-        environment.retain(|name, _| !["KUBECONFIG", environment::KAFKA_CA].contains(&name.as_str()));
+        environment.retain(|name, _| name != "KUBECONFIG" && !self.client_files.contains_key(name));
         environment
     }
 
@@ -243,12 +225,13 @@ impl Stack {
             });
             for (name, all) in part.embedded().map(Embedded::other_listeners).unwrap_or_default() {
                 let all: Vec<String> = all.iter().filter_map(&reached).collect();
-                environment.extend(environment::kafka_listener(&name, &all));
+                environment.extend(match part.engine {
+                    Engine::Redis => environment::redis_tls(&all, all == addresses(part)),
+                    _ => environment::kafka_listener(&name, &all),
+                });
             }
         }
-        if let Some(file) = &self.kafka_ca {
-            environment.insert(environment::KAFKA_CA.to_owned(), file.clone());
-        }
+        environment.extend(self.client_files.clone());
         environment
     }
 
@@ -332,10 +315,13 @@ impl Embedded for atoll_kafka::Handle {
 
 impl Embedded for atoll_redis::Handle {
     fn addresses(&self) -> Vec<SocketAddr> {
-        // The instances that begin as primaries: what a client is given to find the others by.
-        let instances = atoll_redis::Handle::addresses(self);
-        let port = instances.first().map(|(_, address)| address.port());
-        instances.iter().map(|(_, address)| *address).filter(|address| Some(address.port()) == port).collect()
+        let plain = first_primaries(atoll_redis::Handle::addresses(self));
+        if plain.is_empty() { first_primaries(self.tls_addresses()) } else { plain }
+    }
+
+    fn other_listeners(&self) -> Vec<(String, Vec<SocketAddr>)> {
+        let encrypted = first_primaries(self.tls_addresses());
+        if encrypted.is_empty() { Vec::new() } else { vec![("TLS".to_owned(), encrypted)] }
     }
 
     fn status(&self) -> Value {
@@ -348,6 +334,12 @@ impl Embedded for atoll_redis::Handle {
     fn shut_down(&self) {
         atoll_redis::Handle::shut_down(self);
     }
+}
+
+/// The instances that begin as primaries: what a client is given to find the others by.
+fn first_primaries(instances: &[(atoll_redis::InstanceAddress, SocketAddr)]) -> Vec<SocketAddr> {
+    let port = instances.first().map(|(_, address)| address.port());
+    instances.iter().map(|(_, address)| *address).filter(|address| Some(address.port()) == port).collect()
 }
 
 /// Who serves which slots: of those that say they do, the running instance with the highest epoch.

@@ -33,4 +33,4 @@ pub use host::{Host, Peer};
 pub use limits::{Limits, Permit, Permits};
 pub use listener::{BACKLOG, Listener};
 pub use live::{EngineThread, Live, engine_thread};
-pub use tls::accept_tls;
+pub use tls::{accept_tls, connect_tls};

@@ -29,7 +29,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     let nodes = (1..=3).map(|number| NodeConfig::numbered(instance, number)).collect();
     let kernel = Kernel::live(nodes, Seed(1));
-    let redis = Redis::start(config, Host::new(kernel.clone(), disk, None))?;
+    let redis = Redis::start(config, Host::new(kernel.clone(), disk, None), None)?;
     for (of, address) in redis.addresses() {
         println!("node {} {address}", of.node);
     }

@@ -22,6 +22,14 @@ pub struct ConnId {
     pub(crate) number: u64,
 }
 
+/// From where an instance is asked for its own address or another's, and over what: the answer is one to be reached there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Access {
+    pub(crate) peer: Peer,
+    /// Over TLS: ports are those for TLS.
+    pub(crate) is_tls: bool,
+}
+
 /// Which replies a client wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Replies {
@@ -40,6 +48,8 @@ pub(crate) struct Client {
     pub(crate) instance: InstanceId,
     pub(crate) peer: Peer,
     pub(crate) addresses: Option<(SocketAddr, SocketAddr)>,
+    /// It came over TLS.
+    pub(crate) is_tls: bool,
     pub(crate) name: Vec<u8>,
     pub(crate) library: Vec<u8>,
     pub(crate) library_version: Vec<u8>,
@@ -105,6 +115,22 @@ pub(crate) struct Blocked {
     pub(crate) deadline: Option<Moment>,
 }
 
+/// What WAITAOF waits for: everything up to a position on disk.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SyncWish {
+    /// On its own instance's.
+    pub(crate) is_local: bool,
+    /// On those of so many replicas.
+    pub(crate) replicas: usize,
+    pub(crate) position: u64,
+}
+
+impl SyncWish {
+    pub(crate) fn is_met_by(&self, (is_local, replicas): (bool, usize)) -> bool {
+        is_local >= self.is_local && replicas >= self.replicas
+    }
+}
+
 #[derive(Debug)]
 pub(crate) enum BlockedOn {
     /// One of these keys; then the request is executed again.
@@ -113,6 +139,8 @@ pub(crate) enum BlockedOn {
     Postponed { request: OwnedRequest },
     /// So many replicas at this position.
     Replicas { wanted: usize, position: u64 },
+    /// The append-only files.
+    Syncs(SyncWish),
     /// The end of DEBUG SLEEP.
     Sleep,
     /// Its own script, which is slow.
@@ -125,7 +153,18 @@ pub(crate) enum BlockedOn {
     Target,
 }
 
+impl BlockedOn {
+    /// It may end when a replica acknowledges or a disk is synced.
+    fn is_about_replication(&self) -> bool {
+        matches!(self, BlockedOn::Replicas { .. } | BlockedOn::Syncs(_))
+    }
+}
+
 impl Client {
+    pub(crate) fn access(&self) -> Access {
+        Access { peer: self.peer, is_tls: self.is_tls }
+    }
+
     /// What CLIENT LIST shows after `flags=`.
     pub(crate) fn flags(&self) -> String {
         let subscribed = self.subscriptions() > 0;
@@ -177,7 +216,7 @@ pub(crate) struct Clients {
     /// Blocked clients by their deadlines.
     pub(crate) deadlines: std::collections::BTreeSet<(Moment, usize)>,
     pub(crate) blocked: usize,
-    /// How many clients wait for replicas.
+    /// How many clients wait for replicas or for append-only files.
     pub(crate) waiting: usize,
 }
 
@@ -210,7 +249,7 @@ impl Clients {
 
     pub(crate) fn block(&mut self, place: usize, on: BlockedOn, deadline: Option<Moment>) {
         self.blocked += 1;
-        self.waiting += usize::from(matches!(on, BlockedOn::Replicas { .. }));
+        self.waiting += usize::from(on.is_about_replication());
         if let Some(deadline) = deadline {
             self.deadlines.insert((deadline, place));
         }
@@ -232,7 +271,7 @@ impl Clients {
     pub(crate) fn unblock(&mut self, place: usize) -> Option<BlockedOn> {
         let blocked = self.list.get_mut(place)?.blocked.take()?;
         self.blocked -= 1;
-        self.waiting -= usize::from(matches!(blocked.on, BlockedOn::Replicas { .. }));
+        self.waiting -= usize::from(blocked.on.is_about_replication());
         if let Some(deadline) = blocked.deadline {
             self.deadlines.remove(&(deadline, place));
         }

@@ -12,6 +12,7 @@
 //! - `manual.rs`: failover on request.
 //! - `route.rs`: whether a request is served here, redirected or refused.
 //! - `saved.rs`: what of all this is kept when the stack starts again.
+//! - `syncs.rs`: what an instance says to have on disk.
 //! - `settle.rs`: when all is well the bus rests, because its messages would change nothing.
 //!
 //! While anything is wrong the bus is simulated message by message, ten times a second per instance as in Redis, over the
@@ -30,6 +31,7 @@ mod route;
 mod saved;
 mod settle;
 pub(crate) mod slots;
+mod syncs;
 mod topology;
 
 pub(crate) use bus::{Bus, Message};

@@ -2,6 +2,7 @@
 
 mod accepted;
 mod check;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,6 +13,7 @@ use serde::de::{Deserialize, Deserializer, Error as _};
 pub(crate) use accepted::{ACCEPTED, FIXED};
 pub(crate) use check::{MemoryLimit, ORDINARY, OutputLimit, REPLICAS, SUBSCRIBERS, memory};
 use check::{check, memory_limit, output_limits, save_points};
+pub(crate) use tls::{ClientCertificates, REFUSED as TLS_REFUSED, TlsSettings};
 
 use crate::acl::{Defaults, RuleError, User, has_spaces};
 use crate::notify;
@@ -161,6 +163,20 @@ pub const OPTIONS: &[OptionInfo] = &[
     mutable("stream-node-max-entries", LONG, "100"),
     mutable("tcp-keepalive", INT, "300"),
     mutable("timeout", INT, "0"),
+    mutable("tls-auth-clients", Choice(&["no", "yes", "optional"]), "yes"),
+    fixed("tls-ca-cert-dir", Text, ""),
+    fixed("tls-ca-cert-file", Text, ""),
+    fixed("tls-cert-file", Text, ""),
+    mutable("tls-ciphersuites", Text, ""),
+    fixed("tls-client-cert-file", Text, ""),
+    fixed("tls-client-key-file", Text, ""),
+    mutable("tls-cluster", YesNo, "no"),
+    fixed("tls-key-file", Text, ""),
+    fixed("tls-port", Integer(0, 65535), "0"),
+    mutable("tls-prefer-server-ciphers", YesNo, "no"),
+    mutable("tls-protocols", Text, ""),
+    mutable("tls-replication", YesNo, "no"),
+    mutable("tls-session-caching", YesNo, "yes"),
     mutable("tracking-table-max-keys", Integer(0, i64::MAX), "1000000"),
     mutable("zset-max-listpack-entries", LONG, "128"),
     mutable("zset-max-listpack-value", LONG_MEMORY, "64"),
@@ -286,6 +302,7 @@ pub(crate) struct Settings {
     /// `notify-keyspace-events`.
     pub(crate) notified: u32,
     pub(crate) port: u16,
+    pub(crate) tls: TlsSettings,
     /// `slowlog-log-slower-than` in nanoseconds; None: nothing is logged.
     pub(crate) slow_ns: Option<u64>,
     pub(crate) slowlog_length_max: usize,
@@ -338,7 +355,13 @@ impl Config {
         let option = option(name).ok_or_else(|| ConfigError::Unknown(name.to_owned()))?;
         let present = self.values.get(option.name).map(String::as_str).unwrap_or_default();
         let value = check(option, value, present)?;
-        self.values.insert(option.name, value);
+        let before = self.values.insert(option.name, value);
+        if option.name.starts_with("tls-")
+            && let Err(reason) = tls::check(&self.values)
+        {
+            self.values.extend(before.map(|before| (option.name, before)));
+            return Err(ConfigError::Invalid { name: option.name, reason });
+        }
         let users = std::mem::take(&mut self.settings.acl.users);
         self.settings = settings(&self.values);
         self.settings.acl.users = users;
@@ -401,6 +424,16 @@ impl Config {
         self.values.insert("dir", path);
     }
 
+    /// True if there is TLS on some listener or link, so that a certificate is needed.
+    pub fn uses_tls(&self) -> bool {
+        self.settings.tls.is_used()
+    }
+
+    /// What no single option is to blame for: ports that are in each other's way.
+    pub fn trouble(&self) -> Option<String> {
+        tls::port_trouble(&self.settings)
+    }
+
     /// The value of an option; None if there is no such option.
     pub fn get(&self, name: &str) -> Option<&str> {
         option(name).and_then(|option| self.values.get(option.name)).map(String::as_str)
@@ -433,7 +466,7 @@ impl<'de> Deserialize<'de> for Config {
             config.set(&name, &value).map_err(D::Error::custom)?;
         }
         config.check_users().map_err(D::Error::custom)?;
-        Ok(config)
+        config.trouble().map_or(Ok(config), |reason| Err(D::Error::custom(reason)))
     }
 }
 
@@ -528,6 +561,7 @@ fn settings(values: &BTreeMap<&'static str, String>) -> Settings {
         stops_on_save_error: yes("stop-writes-on-bgsave-error"),
         notified: notify::parse_classes(text("notify-keyspace-events")).unwrap_or_default(),
         port: u16::try_from(number("port")).unwrap_or(6379),
+        tls: TlsSettings::of(values),
         slow_ns,
         slowlog_length_max: size("slowlog-max-len"),
         latency_threshold_ms,

@@ -30,7 +30,7 @@ use atoll_kernel::{Context, Core, FaultEvent, Moment, NodeId, Stream};
 use atoll_net::Peer;
 use slab::Slab;
 
-use crate::clients::{BlockedOn, Client, Clients, ConnId, Replies};
+use crate::clients::{Access, BlockedOn, Client, Clients, ConnId, Replies};
 use crate::cluster::{self, Bus, Instance, InstanceId, Run};
 use crate::config::{Config, ORDINARY, REPLICAS, SUBSCRIBERS};
 use crate::ops::{Switches, Then};
@@ -81,8 +81,10 @@ pub struct InstanceAddress {
     pub instance: usize,
     /// Its node.
     pub node: NodeId,
-    /// Its port, on the node's address.
+    /// Its port, on the node's address; 0: it listens for TLS only.
     pub port: u16,
+    /// Its port for TLS; 0: it has none.
+    pub tls_port: u16,
 }
 
 /// A Redis Cluster, or a single server: all instances, all data, all connections.
@@ -140,6 +142,8 @@ pub struct Cluster {
     pub(crate) measured_at: Moment,
     /// How the process is measured; None in simulations.
     meter: Option<fn() -> ProcessUsage>,
+    /// There was TLS at the start, so that certificates were read.
+    pub(crate) has_certificate: bool,
 }
 
 /// How often keys are looked for that have expired and that nobody asks for.
@@ -151,6 +155,7 @@ impl Cluster {
     /// A fresh cluster over these nodes; a single server on the first of them with `cluster-enabled no`.
     pub fn new(ctx: &Context<'_>, config: Config, nodes: &[NodeId]) -> Cluster {
         let (instances, datasets) = cluster::build(ctx, &config.settings, nodes);
+        let has_certificate = config.uses_tls();
         let mut cluster = Cluster {
             config,
             instances,
@@ -182,6 +187,7 @@ impl Cluster {
             is_short_of_memory: false,
             measured_at: Moment::ZERO,
             meter: None,
+            has_certificate,
         };
         cluster.follow_sync_policy();
         cluster.name_histories();
@@ -191,7 +197,12 @@ impl Cluster {
 
     /// Where the instances listen.
     pub fn addresses(&self) -> Vec<InstanceAddress> {
-        let address = |(instance, of): (usize, &Instance)| InstanceAddress { instance, node: of.node, port: of.port };
+        let address = |(instance, of): (usize, &Instance)| InstanceAddress {
+            instance,
+            node: of.node,
+            port: of.port,
+            tls_port: of.tls_port,
+        };
         self.instances.iter().enumerate().map(address).collect()
     }
 
@@ -232,6 +243,7 @@ impl Cluster {
             instance,
             peer,
             addresses,
+            is_tls: false,
             name: Vec::new(),
             library: Vec::new(),
             library_version: Vec::new(),
@@ -271,6 +283,13 @@ impl Cluster {
         let place = self.clients.list.insert(client);
         self.recount(place);
         ConnId { place, number }
+    }
+
+    /// A connection was made over TLS: its client is told ports for TLS.
+    pub fn note_tls(&mut self, conn: ConnId) {
+        if let Some(client) = self.clients.get_mut(conn) {
+            client.is_tls = true;
+        }
     }
 
     /// A connection is no more. Does nothing if the core knew.
@@ -407,6 +426,7 @@ impl Cluster {
             Then::Wait { replicas, position, timeout_ms } => {
                 self.park_on_replicas(ctx, place, replicas, position, timeout_ms);
             }
+            Then::WaitForSync { wanted, timeout_ms } => self.park_on_syncs(ctx, place, wanted, timeout_ms),
             Then::Postpone => {
                 self.clients.block(place, BlockedOn::Postponed { request: request.to_owned() }, None);
             }
@@ -495,14 +515,24 @@ impl Cluster {
         }
     }
 
-    /// The address of an instance that this peer can reach.
-    pub(crate) fn advertised(&self, ctx: &Context<'_>, id: InstanceId, peer: Peer) -> (Ipv4Addr, u16) {
+    /// The address of an instance at which it is reached from there; port 0 if it does not listen so.
+    pub(crate) fn advertised(&self, ctx: &Context<'_>, id: InstanceId, access: Access) -> (Ipv4Addr, u16) {
         let instance = &self.instances[id];
-        let address = ctx.kernel().node(instance.node).map_or(Ipv4Addr::LOCALHOST, |node| match peer {
+        let address = ctx.kernel().node(instance.node).map_or(Ipv4Addr::LOCALHOST, |node| match access.peer {
             Peer::Host => node.config.address,
             Peer::Pod { .. } => node.config.pod_side_address,
         });
-        (address, instance.port)
+        (address, if access.is_tls { instance.tls_port } else { instance.port })
+    }
+
+    /// The address at which instances of the cluster reach each other, as `tls-cluster` says.
+    pub(crate) fn advertised_on_bus(&self, ctx: &Context<'_>, id: InstanceId, peer: Peer) -> (Ipv4Addr, u16) {
+        self.advertised(ctx, id, Access { peer, is_tls: self.config.settings.tls.is_for_cluster })
+    }
+
+    /// The address at which replicas and masters reach each other, as `tls-replication` says.
+    pub(crate) fn advertised_to_replicas(&self, ctx: &Context<'_>, id: InstanceId, peer: Peer) -> (Ipv4Addr, u16) {
+        self.advertised(ctx, id, Access { peer, is_tls: self.config.settings.tls.is_between_replicas() })
     }
 
     /// True if BGREWRITEAOF was asked for since the last call.

@@ -13,6 +13,7 @@ use tokio::sync::{Notify, mpsc};
 
 use crate::config::AppendFsync;
 use crate::core::Cluster;
+use crate::state::LogMark;
 
 /// `auto-aof-rewrite-min-size` and `auto-aof-rewrite-percentage 100`: a file is rewritten when it is larger than this and
 /// twice as large as after the last time.
@@ -34,6 +35,10 @@ struct Shard {
     log: Log,
     schedule: SyncSchedule,
     size_after_rewrite: u64,
+    /// How far it holds the shard's history.
+    appended: LogMark,
+    /// How far it did when the sync began that is under way.
+    syncing: LogMark,
 }
 
 /// Positions that have to be durable before replies go out; nothing unless `appendfsync always`.
@@ -101,7 +106,10 @@ impl Journal {
             }
             let schedule = SyncSchedule::new(policy(setting));
             let size_after_rewrite = log.end() - log.start();
-            journal.shards.insert(shard, Shard { log, schedule, size_after_rewrite });
+            let (appended, syncing) = (cluster.log_mark(shard), LogMark::default());
+            journal.shards.insert(shard, Shard { log, schedule, size_after_rewrite, appended, syncing });
+            // What was read is there.
+            cluster.note_log_synced(&ctx, shard, appended);
         }
         // What restoring would log again is there already.
         cluster.log_bytes().for_each(|(_, bytes)| bytes.clear());
@@ -115,7 +123,7 @@ impl Journal {
         self.follow_policy(cluster.config.settings.append_fsync);
         let wall_ms = ctx.kernel().wall().as_millis();
         let mut stored = Stored::default();
-        let mut failure = self.begin_shards(cluster, wall_ms).err();
+        let mut failure = self.begin_shards(cluster, ctx).err();
         for (shard, bytes) in cluster.log_bytes() {
             let Some(Shard { log, schedule, .. }) = self.shards.get_mut(&shard) else { continue };
             if let Err(error) = log.append(wall_ms, &[bytes.as_slice()]) {
@@ -131,21 +139,28 @@ impl Journal {
                 stored.positions.push((shard, log.end()));
             }
         }
+        if failure.is_none() {
+            self.shards.iter_mut().for_each(|(index, shard)| shard.appended = cluster.log_mark(*index));
+        }
         cluster.set_log_failure(failure.map(|error| reason(&error)));
         let wants_rewrite = cluster.take_rewrite_wanted();
-        self.rewrite_large(cluster, wall_ms, wants_rewrite);
+        for (shard, mark) in self.rewrite_large(cluster, wall_ms, wants_rewrite) {
+            cluster.note_log_synced(ctx, shard, mark);
+        }
         self.sync_due(ctx.now());
         self.changed.notify_one();
         stored
     }
 
     /// Files of shards that have begun since the last call: whatever they held goes.
-    fn begin_shards(&mut self, cluster: &mut Cluster, wall_ms: i64) -> Result<(), LogError> {
+    fn begin_shards(&mut self, cluster: &mut Cluster, ctx: &Context<'_>) -> Result<(), LogError> {
+        let wall_ms = ctx.kernel().wall().as_millis();
         for index in cluster.take_new_shards() {
             if !self.shards.contains_key(&index) {
                 let log = open(&self.disk, &directory(index))?;
                 let schedule = SyncSchedule::new(policy(self.policy));
-                self.shards.insert(index, Shard { log, schedule, size_after_rewrite: 0 });
+                let (appended, syncing) = Default::default();
+                self.shards.insert(index, Shard { log, schedule, size_after_rewrite: 0, appended, syncing });
             }
             if let Some(shard) = self.shards.get_mut(&index) {
                 shard.rewrite(cluster, index, wall_ms)?;
@@ -153,6 +168,7 @@ impl Journal {
                 if let Some((_, bytes)) = bytes {
                     bytes.clear();
                 }
+                cluster.note_log_synced(ctx, index, cluster.log_mark(index));
             }
         }
         Ok(())
@@ -167,17 +183,24 @@ impl Journal {
         }
     }
 
-    /// Replaces files that have grown by the commands that make what is there now.
-    fn rewrite_large(&mut self, cluster: &Cluster, wall_ms: i64, all: bool) {
+    /// Replaces files that have grown by the commands that make what is there now, which are synced. Returns which, and how
+    /// far they hold their shards' histories.
+    fn rewrite_large(&mut self, cluster: &Cluster, wall_ms: i64, all: bool) -> Vec<(usize, LogMark)> {
+        let mut rewritten = Vec::new();
         for (&index, shard) in &mut self.shards {
             let size = shard.log.end() - shard.log.start();
             let is_large = size > REWRITE_SIZE_MIN && size > shard.size_after_rewrite * 2;
             let may = !cluster.scripts.is_any_busy();
-            if may && (all || is_large) && shard.rewrite(cluster, index, wall_ms).is_err() {
+            if !may || !(all || is_large) {
+                continue;
+            }
+            match shard.rewrite(cluster, index, wall_ms) {
+                Ok(()) => rewritten.push((index, cluster.log_mark(index))),
                 // The old records are still there; the next attempt comes when the file has doubled.
-                shard.size_after_rewrite = size;
+                Err(_) => shard.size_after_rewrite = size,
             }
         }
+        rewritten
     }
 
     /// Begins the syncs that are due.
@@ -188,24 +211,27 @@ impl Journal {
                 continue;
             }
             if let Ok(Some(job)) = shard.log.begin_sync() {
-                shard.schedule.begun();
+                shard.begun();
                 submit(syncer, index, job, &self.outcomes);
             }
         }
     }
 
-    /// A sync has ended. What was appended meanwhile begins the next.
-    pub(crate) fn finished(&mut self, index: usize, outcome: SyncOutcome) {
-        let Some(shard) = self.shards.get_mut(&index) else { return };
+    /// A sync has ended. What was appended meanwhile begins the next. Returns how far the file is on disk now, unless it failed.
+    pub(crate) fn finished(&mut self, index: usize, outcome: SyncOutcome) -> Option<LogMark> {
+        let shard = self.shards.get_mut(&index)?;
         // After a failure nothing counts as durable, and the next job writes it again.
-        let is_all = shard.log.finish_sync(outcome).is_ok_and(|synced| synced >= shard.log.end());
+        let synced = shard.log.finish_sync(outcome);
+        let reached = synced.as_ref().ok().map(|_| shard.syncing);
+        let is_all = synced.is_ok_and(|synced| synced >= shard.log.end());
         if !is_all
             && self.policy == AppendFsync::Always
             && let (Ok(Some(job)), Some(syncer)) = (shard.log.begin_sync(), &self.syncer)
         {
-            shard.schedule.begun();
+            shard.begun();
             submit(syncer, index, job, &self.outcomes);
         }
+        reached
     }
 
     pub(crate) fn is_durable(&self, stored: &Stored) -> bool {
@@ -246,6 +272,11 @@ fn reason(error: &LogError) -> String {
 }
 
 impl Shard {
+    fn begun(&mut self) {
+        self.schedule.begun();
+        self.syncing = self.appended;
+    }
+
     fn rewrite(&mut self, cluster: &Cluster, index: usize, wall_ms: i64) -> Result<(), LogError> {
         self.log.roll()?;
         let begin = self.log.end();

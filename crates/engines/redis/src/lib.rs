@@ -8,7 +8,8 @@
 //! - `cluster.rs`: failure detection, elections, replication, redirects.
 //! - `replication.rs`: real servers that follow an instance, or that a single server follows.
 //! - `wire.rs`: RESP; `rdb.rs`: Redis's binary format, of DUMP and of `dump.rdb`.
-//! - `server.rs`: the only async file, with `server/follower.rs` and `server/mover.rs` for connections that go out; [`Redis::start`].
+//! - `server.rs`: the only async file, with `server/accept.rs` for connections that come in, `server/follower.rs` and
+//!   `server/mover.rs` for those that go out; [`Redis::start`]. `tls.rs`: their TLS.
 //!
 //! Invariants: the core is synchronous and does no I/O. Each instance answers from its own view only. A write that was
 //! acknowledged is either there or named in the kernel's ledger. `COVERAGE.md` lists what is not here.
@@ -36,6 +37,7 @@ mod status;
 mod telemetry;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod tracking;
 mod user_file;
 pub mod wire;
@@ -47,6 +49,7 @@ pub use core::{Cluster, Delivery, InstanceAddress, LoadError, MoveCall, MoveStag
 
 pub use replication::{BadSource, MasterCall, Part, Source};
 pub use server::{Handle, PART, Redis};
+pub use tls::Pem;
 
 /// The release of Redis that this stands in for.
 pub const VERSION: &str = "7.2.4";

@@ -71,6 +71,7 @@ pub(crate) use glob::glob_matches;
 pub(crate) use key_uses::{KeyUse, key_uses};
 pub(crate) use table::COMMANDS;
 
+use crate::clients::SyncWish;
 use crate::cluster::InstanceId;
 use crate::core::Cluster;
 use crate::error::Refusal;
@@ -90,6 +91,8 @@ pub(crate) enum Then {
     Block { keys: Vec<Vec<u8>>, timeout_ms: u64, again: Option<OwnedRequest> },
     /// It waits for replicas.
     Wait { replicas: usize, position: u64, timeout_ms: u64 },
+    /// It waits for append-only files: its instance's own, and those of replicas.
+    WaitForSync { wanted: SyncWish, timeout_ms: u64 },
     /// It waits until writes are let through again.
     Postpone,
     /// A script that it began goes on.

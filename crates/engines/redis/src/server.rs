@@ -1,10 +1,12 @@
-//! The only async file but for `follower.rs` and `mover.rs`: sockets on one side, the core on the other.
+//! The only async file, with those in `server/`: sockets on one side, the core on the other.
 //!
 //! One thread serves all instances. A connection is a task that reads what has arrived, gives the core every whole
 //! request in it, and writes all replies at once. Replies of writes leave after the append-only file has them.
 
+mod accept;
 mod follower;
 mod mover;
+mod transport;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -18,7 +20,7 @@ use std::sync::mpsc as blocking;
 use std::task::{Poll, Waker};
 
 use atoll_kernel::{Context, Moment, NodeId};
-use atoll_net::{Connection, EngineThread, Host, Limits, Listener, Live, Permits, engine_thread};
+use atoll_net::{EngineThread, Host, Limits, Listener, Live, Permits, engine_thread};
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use tokio::sync::{Notify, mpsc, oneshot};
 
@@ -28,9 +30,12 @@ use crate::journal::{Journal, Stored};
 use crate::nodes_file::NodesFile;
 use crate::replication::MasterCall;
 use crate::saver::{self, News, Saver};
+use crate::tls::{Pem, Tls};
 use crate::user_file;
 use crate::wire::Parser;
 use crate::{ConnId, InstanceAddress};
+
+use transport::Transport;
 
 /// The part of the stack, in rules and in the ledger.
 pub const PART: &str = "redis";
@@ -54,13 +59,20 @@ pub struct Redis;
 pub struct Handle {
     thread: EngineThread,
     addresses: Vec<(InstanceAddress, SocketAddr)>,
+    tls_addresses: Vec<(InstanceAddress, SocketAddr)>,
     questions: mpsc::UnboundedSender<blocking::SyncSender<serde_json::Value>>,
 }
 
 impl Handle {
-    /// Where each instance listens: node, port, and the address for programs on this machine. Primaries first.
+    /// Where each instance listens: node, port, and the address for programs on this machine. Primaries first. None with
+    /// `port 0`.
     pub fn addresses(&self) -> &[(InstanceAddress, SocketAddr)] {
         &self.addresses
+    }
+
+    /// The same for TLS; none without a `tls-port`.
+    pub fn tls_addresses(&self) -> &[(InstanceAddress, SocketAddr)] {
+        &self.tls_addresses
     }
 
     /// What every instance believes and holds: a JSON array of objects with `node`, `address`, `role`, `slots`, `state`,
@@ -78,33 +90,78 @@ impl Handle {
 }
 
 impl Redis {
-    /// Binds every instance's address, reads the append-only files and serves, all before it returns. The error says
-    /// which address is taken or which file cannot be read. Blocks.
-    pub fn start(config: Config, host: Host) -> io::Result<Handle> {
-        Redis::serve(Redis::bind(&config, &host)?, config, host)
-    }
-
-    /// Binds every instance's address, so that a stack learns of taken ports before it starts anything.
-    pub fn bind(config: &Config, host: &Host) -> io::Result<Vec<Listener>> {
-        let cluster = empty_cluster(config, host);
-        let limits = Limits { connections_max: config.settings.clients_max };
-        let bind =
-            |address: &InstanceAddress| Listener::bind(host, PART, address.node, address.port, Permits::new(limits));
-        cluster.addresses().iter().map(bind).collect()
-    }
-
-    /// Serves on listeners from [`Redis::bind`].
-    pub fn serve(listeners: Vec<Listener>, config: Config, host: Host) -> io::Result<Handle> {
-        let mut addresses = Vec::new();
-        for (mut address, listener) in empty_cluster(&config, &host).addresses().into_iter().zip(&listeners) {
-            address.port = listener.port();
-            addresses.push((address, listener.address()?));
+    /// Binds every instance's addresses, reads the append-only files and serves, all before it returns. `pem` is needed if
+    /// the configuration [uses TLS](Config::uses_tls). The error says which address is taken, which file cannot be read or
+    /// what is wrong with a certificate. Blocks.
+    pub fn start(config: Config, host: Host, pem: Option<Pem>) -> io::Result<Handle> {
+        let invalid = |reason| io::Error::new(io::ErrorKind::InvalidInput, reason);
+        if let Some(trouble) = config.trouble() {
+            return Err(invalid(trouble));
         }
+        let tls = match pem {
+            Some(pem) => Some(Tls::new(pem, &config.settings.tls).map_err(invalid)?),
+            None if config.uses_tls() => return Err(invalid("there is no certificate: set tls-cert-file".to_owned())),
+            None => None,
+        };
+        // All are bound before anything starts, so that a stack learns of taken ports in time.
+        let listeners = bind(&config, &host)?;
+        let (addresses, tls_addresses) = (addresses(&listeners, false)?, addresses(&listeners, true)?);
         let (questions, asked) = mpsc::unbounded_channel();
-        let thread =
-            engine_thread("redis", move |ready, shutdown| run(listeners, config, host, asked, ready, shutdown))?;
-        Ok(Handle { thread, addresses, questions })
+        let setup = Setup { listeners, config, host, tls };
+        let thread = engine_thread("redis", move |ready, shutdown| run(setup, asked, ready, shutdown))?;
+        Ok(Handle { thread, addresses, tls_addresses, questions })
     }
+}
+
+/// What the engine's thread is started with.
+struct Setup {
+    listeners: Vec<BoundListener>,
+    config: Config,
+    host: Host,
+    tls: Option<Tls>,
+}
+
+/// One of an instance's listeners.
+struct BoundListener {
+    instance: usize,
+    is_tls: bool,
+    socket: Listener,
+}
+
+fn bind(config: &Config, host: &Host) -> io::Result<Vec<BoundListener>> {
+    let (cluster, settings) = (empty_cluster(config, host), &config.settings);
+    let limits = Limits { connections_max: settings.clients_max };
+    let mut listeners = Vec::new();
+    for InstanceAddress { instance, node, port, tls_port } in cluster.addresses() {
+        // Both count towards `maxclients`.
+        let permits = Permits::new(limits);
+        let mut listen = |port: u16, is_tls: bool| -> io::Result<()> {
+            let socket = Listener::bind(host, PART, node, port, permits.clone())?;
+            listeners.push(BoundListener { instance, is_tls, socket });
+            Ok(())
+        };
+        // Without TLS, port 0 is any that is free.
+        if port != 0 || tls_port == 0 {
+            listen(port, false)?;
+        }
+        if tls_port != 0 {
+            listen(tls_port, true)?;
+        }
+    }
+    Ok(listeners)
+}
+
+fn addresses(listeners: &[BoundListener], is_tls: bool) -> io::Result<Vec<(InstanceAddress, SocketAddr)>> {
+    let ports = |instance: usize, is_tls: bool| {
+        let all = listeners.iter().filter(move |bound| bound.instance == instance && bound.is_tls == is_tls);
+        all.map(|bound| bound.socket.port()).next().unwrap_or_default()
+    };
+    let described = |bound: &BoundListener| {
+        let (instance, node) = (bound.instance, bound.socket.node());
+        let address = InstanceAddress { instance, node, port: ports(instance, false), tls_port: ports(instance, true) };
+        Ok((address, bound.socket.address()?))
+    };
+    listeners.iter().filter(|bound| bound.is_tls == is_tls).map(described).collect()
 }
 
 fn nodes(host: &Host) -> Vec<NodeId> {
@@ -122,7 +179,8 @@ struct Shared {
     journal: RefCell<Journal>,
     nodes_file: RefCell<NodesFile>,
     saver: RefCell<Saver>,
-    /// How many connections each instance may have.
+    tls: RefCell<Option<Tls>>,
+    /// How many connections each instance may have, once for each of its listeners.
     permits: Vec<Permits>,
     /// Wakes connections that wait for the append-only file.
     synced: Notify,
@@ -205,17 +263,15 @@ impl Outbox {
 type Questions = mpsc::UnboundedReceiver<blocking::SyncSender<serde_json::Value>>;
 
 async fn run(
-    listeners: Vec<Listener>,
-    config: Config,
-    host: Host,
+    Setup { listeners, config, host, tls }: Setup,
     mut questions: Questions,
     ready: oneshot::Sender<io::Result<()>>,
     shutdown: Arc<Notify>,
 ) {
     let mut cluster = empty_cluster(&config, &host);
     cluster.set_meter(crate::process::measure);
-    for (instance, listener) in listeners.iter().enumerate() {
-        cluster.set_port(instance, listener.port());
+    for bound in listeners.iter().filter(|bound| !bound.is_tls) {
+        cluster.set_port(bound.instance, bound.socket.port());
     }
     let (outcomes, mut finished) = mpsc::unbounded_channel();
     let nodes_file = NodesFile::open(Arc::clone(&host.disk), &mut cluster, &Context::new(&host.kernel));
@@ -223,9 +279,10 @@ async fn run(
         Ok(journal) => journal,
         Err(error) => return drop(ready.send(Err(error))),
     };
+    let instances = cluster.addresses().len();
     let ((said, mut news), (calls, called)) = (mpsc::unbounded_channel(), mpsc::unbounded_channel());
     let (moves, moving) = mpsc::unbounded_channel();
-    let loaded = user_file::load(&host, &mut cluster).and_then(|()| saver::load(&host, &mut cluster, listeners.len()));
+    let loaded = user_file::load(&host, &mut cluster).and_then(|()| saver::load(&host, &mut cluster, instances));
     let saver = match loaded.and_then(|()| Saver::start(Arc::clone(&host.disk), said)) {
         Ok(saver) => saver,
         Err(error) => return drop(ready.send(Err(error))),
@@ -239,14 +296,15 @@ async fn run(
         journal: RefCell::new(journal),
         nodes_file: RefCell::new(nodes_file),
         saver: RefCell::new(saver),
-        permits: listeners.iter().map(Listener::permits).collect(),
+        tls: RefCell::new(tls),
+        permits: listeners.iter().map(|bound| bound.socket.permits()).collect(),
         synced: Notify::new(),
         outboxes: RefCell::default(),
         calls,
         moves,
     });
-    for (instance, listener) in listeners.into_iter().enumerate() {
-        tokio::task::spawn_local(accept(Rc::clone(&shared), instance, listener));
+    for bound in listeners {
+        tokio::task::spawn_local(accept::accept(Rc::clone(&shared), bound));
     }
     tokio::task::spawn_local(follower::answer_calls(Rc::clone(&shared), called));
     tokio::task::spawn_local(mover::make_calls(Rc::clone(&shared), moving));
@@ -265,8 +323,14 @@ async fn run(
         tokio::select! {
             biased;
             Some((shard, outcome)) = finished.recv() => {
-                shared.journal.borrow_mut().finished(shard, outcome);
+                let reached = shared.journal.borrow_mut().finished(shard, outcome);
                 shared.synced.notify_waiters();
+                if let Some(mark) = reached {
+                    shared.live.with(|cluster, ctx| {
+                        cluster.note_log_synced(ctx, shard, mark);
+                        shared.hand_out(cluster);
+                    });
+                }
             }
             Some(news) = news.recv() => shared.take_news(&news),
             Some(question) = questions.recv() => {
@@ -276,35 +340,6 @@ async fn run(
         }
     }
     shared.close();
-}
-
-async fn accept(shared: Rc<Shared>, instance: usize, mut listener: Listener) {
-    loop {
-        let mut connection = listener.accept(&shared.host).await;
-        if connection.is_over_limit() {
-            shared.live.with(|cluster, _| cluster.rejected(instance));
-            let _ = connection.try_write(b"-ERR max number of clients reached\r\n");
-            continue;
-        }
-        let shared = Rc::clone(&shared);
-        tokio::task::spawn_local(async move {
-            let addresses = connection.peer_address().zip(connection.local_address());
-            let peer = connection.peer();
-            let (conn, limits) = shared.live.with(|cluster, ctx| {
-                let conn = cluster.connect(ctx, instance, peer, addresses);
-                connection.keep_alive(cluster.config().settings.keep_alive);
-                (conn, cluster.connection_limits(conn))
-            });
-            let outbox = Rc::new(Outbox::default());
-            shared.outboxes.borrow_mut().insert(conn, Rc::clone(&outbox));
-            let (parser, buffers) = (Parser::default(), Buffers { limits, ..Buffers::default() });
-            let mut task = Task { shared: &shared, connection, conn, outbox, parser, buffers };
-            // However a connection ends, its client knows; there is nobody else to tell.
-            let _ = task.serve().await;
-            shared.outboxes.borrow_mut().remove(&conn);
-            shared.live.with(|cluster, _| cluster.disconnect(conn));
-        });
-    }
 }
 
 impl Shared {
@@ -370,7 +405,15 @@ impl Shared {
         if user_file::serve(cluster, ctx, &*self.host.disk) {
             self.hand_out(cluster);
         }
-        if cluster.has_log_bytes() { self.journal.borrow_mut().store(cluster, ctx) } else { Stored::default() }
+        if !cluster.has_log_bytes() {
+            return Stored::default();
+        }
+        let stored = self.journal.borrow_mut().store(cluster, ctx);
+        // A file that was rewritten is synced, for which clients may have waited.
+        if cluster.has_deliveries() {
+            self.hand_out(cluster);
+        }
+        stored
     }
 
     /// What the thread that writes snapshots has to say.
@@ -412,7 +455,7 @@ impl Shared {
 /// One connection.
 struct Task<'s> {
     shared: &'s Shared,
-    connection: Connection,
+    connection: Transport,
     conn: ConnId,
     outbox: Rc<Outbox>,
     parser: Parser,
@@ -516,7 +559,7 @@ impl Task<'_> {
 
     async fn write_output(&mut self) -> io::Result<()> {
         let Task { connection, outbox, buffers: Buffers { output, limits, .. }, shared, conn, .. } = self;
-        if output.is_empty() {
+        if output.is_empty() && !connection.holds_back() {
             return Ok(());
         }
         if outbox.exceeds(limits.output, output.len(), shared.host.kernel.now()) {
@@ -527,7 +570,7 @@ impl Task<'_> {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
             Err(error) => return Err(error),
         };
-        if written < output.len() {
+        if written < output.len() || connection.holds_back() {
             outbox.writing.set(output.len() - written);
             shared.live.with(|cluster, _| outbox.note(cluster, *conn));
             // A client that does not read must not keep its connection from being closed.
@@ -535,7 +578,7 @@ impl Task<'_> {
                 biased;
                 () = outbox.abandoned() => return Err(io::ErrorKind::OutOfMemory.into()),
                 () = impatience(outbox, limits.output) => return Err(io::ErrorKind::OutOfMemory.into()),
-                written = connection.write_all(&output[written..]) => written?,
+                written = connection.write_whole(&output[written..]) => written?,
             }
             outbox.writing.set(0);
         }

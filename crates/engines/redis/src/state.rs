@@ -6,6 +6,7 @@
 //! - [`Dataset`] in `dataset.rs`: one physical copy, its owner, and followers that see it through overlays.
 //! - `feed.rs`: the stream of commands in bytes, for replicas outside of the stack.
 //! - `images.rs`: what the disks of the instances hold, for power failures.
+//! - `log_sync.rs`: how far the real file of a dataset is on disk.
 //! - `snapshot.rs`: a dataset as it was at one moment, written while it changes.
 //! - [`Db`] in `db.rs`: what one instance sees of a dataset; the only way by which commands reach keys.
 
@@ -21,6 +22,7 @@ mod images;
 mod keyspace;
 mod list;
 pub(crate) mod listpack;
+mod log_sync;
 mod memory;
 mod number;
 mod overlay;
@@ -41,6 +43,7 @@ pub(crate) use eviction::Policy;
 pub(crate) use hash::Hash;
 pub(crate) use keyspace::{Entry, Hasher, Keyspace, NEVER};
 pub(crate) use list::List;
+pub(crate) use log_sync::LogMark;
 pub(crate) use memory::{KEY_BYTES, SAMPLES, outside};
 pub(crate) use number::{add_decimals, format_float, parse_float, parse_integer};
 pub(crate) use set::Set;

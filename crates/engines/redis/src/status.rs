@@ -4,6 +4,7 @@ use atoll_kernel::Context;
 use atoll_net::Peer;
 use serde_json::{Value, json};
 
+use crate::clients::Access;
 use crate::cluster::{InstanceId, Run};
 use crate::core::Cluster;
 
@@ -15,7 +16,8 @@ impl Cluster {
 
     fn instance_status(&self, ctx: &Context<'_>, id: InstanceId) -> Value {
         let instance = &self.instances[id];
-        let (ip, port) = self.advertised(ctx, id, Peer::Host);
+        let access = Access { peer: Peer::Host, is_tls: instance.port == 0 };
+        let (ip, port) = self.advertised(ctx, id, access);
         let run = match instance.run {
             Run::Up => "running",
             Run::Paused => "paused",
@@ -29,7 +31,7 @@ impl Cluster {
             Vec::new()
         };
         let replica_of = instance.link.master.map(|master| {
-            let (ip, port) = self.advertised(ctx, master, Peer::Host);
+            let (ip, port) = self.advertised(ctx, master, access);
             format!("{ip}:{port}")
         });
         json!({

@@ -252,6 +252,7 @@ fn waits(then: &Then) -> bool {
     match then {
         Then::Block { .. }
         | Then::Wait { .. }
+        | Then::WaitForSync { .. }
         | Then::Postpone
         | Then::Script
         | Then::Save { .. }

@@ -5,6 +5,7 @@ mod faults;
 mod functions;
 mod harness;
 mod live;
+mod live_tls;
 mod moving;
 mod restart;
 mod saving;

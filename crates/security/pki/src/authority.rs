@@ -111,6 +111,13 @@ impl Authority {
         self.issue(params, SERVER_VALIDITY)
     }
 
+    /// A client certificate with this common name.
+    pub fn client(&self, name: &str) -> Result<Certificate, PkiError> {
+        let mut params = leaf(name, None);
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        self.issue(params, SERVER_VALIDITY)
+    }
+
     /// The certificate of a node or of a workload on a node: its SPIFFE identity as the one URI name, and the node's DNS
     /// name ([`node_dns_name`]), so that ordinary host name checks tell which node one speaks with. For both sides of TLS.
     pub fn identity(&self, identity: &Identity, node: u16) -> Result<Certificate, PkiError> {

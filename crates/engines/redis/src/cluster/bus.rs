@@ -101,8 +101,11 @@ pub(crate) enum Message {
         dataset: usize,
         position: u64,
     },
-    /// The sender has all writes up to this position.
-    Ack(u64),
+    /// The sender has all writes up to this position, and has synced those up to the other (`FACK`).
+    Ack {
+        position: u64,
+        synced: u64,
+    },
     /// The receiver is not, or no longer, among the sender's replicas: its connection is from an earlier life.
     Refused,
     /// A replica wants to follow the receiver.
@@ -297,7 +300,7 @@ impl Cluster {
                 self.deliver(to, &channel, &payload, is_sharded);
             }
             Message::Stream { dataset, position } => self.stream_arrived(ctx, to, from, dataset, position),
-            Message::Ack(position) => self.acknowledged(ctx, to, from, position),
+            Message::Ack { position, synced } => self.acknowledged(ctx, to, from, (position, synced)),
             Message::Refused => self.refused_by(ctx, to, from),
             Message::SyncRequest => self.sync_requested(ctx, to, from),
             Message::SyncDone { dataset, is_full } => self.sync_done(ctx, to, from, dataset, is_full),
@@ -548,7 +551,7 @@ impl Message {
     fn has_header(&self) -> bool {
         match self {
             Message::Stream { .. }
-            | Message::Ack(_)
+            | Message::Ack { .. }
             | Message::Refused
             | Message::SyncRequest
             | Message::SyncDone { .. } => false,

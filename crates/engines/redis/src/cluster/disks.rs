@@ -51,6 +51,7 @@ impl Cluster {
             }
             self.datasets[dataset].sync(id);
         }
+        self.wake_all_waiters(ctx);
     }
 
     pub(super) fn sync_disk_of(&mut self, id: InstanceId) {

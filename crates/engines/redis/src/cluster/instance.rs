@@ -48,6 +48,8 @@ pub(crate) struct ClientPause {
 pub(crate) struct Instance {
     pub(crate) node: NodeId,
     pub(crate) port: u16,
+    /// Where it listens for TLS; 0: it does not.
+    pub(crate) tls_port: u16,
     /// Forty hexadecimal digits.
     pub(crate) name: String,
     /// The name of its shard, likewise.
@@ -82,6 +84,8 @@ pub(crate) struct Instance {
     pub(crate) loading_until: Option<Moment>,
     /// Its append-only file cannot be written: it has accepted one write more, and refuses all others.
     pub(crate) log_refuses: bool,
+    /// How far its append-only file was synced when `appendfsync` last changed.
+    pub(crate) synced_before: u64,
     /// How far its clock is ahead of true time, as it last noticed.
     pub(crate) clock_ms: i64,
     pub(crate) stats: Stats,

@@ -130,14 +130,14 @@ impl Cluster {
                 continue;
             }
             let route = owner.map_or(Route::Unserved, |to| Route::Moved { slot, to });
-            let side = client.peer;
-            if let Some(line) = route.refusal(|to| self.advertised(ctx, to, side)) {
+            let access = client.access();
+            if let Some(line) = route.refusal(|to| self.advertised(ctx, to, access)) {
                 self.end_wait_with(place, &line, false);
             }
         }
     }
 
-    /// The instance that listens on an address, as seen by hosts or by pods.
+    /// The instance that others of the cluster reach at an address, as seen by hosts or by pods.
     pub(crate) fn instance_at(&self, ctx: &Context<'_>, ip: &[u8], port: i64) -> Option<InstanceId> {
         let ip = std::str::from_utf8(ip).ok()?;
         let ip = if ip.eq_ignore_ascii_case("localhost") { "127.0.0.1" } else { ip };
@@ -145,7 +145,7 @@ impl Cluster {
         (0..self.instances.len()).find(|id| {
             let sides = [Side::Host, Side::Pod { node: self.instances[*id].node, ip: std::net::Ipv4Addr::UNSPECIFIED }];
             sides.into_iter().any(|side| {
-                let (address, its_port) = self.advertised(ctx, *id, side);
+                let (address, its_port) = self.advertised_on_bus(ctx, *id, side);
                 address == ip && i64::from(its_port) == port
             })
         })
@@ -206,7 +206,7 @@ impl Cluster {
             let (keys, flags) = (vec![key], Flags::WRITE);
             let question = Question { keys, flags, is_migrate: false, is_asking: true, reads_replica: false };
             let route = self.decide_open(ctx, id, &question);
-            if let Some(line) = route.refusal(|to| self.advertised(ctx, to, Side::Host)) {
+            if let Some(line) = route.refusal(|to| self.advertised_on_bus(ctx, to, Side::Host)) {
                 return refused(line);
             }
         }

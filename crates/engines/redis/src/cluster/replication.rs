@@ -87,6 +87,8 @@ impl MasterLink {
 #[derive(Clone, Debug)]
 pub(crate) struct Attached {
     pub(crate) acknowledged: u64,
+    /// What it says to have on disk.
+    pub(crate) synced: u64,
     pub(crate) acknowledged_at: Moment,
     sent: u64,
     sent_at: Moment,
@@ -94,12 +96,13 @@ pub(crate) struct Attached {
 
 impl Attached {
     pub(crate) fn new(now: Moment) -> Attached {
-        Attached { acknowledged: 0, acknowledged_at: now, sent: 0, sent_at: now }
+        Attached { acknowledged: 0, synced: 0, acknowledged_at: now, sent: 0, sent_at: now }
     }
 
     /// It has everything, and was heard of just now.
     pub(super) fn level(&mut self, position: u64, now: Moment) {
-        *self = Attached { acknowledged: position, acknowledged_at: now, sent: position, sent_at: now };
+        let synced = self.synced;
+        *self = Attached { acknowledged: position, synced, acknowledged_at: now, sent: position, sent_at: now };
     }
 }
 
@@ -229,16 +232,24 @@ impl Cluster {
         }
         self.schedule_disk_sync(ctx, dataset);
         self.replication.is_dirty = true;
-        self.send(ctx, id, from, Message::Ack(reached));
+        let synced = self.synced_position(id).unwrap_or(0);
+        self.send(ctx, id, from, Message::Ack { position: reached, synced });
     }
 
-    pub(super) fn acknowledged(&mut self, ctx: &Context<'_>, id: InstanceId, from: InstanceId, position: u64) {
+    pub(super) fn acknowledged(
+        &mut self,
+        ctx: &Context<'_>,
+        id: InstanceId,
+        from: InstanceId,
+        (position, synced): (u64, u64),
+    ) {
         let now = self.clock(ctx, id);
         let Some(replica) = self.instances[id].attached.get_mut(&from) else {
             self.send(ctx, id, from, Message::Refused);
             return;
         };
         replica.acknowledged = replica.acknowledged.max(position);
+        replica.synced = replica.synced.max(synced);
         replica.acknowledged_at = now;
         self.wake_waiters(ctx, id);
     }
@@ -272,7 +283,8 @@ impl Cluster {
         }
         if link.is_up && ctx.now().since(link.acknowledged_at) >= STREAM_KEEPALIVE {
             link.acknowledged_at = ctx.now();
-            self.send(ctx, id, master, Message::Ack(position));
+            let synced = self.synced_position(id).unwrap_or(0);
+            self.send(ctx, id, master, Message::Ack { position, synced });
         } else if !link.is_up && ctx.now() >= link.next_attempt {
             link.next_attempt = ctx.now() + RECONNECT;
             self.send(ctx, id, master, Message::SyncRequest);

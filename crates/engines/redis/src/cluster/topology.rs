@@ -21,25 +21,25 @@ const REPLICA_PORT_STEP: u16 = 2;
 pub(crate) fn build(ctx: &Context<'_>, settings: &Settings, nodes: &[NodeId]) -> (Vec<Instance>, Vec<Dataset>) {
     let Some(first) = nodes.first().copied() else { return (Vec::new(), Vec::new()) };
     if !settings.is_cluster {
-        let mut instance = instance(ctx, settings, first, settings.port, (0, 1));
+        let mut instance = instance(ctx, settings, first, 0, (0, 1));
         instance.dataset = Some(0);
         return (vec![instance], vec![Dataset::new(0, settings.databases, settings.has_log)]);
     }
     let shards = nodes.len().max(SHARDS);
     let count = shards * 2;
-    let mut ports = std::collections::BTreeMap::<NodeId, u16>::new();
-    let mut port_on = |node: NodeId, is_replica: bool| {
-        let taken = ports.entry(node).or_default();
+    let mut carried = std::collections::BTreeMap::<NodeId, u16>::new();
+    let mut port_step = |node: NodeId, is_replica: bool| {
+        let taken = carried.entry(node).or_default();
         *taken += 1;
-        let usual = settings.port + if is_replica { REPLICA_PORT_STEP } else { 0 };
+        let usual = if is_replica { REPLICA_PORT_STEP } else { 0 };
         // A node that carries more than its share puts the others further up.
-        if nodes.len() >= SHARDS { usual } else { settings.port + (*taken - 1) * REPLICA_PORT_STEP }
+        if nodes.len() >= SHARDS { usual } else { (*taken - 1) * REPLICA_PORT_STEP }
     };
     let mut instances = Vec::with_capacity(count);
     for index in 0..count {
         let is_replica = index >= shards;
         let node = nodes[(index % shards + usize::from(is_replica)) % nodes.len()];
-        let mut instance = instance(ctx, settings, node, port_on(node, is_replica), (index, count));
+        let mut instance = instance(ctx, settings, node, port_step(node, is_replica), (index, count));
         instance.dataset = Some(index % shards);
         instance.shard = hex_name(ctx, "redis.name", (index % shards) as u64).chars().rev().collect();
         instances.push(instance);
@@ -88,12 +88,14 @@ fn instance(
     ctx: &Context<'_>,
     settings: &Settings,
     node: NodeId,
-    port: u16,
+    port_step: u16,
     (index, count): (usize, usize),
 ) -> Instance {
+    let on = |first: u16| if first == 0 { 0 } else { first.saturating_add(port_step) };
     Instance {
         node,
-        port,
+        port: on(settings.port),
+        tls_port: on(settings.tls.port),
         name: hex_name(ctx, "redis.name", index as u64),
         shard: String::new(),
         writes_wait_until: None,
@@ -113,6 +115,7 @@ fn instance(
         inbox: std::collections::VecDeque::new(),
         loading_until: None,
         log_refuses: false,
+        synced_before: 0,
         clock_ms: 0,
         clients_memory: 0,
         telemetry: crate::telemetry::Telemetry::default(),

@@ -144,10 +144,12 @@ impl Cluster {
         request: Request<'_>,
     ) -> Result<(), Refusal> {
         let client = &self.clients.list[place];
-        let (id, side) = (client.instance, client.peer);
+        let (id, access) = (client.instance, client.access());
         if self.has_open_slots(id) || command.name == "migrate" {
             let route = self.route_by_keys(ctx, place, command, request);
-            return route.refusal(|to| self.advertised(ctx, to, side)).map_or(Ok(()), |line| Err(Refusal::Text(line)));
+            return route
+                .refusal(|to| self.advertised(ctx, to, access))
+                .map_or(Ok(()), |line| Err(Refusal::Text(line)));
         }
         let view = &self.instances[id].view;
         let route = match &client.transaction {
@@ -162,7 +164,7 @@ impl Cluster {
             _ if command.name == "exec" => Route::Here,
             _ => decide(view, id, &self.config.settings, command, request, client.reads_replica),
         };
-        let address = |to| self.advertised(ctx, to, side);
+        let address = |to| self.advertised(ctx, to, access);
         match route.refusal(address) {
             None => Ok(()),
             Some(line) => Err(Refusal::Text(line)),

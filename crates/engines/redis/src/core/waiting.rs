@@ -5,7 +5,7 @@ use std::time::Duration;
 use atoll_kernel::{Context, Moment};
 
 use super::Cluster;
-use crate::clients::BlockedOn;
+use crate::clients::{BlockedOn, SyncWish};
 use crate::cluster::InstanceId;
 use crate::ops::{Group, Then};
 use crate::state::{Blob, Value};
@@ -50,6 +50,12 @@ impl Cluster {
         timeout_ms: u64,
     ) {
         self.clients.block(place, BlockedOn::Replicas { wanted, position }, deadline(ctx, timeout_ms));
+        let id = self.clients.list[place].instance;
+        self.request_acknowledgements(ctx, id);
+    }
+
+    pub(super) fn park_on_syncs(&mut self, ctx: &Context<'_>, place: usize, wanted: SyncWish, timeout_ms: u64) {
+        self.clients.block(place, BlockedOn::Syncs(wanted), deadline(ctx, timeout_ms));
         let id = self.clients.list[place].instance;
         self.request_acknowledgements(ctx, id);
     }
@@ -141,27 +147,35 @@ impl Cluster {
         self.deliver_to(place, out, true, false);
     }
 
-    /// Replicas have acknowledged more: those who waited for that are answered.
+    /// Replicas have acknowledged more, or more is on disk: those who waited for that are answered.
     pub(crate) fn wake_waiters(&mut self, _ctx: &Context<'_>, id: InstanceId) {
         if self.clients.waiting == 0 {
             return;
         }
         for place in self.clients.of(id) {
             let blocked = self.clients.list[place].blocked.as_ref();
-            let Some(BlockedOn::Replicas { wanted, position }) = blocked.map(|blocked| &blocked.on) else { continue };
-            let count = self.replicas_at(id, *position);
-            if count >= *wanted {
-                self.answer_wait(place, count);
+            let mut out = Vec::new();
+            match blocked.map(|blocked| &blocked.on) {
+                Some(BlockedOn::Replicas { wanted, position }) => {
+                    let count = self.replicas_at(id, *position);
+                    if count < *wanted {
+                        continue;
+                    }
+                    Reply::new(&mut out, false).count(count);
+                }
+                Some(BlockedOn::Syncs(wish)) => {
+                    let syncs = self.syncs_at(id, wish.position);
+                    if !wish.is_met_by(syncs) {
+                        continue;
+                    }
+                    Reply::new(&mut out, false).syncs(syncs);
+                }
+                _ => continue,
             }
+            self.clients.unblock(place);
+            self.wait_is_over(place, None);
+            self.deliver_to(place, out, true, false);
         }
-    }
-
-    fn answer_wait(&mut self, place: usize, count: usize) {
-        self.clients.unblock(place);
-        self.wait_is_over(place, None);
-        let mut out = Vec::new();
-        Reply::new(&mut out, false).count(count);
-        self.deliver_to(place, out, true, false);
     }
 
     /// Those whose patience has ended get nothing, or the number of replicas so far.
@@ -178,6 +192,7 @@ impl Cluster {
         let mut reply = Reply::new(&mut out, is_resp3);
         match self.leave_keys(place) {
             Some(BlockedOn::Replicas { position, .. }) => reply.count(self.replicas_at(id, position)),
+            Some(BlockedOn::Syncs(wish)) => reply.syncs(self.syncs_at(id, wish.position)),
             // Writes that are held back have no deadline; CLIENT UNBLOCK leaves them alone.
             Some(on @ BlockedOn::Postponed { .. }) => {
                 self.clients.block(place, on, None);

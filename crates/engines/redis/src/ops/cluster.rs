@@ -20,8 +20,8 @@ pub(super) fn view<'s>(session: &'s Session<'_>) -> Result<&'s View, Refusal> {
 }
 
 fn address(session: &Session<'_>, id: InstanceId) -> (String, u16) {
-    let peer = session.cluster.clients.list[session.client].peer;
-    let (ip, port) = session.cluster.advertised(session.ctx, id, peer);
+    let access = session.cluster.clients.list[session.client].access();
+    let (ip, port) = session.cluster.advertised(session.ctx, id, access);
     (ip.to_string(), port)
 }
 
@@ -74,6 +74,7 @@ pub(super) fn myshardid(session: &mut Session<'_>) -> Answer {
 fn node_line(session: &Session<'_>, view: &View, id: InstanceId) -> String {
     let peer = &view.peers[id];
     let (ip, port) = address(session, id);
+    let (_, port_of_others) = session.cluster.advertised_on_bus(session.ctx, id, atoll_net::Peer::Host);
     let mut flags = Vec::new();
     if id == session.id {
         flags.push("myself");
@@ -100,7 +101,7 @@ fn node_line(session: &Session<'_>, view: &View, id: InstanceId) -> String {
     let mut line = format!(
         "{} {ip}:{port}@{} {} {} {} {pong} {epoch} {}",
         name(session, id),
-        u32::from(port) + BUS_PORT_STEP,
+        u32::from(port_of_others) + BUS_PORT_STEP,
         flags.join(","),
         peer.master.map_or("-", |master| name(session, master)),
         peer.ping_sent.filter(|_| id != session.id && !rests).map_or(0, ago),
@@ -219,16 +220,21 @@ pub(super) fn shards(session: &mut Session<'_>) -> Answer {
 }
 
 fn shard_member(session: &Session<'_>, view: &View, out: &mut Reply<'_>, id: InstanceId) {
-    let (ip, port) = address(session, id);
+    let (ip, _) = address(session, id);
+    let instance = &session.cluster.instances[id];
+    let ports = [(b"port".as_slice(), instance.port), (b"tls-port", instance.tls_port)];
+    let ports = ports.into_iter().filter(|(_, port)| *port != 0);
     let peer = &view.peers[id];
     // Of others it knows what their last message said; while the bus rests, that is the present.
     let rests = session.cluster.bus.next_tick.is_none();
     let offset = if id == session.id || rests { session.cluster.position_of(id) } else { peer.offset };
-    out.map(7);
+    out.map(6 + ports.clone().count());
     out.bulk(b"id");
     out.bulk(name(session, id).as_bytes());
-    out.bulk(b"port");
-    out.integer(i64::from(port));
+    for (field, port) in ports {
+        out.bulk(field);
+        out.integer(i64::from(port));
+    }
     for field in [b"ip".as_slice(), b"endpoint"] {
         out.bulk(field);
         out.bulk(ip.as_bytes());

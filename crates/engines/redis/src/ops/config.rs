@@ -6,13 +6,14 @@ use crate::error::Refusal;
 use crate::ops::glob::glob_matches_any_case;
 
 /// Options that stay what they are, though Redis can change them.
-const KEPT: [&str; 3] = ["appendonly", "bind", "port"];
+const KEPT: [&str; 4] = ["appendonly", "bind", "port", "tls-port"];
 
 /// The value that an option has on this instance.
 fn value_of(session: &Session<'_>, name: &str) -> String {
     let instance = &session.cluster.instances[session.id];
     match name {
         "port" => instance.port.to_string(),
+        "tls-port" => instance.tls_port.to_string(),
         "bind" => {
             session.ctx.kernel().node(instance.node).map_or_else(String::new, |node| node.config.address.to_string())
         }
@@ -84,14 +85,19 @@ pub(super) fn set(session: &mut Session<'_>) -> Answer {
     }
     let sets_password = changes.iter().any(|(known, _, _)| *known == "requirepass");
     let mut config = session.cluster.config.clone();
-    for (_, name, value) in changes {
+    for (known, name, value) in changes {
         match config.set_live(&name, &value) {
             Ok(()) => {}
             Err(ConfigError::Immutable(_)) => return Err(failed(&name, "can't set immutable config")),
             Err(ConfigError::Invalid { reason, .. }) => return Err(failed(&name.to_ascii_lowercase(), &reason)),
             Err(ConfigError::Unknown(_)) => return Err(failed(&name, "unknown option")),
         }
+        // Certificates are read at the start, if there is anything that needs them.
+        if known.starts_with("tls-") && config.uses_tls() && !session.cluster.has_certificate {
+            return Err(failed(&name, crate::config::TLS_REFUSED));
+        }
     }
+    session.cluster.keep_synced();
     session.cluster.config = config;
     session.cluster.config_changed = true;
     session.cluster.follow_sync_policy();

@@ -61,19 +61,27 @@ fn server(session: &Session<'_>, text: &mut String) -> std::fmt::Result {
          os:{}\r\narch_bits:{}\r\nmonotonic_clock:POSIX clock_gettime\r\nmultiplexing_api:epoll\r\nprocess_id:{}\r\n\
          process_supervised:no\r\nrun_id:{}\r\ntcp_port:{}\r\nserver_time_usec:{}\r\nuptime_in_seconds:{uptime}\r\n\
          uptime_in_days:{}\r\nhz:10\r\nconfigured_hz:{}\r\nlru_clock:{}\r\nexecutable:atoll\r\nconfig_file:\r\n\
-         io_threads_active:0\r\nlistener0:name=tcp,bind={},port={}\r\n",
+         io_threads_active:0\r\n{}",
         cluster.process_usage().system,
         usize::BITS,
         std::process::id(),
         instance.name,
-        instance.port,
+        if instance.port == 0 { instance.tls_port } else { instance.port },
         session.ctx.wall(instance.node).as_millis() * 1000,
         uptime / 86_400,
         cluster.config.get("hz").unwrap_or_default(),
         session.ctx.wall(instance.node).as_millis().div_euclid(1000) & 0xff_ffff,
-        cluster.advertised(session.ctx, session.id, cluster.clients.list[session.client].peer).0,
-        instance.port,
+        listeners(session),
     )
+}
+
+/// Redis numbers its kinds of listeners: plain ones, sockets of the file system, TLS.
+fn listeners(session: &Session<'_>) -> String {
+    let (cluster, instance) = (&session.cluster, &session.cluster.instances[session.id]);
+    let (address, _) = cluster.advertised(session.ctx, session.id, cluster.clients.list[session.client].access());
+    let kinds = [(0, "tcp", instance.port), (2, "tls", instance.tls_port)];
+    let line = |(number, name, port)| format!("listener{number}:name={name},bind={address},port={port}\r\n");
+    kinds.into_iter().filter(|(_, _, port)| *port != 0).map(line).collect()
 }
 
 fn clients(session: &Session<'_>, text: &mut String) -> std::fmt::Result {
@@ -147,7 +155,7 @@ fn replication(session: &Session<'_>, text: &mut String) -> std::fmt::Result {
     let position = cluster.offset_of(session.id);
     write!(text, "# Replication\r\nrole:{}\r\n", if cluster.follows(session.id) { "slave" } else { "master" })?;
     if let Some(master) = instance.link.master {
-        let (ip, port) = cluster.advertised(ctx, master, peer);
+        let (ip, port) = cluster.advertised_to_replicas(ctx, master, peer);
         let is_up = instance.link.is_up;
         write!(
             text,
@@ -167,7 +175,7 @@ fn replication(session: &Session<'_>, text: &mut String) -> std::fmt::Result {
     let others = cluster.replica_clients(session.id).count();
     write!(text, "connected_slaves:{}\r\n", instance.attached.len() + others)?;
     for (number, (replica, attached)) in instance.attached.iter().enumerate() {
-        let (ip, port) = cluster.advertised(ctx, *replica, peer);
+        let (ip, port) = cluster.advertised_to_replicas(ctx, *replica, peer);
         let is_lockstep = instance.dataset.is_some_and(|dataset| cluster.datasets[dataset].is_lockstep);
         let (offset, lag) = if is_lockstep {
             (position, 0)

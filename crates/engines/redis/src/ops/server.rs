@@ -1,6 +1,7 @@
 //! The server itself: <https://redis.io/docs/latest/commands/?group=server>.
 
 use super::{Answer, Session, Then};
+use crate::clients::SyncWish;
 use crate::error::Refusal;
 use crate::state::parse_integer;
 
@@ -40,13 +41,45 @@ pub(super) fn wait(session: &mut Session<'_>) -> Answer {
     Ok(Then::Wait { replicas: wanted, position, timeout_ms })
 }
 
+/// WAITAOF: <https://redis.io/docs/latest/commands/waitaof/>. Since 7.2.
+pub(super) fn waitaof(session: &mut Session<'_>) -> Answer {
+    let wanted_here = session.integer(1)?;
+    if !(0..=1).contains(&wanted_here) {
+        return Err(Refusal::text("ERR value is out of range, value must between 0 and 1"));
+    }
+    let replicas = parse_integer(session.arg(2)).and_then(|number| usize::try_from(number).ok());
+    let replicas = replicas.ok_or(Refusal::MustBePositive)?;
+    let timeout_ms = milliseconds(session.arg(3))?;
+    if session.cluster.follows(session.id)
+        || session.cluster.config.settings.is_cluster && !session.cluster.is_master(session.id)
+    {
+        return Err(Refusal::text(
+            "ERR WAITAOF cannot be used with replica instances. Please also note that writes to replicas are just local \
+             and are not propagated.",
+        ));
+    }
+    let is_local = wanted_here == 1;
+    if is_local && !session.cluster.config.settings.has_log {
+        return Err(Refusal::text("ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled."));
+    }
+    let client = &session.cluster.clients.list[session.client];
+    let wanted = SyncWish { is_local, replicas, position: client.write_position };
+    let is_in_transaction = client.last_command == "exec";
+    let syncs = session.cluster.syncs_at(session.id, wanted.position);
+    if wanted.is_met_by(syncs) || is_in_transaction {
+        session.out.syncs(syncs);
+        return Ok(Then::Done);
+    }
+    Ok(Then::WaitForSync { wanted, timeout_ms })
+}
+
 pub(super) fn role(session: &mut Session<'_>) -> Answer {
     let cluster = &session.cluster;
     let peer = cluster.clients.list[session.client].peer;
     let instance = &cluster.instances[session.id];
     let position = i64::try_from(cluster.offset_of(session.id)).unwrap_or(i64::MAX);
     if let Some(master) = instance.link.master {
-        let (ip, port) = cluster.advertised(session.ctx, master, peer);
+        let (ip, port) = cluster.advertised_to_replicas(session.ctx, master, peer);
         session.out.array(5);
         session.out.bulk(b"slave");
         session.out.bulk(ip.to_string().as_bytes());
@@ -68,7 +101,7 @@ pub(super) fn role(session: &mut Session<'_>) -> Answer {
     let mut described: Vec<(String, i64, u64)> = replicas
         .into_iter()
         .map(|replica| {
-            let (ip, port) = cluster.advertised(session.ctx, replica, peer);
+            let (ip, port) = cluster.advertised_to_replicas(session.ctx, replica, peer);
             (ip.to_string(), i64::from(port), cluster.position_of(replica))
         })
         .collect();

@@ -261,6 +261,7 @@ pub(crate) static COMMANDS: &[Command] = &[
     line("unsubscribe", -1, of(&[PUBSUB, NOSCRIPT, LOADING, STALE]), &[], Pubsub, "2.0.0", Server(pubsub::unsubscribe)),
     line("unwatch", 1, of(&[NOSCRIPT, LOADING, STALE, FAST, ALLOW_BUSY]), &[], Transactions, "2.2.0", Server(transactions::unwatch)),
     line("wait", 3, NONE, &[], Generic, "3.0.0", Server(server::wait)),
+    line("waitaof", 4, of(&[NOSCRIPT]), &[], Generic, "7.2.0", Server(server::waitaof)),
     line("watch", -2, of(&[NOSCRIPT, LOADING, STALE, FAST, CONTROLS_MULTI, ALLOW_BUSY]), &[up_to(1, -1, 1, RO_ONLY)], Transactions, "2.2.0", Server(transactions::watch)),
     line("xack", -4, of(&[WRITE, FAST]), &[one(RW_UPDATE)], Stream, "5.0.0", Keys(stream_claim::xack)),
     line("xadd", -5, of(&[WRITE, DENYOOM, FAST]), &[one(RW_UPDATE)], Stream, "5.0.0", Keys(streams::xadd)),

@@ -34,6 +34,15 @@ impl Cluster {
         dataset.feed.offset(dataset.position(id), is_alone)
     }
 
+    /// How much of that is in its append-only file and on disk; None without one.
+    pub(crate) fn synced_offset_of(&self, id: InstanceId) -> Option<u64> {
+        let dataset = self.datasets.get(self.instances[id].dataset?)?;
+        let synced = self.synced_position(id)?;
+        // Of the history that it follows now nothing is on disk until its beginning is.
+        let is_of_it = synced >= dataset.feed.adopted_at;
+        Some(if is_of_it { dataset.feed.offset(synced, !self.config.settings.is_cluster) } else { 0 })
+    }
+
     /// What was executed for a client is complete: it goes to replicas outside of the stack.
     #[inline]
     pub(crate) fn end_unit(&mut self, id: InstanceId, place: Option<usize>) {

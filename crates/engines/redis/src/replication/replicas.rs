@@ -247,6 +247,14 @@ impl Cluster {
         self.replica_clients(id).filter(|(_, replica)| has_it(replica)).count()
     }
 
+    /// How many of them say to have all up to `position` on disk.
+    pub(crate) fn replica_clients_synced_at(&self, id: InstanceId, position: u64) -> usize {
+        let Some(dataset) = self.instances[id].dataset.and_then(|dataset| self.datasets.get(dataset)) else { return 0 };
+        let target = dataset.feed.offset(position, false).cast_signed();
+        let has_it = |replica: &Replica| replica.is_online() && replica.synced.cast_signed() >= target;
+        self.replica_clients(id).filter(|(_, replica)| has_it(replica)).count()
+    }
+
     /// How many of them were heard of lately enough for `min-replicas-to-write`.
     pub(crate) fn good_replica_clients(&self, ctx: &Context<'_>, id: InstanceId) -> usize {
         let lag_max = self.config.settings.min_replicas_lag;

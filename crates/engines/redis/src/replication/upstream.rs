@@ -102,6 +102,8 @@ pub struct MasterCall {
     pub attempt: u64,
     /// How long it may take.
     pub patience: Duration,
+    /// Over TLS.
+    pub is_encrypted: bool,
 }
 
 impl Cluster {
@@ -287,7 +289,9 @@ impl Cluster {
         let text = |name: &str| self.config.get(name).unwrap_or_default().as_bytes().to_vec();
         let (user, password) = (text("masteruser"), text("masterauth"));
         let (announced_ip, announced_port) = (text("replica-announce-ip"), text("replica-announce-port"));
-        let own_port = self.instances[id].port.to_string().into_bytes();
+        let instance = &self.instances[id];
+        let is_tls = self.config.settings.tls.is_between_replicas();
+        let own_port = if is_tls { instance.tls_port } else { instance.port }.to_string().into_bytes();
         let port = if announced_port == b"0" { own_port } else { announced_port };
         let mut requests = Vec::new();
         if !password.is_empty() {
@@ -489,7 +493,12 @@ impl Cluster {
     fn acknowledge_to_master(&mut self, id: InstanceId) {
         let Some(place) = self.instances[id].upstream.as_deref().and_then(|upstream| upstream.client) else { return };
         let offset = self.offset_of(id).to_string();
-        let request = OwnedRequest::new([b"REPLCONF".as_slice(), b"ACK", offset.as_bytes()]);
+        let synced = self.synced_offset_of(id).map(|synced| synced.to_string());
+        let mut words = vec![b"REPLCONF".as_slice(), b"ACK", offset.as_bytes()];
+        if let Some(synced) = &synced {
+            words.extend([b"FACK".as_slice(), synced.as_bytes()]);
+        }
+        let request = OwnedRequest::new(words);
         self.deliver_to(place, request.encoded(), false, false);
     }
 
@@ -510,7 +519,9 @@ impl Cluster {
                     upstream.attempt = self.replication.attempts;
                     upstream.stage = LinkStage::Connecting;
                     let (host, port, attempt) = (upstream.host.clone(), upstream.port, upstream.attempt);
-                    self.replication.calls.push(MasterCall { instance: id, node, host, port, attempt, patience });
+                    let is_encrypted = self.config.settings.tls.is_for_replication;
+                    let call = MasterCall { instance: id, node, host, port, attempt, patience, is_encrypted };
+                    self.replication.calls.push(call);
                 }
                 LinkStage::Connecting => {}
                 _ if is_silent => {

@@ -6,10 +6,11 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use atoll_kernel::{Endpoint, Link, NodeId, Plane};
-use atoll_net::{Connection, dial};
+use atoll_net::{Connection, connect_tls, dial};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 
+use super::transport::Transport;
 use super::{Outbox, PART, READ_MAX, Shared};
 use crate::ConnId;
 use crate::replication::MasterCall;
@@ -23,9 +24,7 @@ pub(super) async fn answer_calls(shared: Rc<Shared>, mut calls: mpsc::UnboundedR
 
 /// Calls a master, and stays connected for as long as both want it.
 async fn follow(shared: Rc<Shared>, call: MasterCall) {
-    let connecting = connect(&shared, call.node, (&call.host, call.port), call.patience).await;
-    let connected = connecting.ok().and_then(|connection| {
-        let addresses = connection.peer_address().zip(connection.local_address());
+    let connected = connect_to_master(&shared, &call).await.ok().and_then(|(connection, addresses)| {
         let conn = shared.live.with(|cluster, ctx| cluster.master_connected(ctx, &call, addresses))?;
         Some((connection, conn))
     });
@@ -57,12 +56,29 @@ pub(super) async fn connect(
     dial(&shared.host, link, *address, patience).await
 }
 
-async fn talk(shared: &Shared, mut connection: Connection, conn: ConnId, outbox: &Outbox) -> io::Result<()> {
+/// The connection to a master, and the addresses of both its ends.
+async fn connect_to_master(
+    shared: &Shared,
+    call: &MasterCall,
+) -> io::Result<(Transport, Option<(SocketAddr, SocketAddr)>)> {
+    let connection = connect(shared, call.node, (&call.host, call.port), call.patience).await?;
+    let ends = connection.peer_address().zip(connection.local_address());
+    let (true, Some((address, _))) = (call.is_encrypted, ends) else { return Ok((Transport::Plain(connection), ends)) };
+    let config = shared.live.with(|cluster, _| {
+        let mut tls = shared.tls.borrow_mut();
+        tls.as_mut()?.client(&cluster.config().settings.tls)
+    });
+    let config = config.ok_or(io::ErrorKind::InvalidInput)?;
+    let stream = connect_tls(connection, config, address.ip(), call.patience).await?;
+    Ok((Transport::Tls(Box::new(stream.into())), ends))
+}
+
+async fn talk(shared: &Shared, mut connection: Transport, conn: ConnId, outbox: &Outbox) -> io::Result<()> {
     let mut input = vec![0; READ_MAX];
     loop {
         outbox.has_any.set(false);
         let bytes = std::mem::take(&mut *outbox.bytes.borrow_mut());
-        connection.write_all(&bytes).await?;
+        connection.write_whole(&bytes).await?;
         if outbox.closes.get() {
             return connection.shutdown().await;
         }

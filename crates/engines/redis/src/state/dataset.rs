@@ -4,6 +4,7 @@ use super::eviction::Pool;
 use super::feed::Feed;
 use super::images::Images;
 use super::keyspace::{Entry, Keyspace};
+use super::log_sync::LogSync;
 use super::overlay::{Overlay, Position};
 use super::snapshot::Saves;
 use super::value::Blob;
@@ -51,6 +52,8 @@ pub(crate) struct Dataset {
     pub(crate) libraries: Libraries,
     /// Commands to be made durable, as RESP; None without an append-only file.
     pub(crate) log: Option<Vec<u8>>,
+    /// How far these are on disk.
+    pub(super) log_sync: LogSync,
     /// Its snapshots: the one that is being written, and what became of those before.
     pub(crate) saves: Saves,
     /// The stream of commands in bytes, for replicas outside of the stack, and the names of its history.
@@ -71,6 +74,7 @@ impl Dataset {
             forked_at: 0,
             is_new: false,
             images: Images::default(),
+            log_sync: LogSync::default(),
             libraries: Libraries::default(),
             log: has_log.then(Vec::new),
             saves: Saves::default(),
@@ -296,6 +300,7 @@ impl Dataset {
         }
         self.owner = instance;
         self.offset = promoted.position;
+        self.rewind_log();
         self.forked_at = promoted.position;
         self.feed.fork(promoted.position);
         // What stands on disks at a fork counts as synced: an election takes longer than that anyway.

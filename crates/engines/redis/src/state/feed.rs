@@ -30,6 +30,8 @@ pub(crate) struct Feed {
     unit: Vec<Queued>,
     /// What replicas are told is a position less this, modulo 2^64: a single server counts from its first replica on.
     shift: u64,
+    /// Where the history of a master elsewhere began here; what lies before is of another.
+    pub(crate) adopted_at: Position,
     /// What a single server without a stream shows as its offset.
     idle_offset: u64,
     /// The stream is another server's, which this one follows: what is executed here does not enter it.
@@ -105,6 +107,7 @@ impl Feed {
         self.previous = None;
         self.unit.clear();
         self.shift = position.wrapping_sub(offset);
+        self.adopted_at = position;
         self.backlog = Some(Backlog { bytes: VecDeque::new(), end: position, selected: None });
         self.is_relayed = true;
     }

@@ -55,6 +55,12 @@ impl Images {
         }
     }
 
+    /// How much of the history an instance's disk holds. In lockstep the owner's image is everybody's.
+    pub(crate) fn position(&self, instance: usize, owner: usize) -> Position {
+        let image_of = |instance: usize| self.list.iter().find(|image| image.instance == instance);
+        image_of(instance).or_else(|| image_of(owner)).map_or(0, |image| image.position)
+    }
+
     fn put(&mut self, instance: usize, position: Position, overlay: Option<Overlay>) {
         self.list.retain(|image| image.instance != instance);
         let mut overlays = vec![Overlay::default(); self.databases];
@@ -197,6 +203,7 @@ impl Dataset {
             }
         }
         self.offset = image.position;
+        self.rewind_log();
         self.feed.deactivate();
         for follower in self.followers.iter_mut().filter(|follower| !follower.is_apart) {
             follower.mark = follower.mark.min(image.position);

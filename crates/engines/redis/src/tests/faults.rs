@@ -219,7 +219,7 @@ impl Model {
         let Some(source) = view.owner(slot).filter(|source| *source != target) else { return };
         let name = |id: usize| self.stage.sim.core.instances[id].name.clone().into_bytes();
         let (source_name, target_name, slot) = (name(source), name(target), slot.to_string().into_bytes());
-        let address = self.stage.sim.call(|core, ctx| core.advertised(ctx, target, atoll_net::Peer::Host));
+        let address = self.stage.sim.call(|core, ctx| core.advertised_on_bus(ctx, target, atoll_net::Peer::Host));
         let (ip, port) = (address.0.to_string(), address.1.to_string());
         let setslot: [&[u8]; 3] = [b"CLUSTER", b"SETSLOT", &slot];
         let ok = Some(Reply::Simple("OK".to_owned()));

@@ -17,7 +17,7 @@ fn start(block: u8, disk: &Arc<dyn Disk>, options: &[(&str, &str)]) -> Handle {
     }
     let nodes = (1..=3).map(|number| NodeConfig::numbered(block, number)).collect();
     let host = Host::new(Kernel::live(nodes, Seed(1)), Arc::clone(disk), None);
-    Redis::start(config, host).expect("the addresses are free")
+    Redis::start(config, host, None).expect("the addresses are free")
 }
 
 fn memory() -> Arc<dyn Disk> {
@@ -117,5 +117,24 @@ fn roles_after_a_failover_and_moved_slots_outlive_a_restart() {
     exchange(&mut at(&redis, 0), b"ROLE\r\n", "*5\r\n$5\r\nslave\r\n");
     // Slot 5500 is nobody's, as the instance that gave it up remembers.
     exchange(&mut at(&redis, 1), b"CLUSTER ADDSLOTS 5500\r\nCLUSTER INFO\r\n", "+OK\r\n$");
+    redis.shut_down();
+}
+
+#[test]
+fn waitaof_is_answered_when_the_file_is_synced() {
+    let disk = memory();
+    let redis = start(228, &disk, &[("appendonly", "yes"), ("appendfsync", "no"), ("cluster-enabled", "no")]);
+    let mut one = connect(&redis);
+    // Nobody syncs it, and in the end nobody has; then the file is rewritten, and what is rewritten is synced.
+    exchange(&mut one, b"SET a 1\r\nWAITAOF 1 0 1\r\n", "+OK\r\n*2\r\n:0\r\n:0\r\n");
+    exchange(&mut one, b"BGREWRITEAOF\r\nSET b 1\r\n", "+Background append only file rewriting started\r\n+OK\r\n");
+    exchange(&mut one, b"WAITAOF 1 0 0\r\n", "*2\r\n:1\r\n:0\r\n");
+    exchange(&mut one, b"CONFIG SET appendfsync everysec\r\nSET a 2\r\n", "+OK\r\n+OK\r\n");
+    exchange(&mut one, b"WAITAOF 1 0 0\r\n", "*2\r\n:1\r\n:0\r\n");
+    exchange(
+        &mut one,
+        b"CONFIG SET appendfsync always\r\nSET a 3\r\nWAITAOF 1 0 0\r\n",
+        "+OK\r\n+OK\r\n*2\r\n:1\r\n:0\r\n",
+    );
     redis.shut_down();
 }

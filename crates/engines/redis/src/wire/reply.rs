@@ -59,6 +59,13 @@ impl<'a> Reply<'a> {
         }
     }
 
+    /// The answer to WAITAOF: whether the instance's own file is synced, and how many of its replicas' are.
+    pub(crate) fn syncs(&mut self, (is_local, replicas): (bool, usize)) {
+        self.array(2);
+        self.count(usize::from(is_local));
+        self.count(replicas);
+    }
+
     /// A length or count, as an integer.
     pub fn count(&mut self, number: usize) {
         self.integer(i64::try_from(number).unwrap_or(i64::MAX));

@@ -10,6 +10,7 @@ use atoll_net::Peer;
 
 use super::{INSTANCES, Model, config, menu, runs};
 use crate::Config;
+use crate::clients::Access;
 use crate::cluster::Run;
 use crate::cluster::slots::{SLOTS, slot_of};
 use crate::tests::harness::Reply;
@@ -183,7 +184,8 @@ impl Model {
         keys: &[String],
         replaces: bool,
     ) -> Told<Reply> {
-        let address = self.stage.sim.call(|core, ctx| core.advertised(ctx, target, Peer::Host));
+        let access = Access { peer: Peer::Host, is_tls: false };
+        let address = self.stage.sim.call(|core, ctx| core.advertised(ctx, target, access));
         let (ip, port) = (address.0.to_string(), address.1.to_string());
         let mut arguments = vec!["MIGRATE", &ip, &port, "", "0", "60000"];
         arguments.extend(replaces.then_some("REPLACE"));
