@@ -151,9 +151,16 @@ def _():
 def _():
     async def run():
         startup = [redis.asyncio.cluster.ClusterNode(host, int(port)) for host, port in TLS]
-        async with redis.asyncio.cluster.RedisCluster(startup_nodes=startup, decode_responses=True, max_connections=400, **SECURE) as cluster:
-            await asyncio.gather(*(cluster.set(f"async:{number}", number) for number in range(300)))
-            return await asyncio.gather(*(cluster.get(f"async:{number}") for number in range(300)))
+        async with redis.asyncio.cluster.RedisCluster(startup_nodes=startup, decode_responses=True, **SECURE) as cluster:
+            # Each of those that run at once has a connection of its own, with a handshake.
+            at_once = asyncio.Semaphore(10)
+
+            async def one_after_another(*words):
+                async with at_once:
+                    return await cluster.execute_command(*words)
+
+            await asyncio.gather(*(one_after_another("SET", f"async:{number}", number) for number in range(300)))
+            return await asyncio.gather(*(one_after_another("GET", f"async:{number}") for number in range(300)))
 
     equal(asyncio.run(run()), [str(number) for number in range(300)])
 

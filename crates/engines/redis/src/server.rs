@@ -21,6 +21,7 @@ use std::task::{Poll, Waker};
 
 use atoll_kernel::{Context, Moment, NodeId};
 use atoll_net::{EngineThread, Host, Limits, Listener, Live, Permits, engine_thread};
+use atoll_storage::log::SyncOutcome;
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use tokio::sync::{Notify, mpsc, oneshot};
 
@@ -322,16 +323,7 @@ async fn run(
     loop {
         tokio::select! {
             biased;
-            Some((shard, outcome)) = finished.recv() => {
-                let reached = shared.journal.borrow_mut().finished(shard, outcome);
-                shared.synced.notify_waiters();
-                if let Some(mark) = reached {
-                    shared.live.with(|cluster, ctx| {
-                        cluster.note_log_synced(ctx, shard, mark);
-                        shared.hand_out(cluster);
-                    });
-                }
-            }
+            Some((shard, outcome)) = finished.recv() => shared.sync_ended(shard, outcome),
             Some(news) = news.recv() => shared.take_news(&news),
             Some(question) = questions.recv() => {
                 let _ = question.send(shared.live.with(|cluster, ctx| cluster.status(ctx)));
@@ -350,6 +342,18 @@ impl Shared {
             self.saver.borrow_mut().close(cluster, ctx, &*self.host.disk);
         });
         self.journal.borrow_mut().close();
+    }
+
+    /// A shard's file is on disk, or it could not be brought there.
+    fn sync_ended(&self, shard: usize, outcome: SyncOutcome) {
+        let reached = self.journal.borrow_mut().finished(shard, outcome);
+        self.synced.notify_waiters();
+        if let Some(mark) = reached {
+            self.live.with(|cluster, ctx| {
+                cluster.note_log_synced(ctx, shard, mark);
+                self.hand_out(cluster);
+            });
+        }
     }
 
     /// Passes on what the core has for other connections.

@@ -175,7 +175,7 @@ impl Cluster {
     fn route_by_keys(&mut self, ctx: &Context<'_>, place: usize, command: &Command, request: Request<'_>) -> Route {
         let client = &self.clients.list[place];
         let (id, reads_replica) = (client.instance, client.reads_replica);
-        let is_asking = client.is_asking || command.name == "restore-asking";
+        let is_asking = client.is_asking || command.flags.has(Flags::ASKING);
         let queue = match &client.transaction {
             Some(transaction) if command.name == "exec" => transaction.queue.clone(),
             _ => Vec::new(),

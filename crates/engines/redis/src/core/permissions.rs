@@ -93,10 +93,12 @@ impl Cluster {
             Denied::Key(_) => "no permission to touch the specified keys",
             Denied::Channel(_) => "no permission to access one of the channels used as arguments",
         };
-        Err(Refusal::text(format!(
+        let refusal = Refusal::text(format!(
             "NOPERM ACLs rules changed between the moment the transaction was accumulated and the EXEC call. This command \
              is no longer allowed for the following reason: {reason}"
-        )))
+        ));
+        self.count_error(self.clients.list[place].instance, &refusal);
+        Err(refusal)
     }
 
     /// What a client is told that may not execute a command.

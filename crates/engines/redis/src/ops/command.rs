@@ -55,6 +55,7 @@ impl Flags {
     pub(crate) const NO_MANDATORY_KEYS: Flags = Flags(1 << 15);
     pub(crate) const MAY_REPLICATE: Flags = Flags(1 << 16);
     pub(crate) const SKIP_SLOWLOG: Flags = Flags(1 << 17);
+    pub(crate) const ASKING: Flags = Flags(1 << 18);
     /// Not named by COMMAND INFO: runs a script, whose first line says whether it writes.
     pub(crate) const SCRIPT: Flags = Flags(1 << 29);
     /// Not named by COMMAND INFO: sharded publishing, which has a rule of its own when the cluster is down.
@@ -74,6 +75,7 @@ impl Flags {
         (Flags::STALE, "stale"),
         (Flags::SKIP_MONITOR, "skip_monitor"),
         (Flags::SKIP_SLOWLOG, "skip_slowlog"),
+        (Flags::ASKING, "asking"),
         (Flags::FAST, "fast"),
         (Flags::NO_AUTH, "no_auth"),
         (Flags::NO_MANDATORY_KEYS, "no_mandatory_keys"),
@@ -163,6 +165,8 @@ pub(crate) enum Begin {
     Index(usize),
     /// After this word, the first from argument `from` on; without it there are none.
     Keyword { word: &'static str, from: usize },
+    /// After this word, the last one up to the `from_end`-th argument from the end: MIGRATE, whose own grammar finds them.
+    LastKeyword { word: &'static str, from_end: usize },
     /// Not to be said: keys that patterns make of elements.
     Nowhere,
     /// SORT: its grammar has to be known to tell a STORE that is an option from one that is an argument.
@@ -193,7 +197,7 @@ impl KeySpec {
                 Some(place + 1)
             }
             Begin::SortStore => sort_store(request),
-            Begin::Nowhere => None,
+            Begin::Nowhere | Begin::LastKeyword { .. } => None,
         }
     }
 
@@ -276,6 +280,7 @@ pub(crate) const RW_ACCESS: &[&str] = &["RW", "access"];
 pub(crate) const RW_ALL: &[&str] = &["RW", "access", "insert"];
 pub(crate) const RW_DELETE: &[&str] = &["RW", "delete"];
 pub(crate) const RW_POP: &[&str] = &["RW", "access", "delete"];
+pub(crate) const RW_POP_INCOMPLETE: &[&str] = &["RW", "access", "delete", "incomplete"];
 pub(crate) const OW: &[&str] = &["OW", "update"];
 pub(crate) const RM: &[&str] = &["RM", "delete"];
 
@@ -302,6 +307,11 @@ pub(crate) const fn counted(index: usize, access: &'static [&'static str]) -> Ke
 /// The key after STORE or its like in GEORADIUS.
 pub(crate) const fn after(word: &'static str, from: usize, access: &'static [&'static str]) -> KeySpec {
     KeySpec { begin: Begin::Keyword { word, from }, find: Find::Range { last: 0, step: 1 }, access }
+}
+
+/// All that follow the last such word.
+pub(crate) const fn after_last(word: &'static str, from_end: usize, access: &'static [&'static str]) -> KeySpec {
+    KeySpec { begin: Begin::LastKeyword { word, from_end }, find: Find::Range { last: -1, step: 1 }, access }
 }
 
 /// The keys after STREAMS in XREAD and XREADGROUP: as many identifiers follow them.

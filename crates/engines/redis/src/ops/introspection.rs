@@ -83,6 +83,13 @@ fn describe_keys(out: &mut Reply<'_>, spec: &KeySpec) {
             out.bulk(b"startfrom");
             out.count(from);
         }
+        Begin::LastKeyword { word, from_end } => {
+            type_and_fields(out, "keyword", 2);
+            out.bulk(b"keyword");
+            out.bulk(word.as_bytes());
+            out.bulk(b"startfrom");
+            out.integer(-(from_end as i64));
+        }
         Begin::SortStore | Begin::Nowhere => type_and_fields(out, "unknown", 0),
     }
     out.bulk(b"find_keys");

@@ -55,7 +55,7 @@ fn positions(spec: &KeySpec, request: Request<'_>) -> Option<(usize, usize, usiz
                 None => return Some((0, 0, 1)),
             }
         }
-        Begin::SortStore | Begin::Nowhere => return None,
+        Begin::SortStore | Begin::Nowhere | Begin::LastKeyword { .. } => return None,
     };
     let (first, end, step) = match spec.find {
         Find::Unknown => return None,

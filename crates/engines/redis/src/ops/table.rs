@@ -4,8 +4,8 @@
 
 use super::command::{Command, Flags, Group, KeySpec, Run};
 use super::command::{
-    OW, RM, RO, RO_ONLY, RW, RW_ACCESS, RW_ALL, RW_DELETE, RW_INSERT, RW_POP, RW_UPDATE, RW_VARIABLE, after, at,
-    counted, one, patterns, sort_target, streams as after_streams, up_to,
+    OW, RM, RO, RO_ONLY, RW, RW_ACCESS, RW_ALL, RW_DELETE, RW_INSERT, RW_POP, RW_POP_INCOMPLETE, RW_UPDATE,
+    RW_VARIABLE, after, after_last, at, counted, one, patterns, sort_target, streams as after_streams, up_to,
 };
 use super::{
     acl, bitmaps, blocking, client, client_tracking, cluster, cluster_admin, config, connection, debug, docs, dump,
@@ -37,6 +37,7 @@ const ALLOW_BUSY: Flags = Flags::ALLOW_BUSY;
 const SHARDED_PUBSUB: Flags = Flags::SHARDED_PUBSUB;
 const SKIP_MONITOR: Flags = Flags::SKIP_MONITOR;
 const SKIP_SLOWLOG: Flags = Flags::SKIP_SLOWLOG;
+const ASKING: Flags = Flags::ASKING;
 const NO_MANDATORY_KEYS: Flags = Flags::NO_MANDATORY_KEYS;
 const MAY_REPLICATE: Flags = Flags::MAY_REPLICATE;
 const SCRIPT: Flags = Flags::SCRIPT;
@@ -174,7 +175,7 @@ pub(crate) static COMMANDS: &[Command] = &[
     line("ltrim", 4, of(&[WRITE]), &[one(RW_DELETE)], List, "1.0.0", Keys(lists::ltrim)),
     line("memory", -2, NONE, &[], ServerGroup, "4.0.0", Container(MEMORY)),
     line("mget", -2, of(&[READONLY, FAST]), &[up_to(1, -1, 1, RO)], String, "1.0.0", Keys(strings::mget)),
-    line("migrate", -6, of(&[WRITE, MOVABLE_KEYS]), &[at(3, RW_DELETE)], Generic, "2.6.0", Server(migrate::migrate)),
+    line("migrate", -6, of(&[WRITE, MOVABLE_KEYS]), &[at(3, RW_POP), after_last("KEYS", 2, RW_POP_INCOMPLETE)], Generic, "2.6.0", Server(migrate::migrate)),
     line("monitor", 1, of(&[ADMIN, NOSCRIPT, LOADING, STALE]), &[], ServerGroup, "1.0.0", Server(monitor::monitor)),
     line("move", 3, of(&[WRITE, FAST]), &[one(RW_POP)], Generic, "1.0.0", Keys(keys::move_)),
     line("mset", -3, of(&[WRITE, DENYOOM]), &[up_to(1, -1, 2, OW)], String, "1.0.1", Keys(strings::mset)),
@@ -208,7 +209,7 @@ pub(crate) static COMMANDS: &[Command] = &[
     line("replicaof", 3, of(&[ADMIN, NOSCRIPT, STALE]), &[], ServerGroup, "5.0.0", Server(replication::replicaof)),
     line("reset", 1, of(&[NOSCRIPT, LOADING, STALE, FAST, NO_AUTH, CONTROLS_MULTI, ALLOW_BUSY]), &[], Connection, "6.2.0", Server(connection::reset)),
     line("restore", -4, of(&[WRITE, DENYOOM]), &[one(OW)], Generic, "2.6.0", Keys(dump::restore)),
-    line("restore-asking", -4, of(&[WRITE, DENYOOM]), &[one(OW)], ServerGroup, "3.0.0", Keys(dump::restore)),
+    line("restore-asking", -4, of(&[WRITE, DENYOOM, ASKING]), &[one(OW)], ServerGroup, "3.0.0", Keys(dump::restore)),
     line("role", 1, of(&[NOSCRIPT, LOADING, STALE, FAST]), &[], ServerGroup, "2.8.12", Server(server::role)),
     line("rpop", -2, of(&[WRITE, FAST]), &[one(RW_POP)], List, "1.0.0", Keys(lists::rpop)),
     line("rpoplpush", 3, of(&[WRITE, DENYOOM]), &[at(1, RW_POP), at(2, RW_INSERT)], List, "1.2.0", Keys(lists::rpoplpush)),
