@@ -47,6 +47,8 @@ def provide(suite: Suite) -> Tools:
         path = f"{rust_programs(suite.folder / project)}:{path}"
     for package in suite.needs.get("source", []):
         tools.environment[f"SOURCE_{package.upper().replace('-', '_')}"] = str(debian_source(package))
+    for name, (repository, commit) in suite.needs.get("git", {}).items():
+        tools.environment[f"SOURCE_{name.upper().replace('-', '_')}"] = str(git_source(repository, commit))
     tools.environment["PATH"] = path
     return tools
 
@@ -140,6 +142,18 @@ def debian_source(package: str) -> Path:
         unpacked[0].rename(folder / "source")
 
     return cached("source", [package], build) / "source"
+
+
+def git_source(repository: str, commit: str) -> Path:
+    """What a repository held at one commit. Git's own `url.BASE.insteadOf` can name a mirror of it."""
+
+    def build(folder: Path) -> None:
+        debian("git", "git")
+        run(["git", "init", "--quiet", "source"], 30, folder=folder)
+        run(["git", "fetch", "--quiet", "--depth", "1", repository, commit], 300, folder=folder / "source")
+        run(["git", "checkout", "--quiet", "FETCH_HEAD"], 60, folder=folder / "source")
+
+    return cached("git", [repository, commit], build) / "source"
 
 
 def source_lines() -> list[str]:

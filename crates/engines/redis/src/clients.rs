@@ -66,6 +66,8 @@ pub(crate) struct Client {
     pub(crate) replies: Replies,
     pub(crate) transaction: Option<Box<Transaction>>,
     pub(crate) watched: Vec<(usize, Blob)>,
+    /// What the instance's clock showed, in milliseconds, when it began to.
+    pub(crate) watched_since_ms: i64,
     /// A watched key has changed.
     pub(crate) is_dirty: bool,
     pub(crate) blocked: Option<Box<Blocked>>,

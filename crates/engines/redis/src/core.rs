@@ -126,6 +126,8 @@ pub struct Cluster {
     pub(crate) has_broadcasts: bool,
     /// What clients are to be told after the reply to the request of theirs that is being executed.
     pub(crate) own_pushes: Vec<(usize, Vec<u8>)>,
+    /// For whose command keys are being evicted.
+    pub(crate) evicting_for: Option<usize>,
     /// Replicas outside of the stack.
     pub(crate) replication: Replication,
     /// CONFIG SET was called since the server last looked.
@@ -179,6 +181,7 @@ impl Cluster {
             tracking_clients: 0,
             has_broadcasts: false,
             own_pushes: Vec::new(),
+            evicting_for: None,
             replication: Replication::new(ctx),
             config_changed: false,
             switches: Switches::default(),
@@ -259,6 +262,7 @@ impl Cluster {
             replies: Replies::On,
             transaction: None,
             watched: Vec::new(),
+            watched_since_ms: 0,
             is_dirty: false,
             blocked: None,
             channels: 0,
@@ -380,13 +384,20 @@ impl Cluster {
         request: Request<'_>,
         out: &mut Vec<u8>,
     ) -> Outcome {
-        let start = out.len();
         let input = request.encoded_length();
         let was_replica = self.clients.list[place].is_replica();
         let (instance, is_resp3) = (self.clients.list[place].instance, self.clients.list[place].is_resp3);
         if self.tracking_clients > 0 {
             self.limit_tracked_keys(instance);
+            if self.config.settings.memory_max > 0 && !self.scripts.is_busy(instance) {
+                // Of what is evicted for its command a client is told before the reply.
+                self.evicting_for = Some(place);
+                self.is_out_of_memory(ctx, instance);
+                self.evicting_for = None;
+                self.append_own_pushes(place, out);
+            }
         }
+        let start = out.len();
         let answer = self.admit_and_execute(ctx, place, request, out);
         self.end_unit(instance, Some(place));
         let outcome = answer.map(|then| self.follow(ctx, place, request, then)).unwrap_or_else(|refusal| {

@@ -168,6 +168,11 @@ impl Notices {
         }
     }
 
+    /// A consumer came into being with the first command that named it.
+    pub(crate) fn consumer_created(&mut self, database: usize, key: &[u8]) {
+        self.note(STREAM, "xgroup-createconsumer", database, key);
+    }
+
     /// A key came into being.
     pub(crate) fn added(&mut self, database: usize, key: &[u8]) {
         self.note(NEW, "new", database, key);

@@ -127,6 +127,8 @@ pub(crate) struct Call<'a> {
     pub(crate) random: &'a mut Stream,
     /// False inside MULTI, where a command that would wait gives up at once.
     pub(crate) may_block: bool,
+    /// A script has called it.
+    pub(crate) in_script: bool,
     /// The client may read keys that the request does not name.
     pub(crate) may_read_all_keys: bool,
     pub(crate) effect: Effect,

@@ -115,6 +115,7 @@ impl Cluster {
                     out,
                     random,
                     may_block: false,
+                    in_script: false,
                     may_read_all_keys: true,
                     effect: Effect::AsSent,
                 };

@@ -35,7 +35,7 @@ use mlua::{Function, Lua, Table};
 
 pub(crate) use bridge::{Kill, Signal, Wish};
 pub(crate) use functions::{FunctionEntry, FunctionInfo, Libraries, Library, metadata as library_metadata};
-pub(crate) use shebang::{ScriptFlags, Shebang};
+pub(crate) use shebang::{ScriptFlags, Shebang, flags_of as script_flags};
 
 use bridge::Bridge;
 
@@ -122,9 +122,9 @@ pub(crate) struct Engine {
     globals: Table,
     run: Function,
     call: Function,
-    /// The table behind `redis`, and what gives a library `redis.register_function` while it is loaded.
-    redis: Table,
-    register: (functions::Register, Function),
+    /// Gives a library what it sees while it is loaded, and takes it away again.
+    loading: sandbox::Loading,
+    register: functions::Register,
     lua: Lua,
 }
 
@@ -162,7 +162,7 @@ impl Engine {
             globals: sandbox.globals,
             run: sandbox.run,
             call: sandbox.call,
-            redis: sandbox.redis,
+            loading: sandbox.loading,
             register: sandbox.register,
             lua: sandbox.lua,
         })

@@ -147,7 +147,9 @@ impl Cluster {
     pub(crate) fn executed(&mut self, ctx: &Context<'_>, executed: &Executed<'_>, answer: &Answer, reply: &[u8]) {
         let Executed { place, id, command, .. } = *executed;
         self.measured_at = ctx.kernel().now();
-        let took = self.measured_at.since(executed.began);
+        // DEBUG SLEEP takes as long as it says, though other instances go on meanwhile.
+        let asleep = if let Ok(Then::Sleep { time }) = answer { *time } else { Duration::ZERO };
+        let took = self.measured_at.since(executed.began) + asleep;
         let mut nanoseconds = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
         match answer {
             Err(refusal) => self.count_error(id, refusal),
@@ -169,7 +171,7 @@ impl Cluster {
             self.count_call(id, command, nanoseconds, has_failed && answer_failed(answer, reply, command));
         }
         if nanoseconds >= self.config.settings.notable_ns {
-            self.note_duration(ctx, executed, took, (!is_parked).then_some(nanoseconds));
+            self.note_duration(ctx, executed, took, (!is_parked || !asleep.is_zero()).then_some(nanoseconds));
         }
         if !self.instances[id].telemetry.monitors.is_empty() && !executed.is_again {
             let is_shown = !command.flags.has(Flags::SKIP_MONITOR.or(Flags::ADMIN));

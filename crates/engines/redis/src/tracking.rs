@@ -389,7 +389,7 @@ impl Cluster {
 
     /// A push for the client whose request runs follows its reply.
     fn push_to(&mut self, conn: ConnId, by: Option<ConnId>, bytes: Vec<u8>) {
-        if by == Some(conn) {
+        if by == Some(conn) || self.evicting_for == Some(conn.place) {
             self.own_pushes.push((conn.place, bytes));
         } else {
             self.deliver_to(conn.place, bytes, false, false);

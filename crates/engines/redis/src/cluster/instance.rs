@@ -109,6 +109,8 @@ pub(crate) struct Stats {
     pub(crate) hits: u64,
     pub(crate) misses: u64,
     pub(crate) expired: u64,
+    /// Values that Redis would have freed in the background.
+    pub(crate) lazily_freed: u64,
     pub(crate) evicted: u64,
     pub(crate) evicted_clients: u64,
     /// The most that it has taken.

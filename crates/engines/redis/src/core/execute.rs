@@ -71,7 +71,7 @@ impl Cluster {
         may_block: bool,
     ) -> Answer {
         let client = &self.clients.list[place];
-        let (id, is_resp3) = (client.instance, client.is_resp3);
+        let (id, is_resp3, in_script) = (client.instance, client.is_resp3, client.in_script);
         // Only SORT asks.
         let may_read_all_keys = client.is_unrestricted
             || !matches!(command.name, "sort" | "sort_ro")
@@ -87,14 +87,16 @@ impl Cluster {
             notices.begin(command.name, request);
         }
         let out = Reply::new(out, is_resp3);
-        let mut call = Call { request, db, out, random, may_block, may_read_all_keys, effect: Effect::AsSent };
+        let effect = Effect::AsSent;
+        let mut call = Call { request, db, out, random, may_block, in_script, may_read_all_keys, effect };
         let answer = run(&mut call);
         let Call { db, effect, .. } = call;
-        let Db { dirty, hits, misses, expired, follower, stale, notices, .. } = db;
+        let Db { dirty, hits, misses, expired, lazily_freed, follower, stale, notices, .. } = db;
         let stats = &mut self.instances[id].stats;
         stats.hits += hits;
         stats.misses += misses;
         stats.expired += expired;
+        stats.lazily_freed += lazily_freed;
         if dirty > 0 || !stale.is_empty() {
             let aftermath = Aftermath { dirty, effect, follower, stale };
             self.after_keys(ctx, place, id, (command, request), aftermath);
@@ -151,6 +153,7 @@ impl Cluster {
             hits: 0,
             misses: 0,
             expired: 0,
+            lazily_freed: 0,
             notices: Notices::new(self.config.settings.notified),
             stale: Vec::new(),
         };

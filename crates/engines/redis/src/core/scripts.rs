@@ -11,6 +11,7 @@ use crate::error::Refusal;
 use crate::ops::{Command, Flags, Then};
 use crate::scripting::{
     Engine, INSTRUCTIONS_MAX, INSTRUCTIONS_PER_MS, Job, Kill, SLICE, ScriptFlags, Signal, Turn, Wish, digest,
+    script_flags,
 };
 use crate::wire::{OwnedRequest, Reply, Request, encode};
 
@@ -301,7 +302,8 @@ impl Cluster {
             described.flags = described.flags.or(Flags::READONLY);
             return described;
         };
-        described.flags = described.flags.without(Flags::STALE);
+        // What it may do is known, so that it need not be supposed.
+        described.flags = described.flags.without(Flags::STALE.or(Flags::MAY_REPLICATE));
         if !flags.allow_oom && !flags.no_writes {
             described.flags = described.flags.or(Flags::DENYOOM);
         }
@@ -319,7 +321,7 @@ impl Cluster {
             "eval" | "eval_ro" if !body.starts_with(b"#!") => None,
             "eval" | "eval_ro" => {
                 let cached = self.scripts.engine(id).and_then(|engine| engine.script(&digest(body)));
-                cached.map(|script| script.flags)
+                cached.map_or_else(|| script_flags(body), |script| Some(script.flags))
             }
             "evalsha" | "evalsha_ro" => {
                 let digest = body.to_ascii_lowercase().try_into().ok()?;

@@ -286,15 +286,24 @@ impl Cluster {
     pub(crate) fn watched_key_expired(&mut self, ctx: &Context<'_>, place: usize) -> bool {
         let id = self.clients.list[place].instance;
         let watched = self.clients.list[place].watched.clone();
+        let since_ms = self.clients.list[place].watched_since_ms;
         let Some((db, _)) = self.db(ctx, id, None) else { return false };
         watched.iter().any(|(database, key)| {
-            db.dataset.databases[*database].get(key).is_some_and(|entry| entry.is_expired(db.now_ms))
+            db.dataset.databases[*database].get(key).is_some_and(|entry| {
+                // SWAPDB may have put it here when its time had long come.
+                entry.is_expired(db.now_ms) && !entry.is_expired(since_ms)
+            })
         })
     }
 
     /// Deletes those of these keys whose time has come.
     pub(crate) fn expire_watched<'k>(&mut self, ctx: &Context<'_>, place: usize, keys: impl Iterator<Item = &'k [u8]>) {
         let id = self.clients.list[place].instance;
+        let now_ms = self.db(ctx, id, None).map_or(0, |(db, _)| db.now_ms);
+        let client = &mut self.clients.list[place];
+        if client.watched.is_empty() {
+            client.watched_since_ms = now_ms;
+        }
         let Some((mut db, _)) = self.db(ctx, id, Some(place)) else { return };
         if db.follower.is_some() || !db.deletes_expired {
             return;

@@ -6,7 +6,22 @@ use crate::error::Refusal;
 use crate::ops::glob::glob_matches_any_case;
 
 /// Options that stay what they are, though Redis can change them.
-const KEPT: [&str; 4] = ["appendonly", "bind", "port", "tls-port"];
+const KEPT: &[&str] = &[
+    "aof-timestamp-enabled",
+    "appendonly",
+    "bind",
+    "bind-source-addr",
+    "cluster-announce-bus-port",
+    "cluster-announce-hostname",
+    "cluster-announce-human-nodename",
+    "cluster-announce-ip",
+    "cluster-announce-port",
+    "cluster-announce-tls-port",
+    "cluster-preferred-endpoint-type",
+    "port",
+    "replica-priority",
+    "tls-port",
+];
 
 /// The value that an option has on this instance.
 fn value_of(session: &Session<'_>, name: &str) -> String {

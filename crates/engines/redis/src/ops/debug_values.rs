@@ -60,18 +60,30 @@ pub(super) fn digest_value(session: &mut Session<'_>) -> Answer {
 
 /// Every value goes through the format of RDB files and back, and what has expired is gone. No file is written.
 pub(super) fn reload(session: &mut Session<'_>) -> Answer {
-    let mut reads_file = false;
+    let (mut reads_file, mut keeps, mut merges) = (false, false, false);
     for option in session.request.tail(2) {
         match option {
             word if is(word, "NOSAVE") => reads_file = true,
-            word if is(word, "MERGE") || is(word, "NOFLUSH") => {}
+            word if is(word, "MERGE") => merges = true,
+            word if is(word, "NOFLUSH") => keeps = true,
             _ => return Err(Refusal::text("ERR DEBUG RELOAD only supports the MERGE, NOFLUSH and NOSAVE options.")),
         }
     }
-    if reads_file {
-        return Err(Refusal::text("ERR Error trying to load the RDB dump, check server logs."));
+    const FAILURE: &str = "ERR Error trying to load the RDB dump, check server logs.";
+    // What is loaded beside what it came from collides with it, unless there is nothing.
+    if reads_file || keeps && !merges && !is_empty(session) {
+        return Err(Refusal::text(FAILURE));
     }
-    through_file(session, "ERR Error trying to load the RDB dump, check server logs.")
+    through_file(session, FAILURE)
+}
+
+/// True if the instance has neither keys nor functions.
+fn is_empty(session: &Session<'_>) -> bool {
+    let cluster = &session.cluster;
+    let dataset = cluster.instances[session.id].dataset.and_then(|dataset| cluster.datasets.get(dataset));
+    dataset.is_none_or(|dataset| {
+        dataset.libraries.list.is_empty() && dataset.databases.iter().all(|database| database.len() == 0)
+    })
 }
 
 pub(super) fn load_log(session: &mut Session<'_>) -> Answer {
@@ -135,7 +147,9 @@ fn entry_of<R>(session: &mut Session<'_>, look: impl FnOnce(&Db<'_>, &Entry) -> 
 /// Values have no address that would mean anything: their place among the keys stands for it.
 pub(super) fn object(session: &mut Session<'_>) -> Answer {
     let key = session.arg(2);
-    let line = entry_of(session, |db, entry| {
+    let line = with_db(session, |db| {
+        // Whether its time has come or not.
+        let entry = db.peek_expired(key)?;
         let place = db.dataset.databases[db.index].find(key).unwrap_or(0) + 1;
         let idle = entry.last_use.idle_s(&db.clock);
         let nodes = match &entry.value {
@@ -149,13 +163,14 @@ pub(super) fn object(session: &mut Session<'_>) -> Answer {
             }
             _ => String::new(),
         };
-        format!(
+        Some(format!(
             "Value at:0x{place:x} refcount:1 encoding:{} serializedlength:{} lru:{} lru_seconds_idle:{idle}{nodes}",
             entry.value.encoding(),
             rdb::value_length(&entry.value, db.compresses),
             entry.last_use.bits(),
-        )
-    })?;
+        ))
+    })?
+    .ok_or(Refusal::NoSuchKey)?;
     session.out.simple(&line);
     Ok(Then::Done)
 }

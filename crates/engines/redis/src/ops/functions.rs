@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use indexmap::IndexMap;
 
+use super::debug::unknown;
 use super::function_payload::restored;
 use super::scripting::{keys_and_arguments, run};
 use super::{Answer, Session, Then, glob_matches, is};
@@ -131,12 +132,10 @@ pub(super) fn delete(session: &mut Session<'_>) -> Answer {
 }
 
 pub(super) fn flush(session: &mut Session<'_>) -> Answer {
-    let is_known = match session.request.len() {
-        2 => true,
-        3 => is(session.arg(2), "SYNC") || is(session.arg(2), "ASYNC"),
-        _ => false,
-    };
-    if !is_known {
+    if session.request.len() > 3 {
+        return Err(unknown(session));
+    }
+    if session.request.get(2).is_some_and(|word| !is(word, "SYNC") && !is(word, "ASYNC")) {
         return Err(Refusal::text("ERR FUNCTION FLUSH only supports SYNC|ASYNC option"));
     }
     replace(session, BTreeMap::new());

@@ -170,7 +170,9 @@ pub(super) fn hincrby(call: &mut Call<'_>) -> Answer {
 
 pub(super) fn hincrbyfloat(call: &mut Call<'_>) -> Answer {
     let (key, field, by) = (call.arg(1), call.arg(2), call.arg(3));
-    call.float(3)?;
+    if !call.float(3)?.is_finite() {
+        return Err(Refusal::text("ERR value is NaN or Infinity"));
+    }
     let old = read(call, key)?.and_then(|hash| hash.get(field)).cloned().unwrap_or_else(|| Blob::from_slice(b"0"));
     let sum = add_floats(&old, by, Refusal::text("ERR hash value is not a float"))?;
     let thresholds = call.db.thresholds;

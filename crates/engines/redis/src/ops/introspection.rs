@@ -149,7 +149,7 @@ pub(super) fn count(session: &mut Session<'_>) -> Answer {
 pub(super) fn list(session: &mut Session<'_>) -> Answer {
     let all = COMMANDS.iter().flat_map(|command| std::iter::once(command).chain(command.subcommands()));
     let names: Vec<&str> = match (session.request.len(), session.request.get(3)) {
-        (2, _) => COMMANDS.iter().map(|command| command.name).collect(),
+        (2, _) => all.map(|command| command.name).collect(),
         (5, Some(kind)) if is(session.arg(2), "FILTERBY") => {
             let argument = session.arg(4);
             let matches: Box<dyn Fn(&&Command) -> bool> = match kind {

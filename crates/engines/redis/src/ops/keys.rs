@@ -11,6 +11,24 @@ pub(super) fn del(call: &mut Call<'_>) -> Answer {
     Ok(Then::Done)
 }
 
+/// How much there must be to free for UNLINK to leave it to another thread.
+const LAZY_FREE_FROM: usize = 64;
+
+/// DEL, which in Redis frees large values in the background; here it only counts them.
+pub(super) fn unlink(call: &mut Call<'_>) -> Answer {
+    let request = call.request;
+    let mut deleted = 0;
+    for key in request.tail(1) {
+        let parts = call.db.peek(key).map_or(0, |entry| entry.value.parts_count(&call.db.thresholds));
+        if call.db.delete(key) {
+            deleted += 1;
+            call.db.lazily_freed += u64::from(parts > LAZY_FREE_FROM);
+        }
+    }
+    call.out.count(deleted);
+    Ok(Then::Done)
+}
+
 /// EXISTS counts as a look-up and not as a use.
 pub(super) fn exists(call: &mut Call<'_>) -> Answer {
     call.db.touches = false;
@@ -254,12 +272,14 @@ pub(super) fn keys(call: &mut Call<'_>) -> Answer {
 const DRAWS_MAX: usize = 100;
 
 pub(super) fn randomkey(call: &mut Call<'_>) -> Answer {
-    let positions = call.db.positions() as u64;
     for _ in 0..DRAWS_MAX {
-        let position = call.random.below(positions) as usize;
+        let position = call.random.below(call.db.positions() as u64) as usize;
         if let Some((key, _)) = call.db.at(position) {
             call.out.bulk(key);
             return Ok(Then::Done);
+        }
+        if let Some(key) = call.db.expired_at(position).cloned() {
+            call.db.expire(&key);
         }
     }
     call.out.null();
@@ -272,6 +292,13 @@ pub(super) fn dbsize(call: &mut Call<'_>) -> Answer {
     Ok(Then::Done)
 }
 
+fn clear(call: &mut Call<'_>) {
+    if call.request.get(1).is_some_and(|word| is(word, "ASYNC")) {
+        call.db.lazily_freed += call.db.len() as u64;
+    }
+    call.db.clear();
+}
+
 fn flush_option(call: &Call<'_>) -> Result<(), Refusal> {
     match call.request.get(1) {
         None => Ok(()),
@@ -282,7 +309,7 @@ fn flush_option(call: &Call<'_>) -> Result<(), Refusal> {
 
 pub(super) fn flushdb(call: &mut Call<'_>) -> Answer {
     flush_option(call)?;
-    call.db.clear();
+    clear(call);
     call.out.ok();
     Ok(Then::Done)
 }
@@ -292,7 +319,7 @@ pub(super) fn flushall(call: &mut Call<'_>) -> Answer {
     let here = call.db.index;
     for index in 0..call.db.dataset.databases.len() {
         call.db.index = index;
-        call.db.clear();
+        clear(call);
     }
     call.db.index = here;
     call.out.ok();

@@ -298,7 +298,7 @@ pub(super) fn section(session: &Session<'_>, text: &mut String) -> std::fmt::Res
          mem_fragmentation_ratio:{ratio:.2}\r\nmem_fragmentation_bytes:{bytes}\r\nmem_not_counted_for_evict:{}\r\n\
          mem_replication_backlog:0\r\nmem_total_replication_buffers:0\r\nmem_clients_slaves:0\r\n\
          mem_clients_normal:{}\r\nmem_cluster_links:0\r\nmem_aof_buffer:{}\r\nmem_allocator:libc\r\n\
-         active_defrag_running:0\r\nlazyfree_pending_objects:0\r\nlazyfreed_objects:0\r\n",
+         active_defrag_running:0\r\nlazyfree_pending_objects:0\r\nlazyfreed_objects:{}\r\n",
         overhead.peak_percent(),
         overhead.total(),
         overhead.dataset(),
@@ -311,5 +311,6 @@ pub(super) fn section(session: &Session<'_>, text: &mut String) -> std::fmt::Res
         overhead.log,
         overhead.clients,
         overhead.log,
+        session.cluster.instances[session.id].stats.lazily_freed,
     )
 }

@@ -148,8 +148,8 @@ fn sort_generic(call: &mut Call<'_>, may_store: bool) -> Answer {
     let mut it = request(call, may_store)?;
     let (mut all, is_set) = elements(call, call.request.arg(1))?;
     let mut leaves_order = it.by.is_some_and(|pattern| !pattern.contains(&b'*'));
-    if leaves_order && is_set && it.store.is_some() {
-        // What is stored must not depend on the order in which a set happens to be held.
+    if leaves_order && is_set && (it.store.is_some() || call.in_script) {
+        // What is stored, or what a script sees, must not depend on the order in which a set happens to be held.
         (leaves_order, it.is_alphabetic, it.by) = (false, true, None);
     }
     if !leaves_order {

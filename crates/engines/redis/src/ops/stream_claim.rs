@@ -232,11 +232,14 @@ pub(super) fn xclaim(call: &mut Call<'_>) -> Answer {
     let it = claim_options(call)?;
     call.effect = Effect::Instead(Vec::new());
     let seen_at_ms = if now_ms < 0 { it.delivered_at_ms } else { now_ms };
-    let mut passes_last_id = false;
+    let (mut passes_last_id, mut is_new) = (false, false);
     if let Some(group) = write(call, key)?.and_then(|stream| stream.group_mut(name)) {
         passes_last_id = it.last_id > group.last_id;
         group.last_id = group.last_id.max(it.last_id);
-        greet(group, consumer, seen_at_ms);
+        is_new = greet(group, consumer, seen_at_ms);
+    }
+    if is_new {
+        call.db.consumer_created(key);
     }
     let mut claimed = Vec::new();
     for id in it.ids.iter().copied() {
@@ -251,11 +254,13 @@ pub(super) fn xclaim(call: &mut Call<'_>) -> Answer {
     Ok(Then::Done)
 }
 
-fn greet(group: &mut Group, consumer: &[u8], seen_at_ms: i64) {
-    group.add_consumer(consumer, seen_at_ms);
+/// The consumer is seen. True if it is made, because it was never seen before.
+fn greet(group: &mut Group, consumer: &[u8], seen_at_ms: i64) -> bool {
+    let is_new = group.add_consumer(consumer, seen_at_ms);
     if let Some(consumer) = group.consumer_mut(consumer) {
         consumer.seen_at_ms = seen_at_ms;
     }
+    is_new
 }
 
 /// Claims one entry for the consumer that argument 3 names.
@@ -355,11 +360,14 @@ pub(super) fn xautoclaim(call: &mut Call<'_>) -> Answer {
         return Err(no_group(key, name));
     }
     call.effect = Effect::Instead(Vec::new());
-    let mut candidates: Vec<StreamId> = Vec::new();
+    let (mut candidates, mut is_new): (Vec<StreamId>, bool) = (Vec::new(), false);
     if let Some(group) = write(call, key)?.and_then(|stream| stream.group_mut(name)) {
-        greet(group, consumer, now_ms);
+        is_new = greet(group, consumer, now_ms);
         let attempts = count.saturating_mul(ATTEMPTS_PER_CLAIM).saturating_add(1);
         candidates = group.pending().range(start..).map(|(id, _)| *id).take(attempts).collect();
+    }
+    if is_new {
+        call.db.consumer_created(key);
     }
     let it = ClaimOptions {
         ids: Vec::new(),

@@ -81,7 +81,7 @@ pub(super) fn create(call: &mut Call<'_>) -> Answer {
     if last.is_none() {
         call.db.changed(key);
     } else {
-        call.db.changed_unwatched(key);
+        call.db.changed_group(key);
     }
     call.out.ok();
     Ok(Then::Done)
@@ -98,7 +98,7 @@ pub(super) fn setid(call: &mut Call<'_>) -> Answer {
         group.last_id = start;
         group.entries_read = options.entries_read;
     }
-    call.db.changed_unwatched(key);
+    call.db.changed_group(key);
     call.out.ok();
     Ok(Then::Done)
 }
@@ -126,7 +126,7 @@ pub(super) fn createconsumer(call: &mut Call<'_>) -> Answer {
     let group = write(call, key)?.and_then(|stream| stream.group_mut(name));
     let is_new = group.is_some_and(|group| group.add_consumer(consumer, now_ms));
     if is_new {
-        call.db.changed_unwatched(key);
+        call.db.changed_group(key);
     }
     call.out.flag(is_new);
     Ok(Then::Done)
@@ -139,7 +139,7 @@ pub(super) fn delconsumer(call: &mut Call<'_>) -> Answer {
     let group = write(call, key)?.and_then(|stream| stream.group_mut(name));
     let pending = group.and_then(|group| group.remove_consumer(consumer));
     if pending.is_some() {
-        call.db.changed_unwatched(key);
+        call.db.changed_group(key);
     }
     call.out.count(pending.unwrap_or(0));
     Ok(Then::Done)

@@ -235,7 +235,7 @@ fn meet(call: &mut Call<'_>, key: &[u8], group: &[u8], consumer: &[u8], noack: b
         consumer.seen_at_ms = now_ms;
     }
     if is_new {
-        call.db.changed_unwatched(key);
+        call.db.consumer_created(key);
     }
     if is_new && noack {
         call.instead([b"XGROUP".as_slice(), b"CREATECONSUMER", key, group, consumer]);

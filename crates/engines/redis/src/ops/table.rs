@@ -258,7 +258,7 @@ pub(crate) static COMMANDS: &[Command] = &[
     line("touch", -2, of(&[READONLY, FAST]), &[up_to(1, -1, 1, RO_ONLY)], Generic, "3.2.1", Keys(keys::touch)),
     line("ttl", 2, of(&[READONLY, FAST]), &[one(RO)], Generic, "1.0.0", Keys(keys::ttl)),
     line("type", 2, of(&[READONLY, FAST]), &[one(RO_ONLY)], Generic, "1.0.0", Keys(keys::type_)),
-    line("unlink", -2, of(&[WRITE, FAST]), &[up_to(1, -1, 1, RM)], Generic, "4.0.0", Keys(keys::del)),
+    line("unlink", -2, of(&[WRITE, FAST]), &[up_to(1, -1, 1, RM)], Generic, "4.0.0", Keys(keys::unlink)),
     line("unsubscribe", -1, of(&[PUBSUB, NOSCRIPT, LOADING, STALE]), &[], Pubsub, "2.0.0", Server(pubsub::unsubscribe)),
     line("unwatch", 1, of(&[NOSCRIPT, LOADING, STALE, FAST, ALLOW_BUSY]), &[], Transactions, "2.2.0", Server(transactions::unwatch)),
     line("wait", 3, NONE, &[], Generic, "3.0.0", Server(server::wait)),

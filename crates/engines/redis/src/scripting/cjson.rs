@@ -251,11 +251,7 @@ fn write_table(out: &mut Vec<u8>, settings: &Settings, table: &Table, depth: usi
     if depth > settings.encode_depth_max {
         return Err(Refused::Because(format!("Cannot serialise, excessive nesting ({depth})")));
     }
-    let mut pairs = Vec::new();
-    for pair in table.pairs::<Value, Value>() {
-        pairs.push(pair?);
-    }
-    if let Some(length) = array_length(settings, &pairs)? {
+    if let Some(length) = array_length(settings, table)? {
         out.push(b'[');
         for index in 1..=length {
             if index > 1 {
@@ -267,42 +263,45 @@ fn write_table(out: &mut Vec<u8>, settings: &Settings, table: &Table, depth: usi
         return Ok(());
     }
     out.push(b'{');
-    for (index, (key, value)) in pairs.iter().enumerate() {
+    for (index, pair) in table.pairs::<Value, Value>().enumerate() {
+        let (key, value) = pair?;
         if index > 0 {
             out.push(b',');
         }
-        match key {
+        match &key {
             Value::String(text) => write_string(out, &text.as_bytes()),
             Value::Integer(_) | Value::Number(_) => {
                 out.push(b'"');
-                write_number(out, settings, numeric(key).unwrap_or(0.0))?;
+                write_number(out, settings, numeric(&key).unwrap_or(0.0))?;
                 out.push(b'"');
             }
             _ => return Err(cannot("table", "table key must be a number or string")),
         }
         out.push(b':');
-        write(out, settings, value, depth)?;
+        write(out, settings, &value, depth)?;
     }
     out.push(b'}');
     Ok(())
 }
 
-/// The length of a table that is an array; None if it is an object.
-fn array_length(settings: &Settings, pairs: &[(Value, Value)]) -> Result<Option<usize>, Refused> {
-    let mut highest = 0;
-    for (key, _) in pairs {
-        match numeric(key) {
+/// The length of a table that is an array; None if it is an object. Lua has no room for references to all that is in it, so
+/// that it is looked at twice.
+fn array_length(settings: &Settings, table: &Table) -> Result<Option<usize>, Refused> {
+    let (mut highest, mut count) = (0, 0usize);
+    for pair in table.pairs::<Value, Value>() {
+        count += 1;
+        match numeric(&pair?.0) {
             Some(number) if number >= 1.0 && number.fract() == 0.0 && number < 9e15 => {
                 highest = highest.max(number as usize);
             }
             _ => return Ok(None),
         }
     }
-    if pairs.is_empty() {
+    if count == 0 {
         return Ok(None);
     }
     let is_sparse = settings.sparse_ratio > 0
-        && highest > pairs.len().saturating_mul(settings.sparse_ratio)
+        && highest > count.saturating_mul(settings.sparse_ratio)
         && highest > settings.sparse_safe;
     match (is_sparse, settings.sparse_converts) {
         (false, _) => Ok(Some(highest)),

@@ -105,23 +105,26 @@ fn write_integer(out: &mut Vec<u8>, number: i64) {
 }
 
 fn write_table(out: &mut Vec<u8>, table: &Table, depth: usize) -> mlua::Result<()> {
-    let mut pairs = Vec::new();
+    // Lua has no room for references to all of them, so they are looked at one by one, and twice.
+    let (mut length, mut highest, mut is_array) = (0, 0.0, true);
     for pair in table.pairs::<Value, Value>() {
-        pairs.push(pair?);
+        let key = numeric(&pair?.0);
+        highest = key.map_or(highest, |key| f64::max(key, highest));
+        is_array &= key.is_some_and(|key| key > 0.0 && key.fract() == 0.0);
+        length += 1;
     }
-    let is_index = |key: &Value| numeric(key).is_some_and(|key| key > 0.0 && key.fract() == 0.0);
-    let highest = pairs.iter().filter_map(|(key, _)| numeric(key)).fold(0.0, f64::max);
-    if pairs.iter().all(|(key, _)| is_index(key)) && highest == pairs.len() as f64 {
-        write_header(out, pairs.len(), 0x90, 0xdc);
-        for index in 1..=pairs.len() {
+    if is_array && highest == length as f64 {
+        write_header(out, length, 0x90, 0xdc);
+        for index in 1..=length {
             write(out, &table.raw_get::<Value>(index)?, depth + 1)?;
         }
         return Ok(());
     }
-    write_header(out, pairs.len(), 0x80, 0xde);
-    for (key, value) in &pairs {
-        write(out, key, depth + 1)?;
-        write(out, value, depth + 1)?;
+    write_header(out, length, 0x80, 0xde);
+    for pair in table.pairs::<Value, Value>() {
+        let (key, value) = pair?;
+        write(out, &key, depth + 1)?;
+        write(out, &value, depth + 1)?;
     }
     Ok(())
 }

@@ -6,8 +6,8 @@ use super::number::{exact_integer, format_general};
 use super::sandbox::numeric;
 use crate::wire::Reply;
 
-/// How deep a table may be nested in a reply.
-const DEPTH_MAX: usize = 7995;
+/// How deep a table may be nested in a reply. Each level takes one of the 8000 places that Lua has for references.
+const DEPTH_MAX: usize = 7900;
 
 /// Writes a value as the reply to a script. `is_script_resp3`: the script asked for RESP3 with `redis.setresp`.
 pub(super) fn write(out: &mut Reply<'_>, value: &Value, is_script_resp3: bool) {
@@ -53,10 +53,8 @@ fn write_table(out: &mut Reply<'_>, table: &Table, is_script_resp3: bool, depth:
         return write_map(out, &map, is_script_resp3, depth);
     }
     if let Value::Table(set) = field("set") {
-        let members: Vec<Value> =
-            set.pairs::<Value, Value>().filter_map(|pair| pair.ok()).map(|(key, _)| key).collect();
-        out.set(members.len());
-        for member in members {
+        out.set(pairs_of(&set).count());
+        for (member, _) in pairs_of(&set) {
             write_value(out, &member, is_script_resp3, depth + 1);
         }
         return;
@@ -81,10 +79,14 @@ fn write_table(out: &mut Reply<'_>, table: &Table, is_script_resp3: bool, depth:
     write_array(out, table, is_script_resp3, depth)
 }
 
+/// They are looked at one by one, and twice: Lua has no room for references to all of them.
+fn pairs_of(table: &Table) -> impl Iterator<Item = (Value, Value)> {
+    table.pairs::<Value, Value>().filter_map(|pair| pair.ok())
+}
+
 fn write_map(out: &mut Reply<'_>, map: &Table, is_script_resp3: bool, depth: usize) {
-    let pairs: Vec<(Value, Value)> = map.pairs::<Value, Value>().filter_map(|pair| pair.ok()).collect();
-    out.map(pairs.len());
-    for (key, value) in pairs {
+    out.map(pairs_of(map).count());
+    for (key, value) in pairs_of(map) {
         write_value(out, &key, is_script_resp3, depth + 1);
         write_value(out, &value, is_script_resp3, depth + 1);
     }
@@ -177,6 +179,13 @@ pub(super) fn read(lua: &Lua, rest: &mut &[u8]) -> mlua::Result<Value> {
             verbatim.raw_set("format", lua.create_string(text.get(..3).unwrap_or_default())?)?;
             verbatim.raw_set("string", lua.create_string(text.get(4..).unwrap_or_default())?)?;
             wrapped(lua, "verbatim_string", Value::Table(verbatim))
+        }
+        // An attribute is passed over: scripts see what follows it.
+        b'|' => {
+            for _ in 0..number().saturating_mul(2) {
+                read(lua, rest)?;
+            }
+            read(lua, rest)
         }
         b'%' | b'~' => read_keyed(lua, kind == b'%', number(), rest),
         _ => Ok(Value::Nil),

@@ -9,6 +9,7 @@ use indexmap::IndexMap;
 use mlua::{Function, Lua, MultiValue, Table, Value};
 
 use super::bridge::Bridge;
+use super::sandbox::Loading;
 use super::{Engine, INSTRUCTIONS_PER_MS, ScriptFlags, Shebang, api, sandbox};
 
 /// How long the code of a library may run when it is loaded.
@@ -72,12 +73,14 @@ pub(crate) fn metadata(code: &[u8]) -> Result<(String, &[u8]), String> {
     let shebang = Shebang::parse(code).ok_or("ERR Invalid library metadata")?;
     let mut name = None;
     for word in &shebang.words {
-        match word.strip_prefix(b"name=") {
-            Some(_) if name.is_some() => {
+        match word.split_first_chunk::<5>() {
+            Some((word, _)) if word.eq_ignore_ascii_case(b"name=") && name.is_some() => {
                 return Err("ERR Invalid metadata value, name argument was given multiple times".to_owned());
             }
-            Some(given) => name = Some(String::from_utf8_lossy(given).into_owned()),
-            None => return Err(format!("ERR Invalid metadata value given: {}", String::from_utf8_lossy(word))),
+            Some((word, given)) if word.eq_ignore_ascii_case(b"name=") => {
+                name = Some(String::from_utf8_lossy(given).into_owned());
+            }
+            _ => return Err(format!("ERR Invalid metadata value given: {}", String::from_utf8_lossy(word))),
         }
     }
     let name = name.ok_or("ERR Library name was not given")?;
@@ -85,7 +88,7 @@ pub(crate) fn metadata(code: &[u8]) -> Result<(String, &[u8]), String> {
         return Err(format!("ERR {BAD_NAME}"));
     }
     if !shebang.engine.eq_ignore_ascii_case(b"lua") {
-        return Err(format!("ERR Engine '{}' not found", String::from_utf8_lossy(shebang.engine)));
+        return Err(format!("ERR Engine '{}' not found", String::from_utf8_lossy(&shebang.engine)));
     }
     Ok((name, shebang.rest))
 }
@@ -102,8 +105,8 @@ impl Engine {
         let Some(mut stack) = self.stack.take() else { return Err("ERR a script is running".to_owned()) };
         self.bridge.begin("", LOAD_MS_MAX * INSTRUCTIONS_PER_MS);
         let bridge = Rc::clone(&self.bridge);
-        let (driver, redis, list) = (self.run.clone(), self.redis.clone(), self.register.clone());
-        let loaded = on_stack(&mut stack, || load(&bridge, &driver, &redis, &list, body));
+        let (driver, loading, register) = (self.run.clone(), self.loading.clone(), Rc::clone(&self.register));
+        let loaded = on_stack(&mut stack, || load(&bridge, &driver, &loading, &register, body));
         self.stack = Some(stack);
         sandbox::reset(&self.lua, &self.bridge);
         let registered = loaded.map_err(|error| format!("ERR Error registering functions: {error}"))?;
@@ -143,44 +146,48 @@ pub(super) struct Registered {
     body: Function,
 }
 
-/// What the library that is being loaded has registered so far.
-pub(super) type Register = Rc<RefCell<IndexMap<String, Registered>>>;
+/// What the library that is being loaded has registered so far. None: no library is being loaded.
+pub(super) type Register = Rc<RefCell<Option<IndexMap<String, Registered>>>>;
 
 fn load(
     bridge: &Bridge,
     driver: &Function,
-    redis: &Table,
-    list: &(Register, Function),
+    loading: &Loading,
+    register: &Register,
     body: Function,
 ) -> Result<IndexMap<String, Registered>, String> {
-    let (register, function) = list;
-    register.borrow_mut().clear();
-    let named = |value: Value| redis.raw_set("register_function", value).map_err(|error| error.to_string());
-    named(Value::Function(function.clone()))?;
+    let switch = |is_on: bool| loading.switch(is_on).map_err(|error| error.to_string());
+    *register.borrow_mut() = Some(IndexMap::new());
+    switch(true)?;
     let result: mlua::Result<(bool, Value)> = driver.call(body);
-    named(Value::Nil)?;
+    let registered = register.take().unwrap_or_default();
+    switch(false)?;
     match (result, bridge.failure.take()) {
-        (Ok((true, _)), _) => Ok(std::mem::take(&mut *register.borrow_mut())),
+        (Ok((true, _)), _) => Ok(registered),
         (_, Some(failure)) => Err(String::from_utf8_lossy(&failure.message).into_owned()),
         (Ok((_, value)), None) => Err(String::from_utf8_lossy(&sandbox::describe(&value)).into_owned()),
         (Err(error), None) => Err(error.to_string()),
     }
 }
 
-/// `redis.register_function`, for as long as a library is loaded.
+/// `redis.register_function`, and where it puts what it is given.
 pub(super) fn register(lua: &Lua) -> mlua::Result<(Register, Function)> {
     let register = Register::default();
     let shared = Rc::clone(&register);
-    let function = move |_: &Lua, arguments: MultiValue| match registration(&arguments) {
-        Ok((name, registered)) => {
-            let mut list = shared.borrow_mut();
-            if list.contains_key(&name) {
-                return api::refuse(b"Function already exists in the library");
+    let function = move |_: &Lua, arguments: MultiValue| {
+        let mut register = shared.borrow_mut();
+        // A function may have kept it.
+        let Some(list) = register.as_mut() else {
+            return api::refuse(b"redis.register_function can only be called on FUNCTION LOAD command");
+        };
+        match registration(&arguments) {
+            Ok((name, _)) if list.contains_key(&name) => api::refuse(b"Function already exists in the library"),
+            Ok((name, registered)) => {
+                list.insert(name, registered);
+                Ok(())
             }
-            list.insert(name, registered);
-            Ok(())
+            Err(complaint) => api::refuse(complaint.as_bytes()),
         }
-        Err(complaint) => api::refuse(complaint.as_bytes()),
     };
     Ok((register, lua.create_function(function)?))
 }

@@ -47,9 +47,19 @@ end
 
 for _, name in ipairs {
     "assert", "collectgarbage", "error", "gcinfo", "ipairs", "rawequal", "select", "tonumber", "tostring", "type",
-    "unpack", "xpcall", "_VERSION",
+    "xpcall", "_VERSION",
 } do
     globals[name] = _G[name]
+end
+
+local unpack = unpack
+
+function globals.unpack(...)
+    local list, first, last = ...
+    if type(list) == "table" and first == nil and last == nil and #list <= limits.results + 2 then
+        return unpack(list)
+    end
+    return unpack(native.unpacked(...))
 end
 
 globals._G = env
@@ -214,14 +224,23 @@ for name, library in pairs {
 end
 
 -- A name that is not there is an error and not nil.
-setmetatable(globals, {
-    __index = function(_, name)
-        error("Script attempted to access nonexistent global variable '" .. globals.tostring(name) .. "'", 2)
-    end,
-})
+local function nonexistent(_, name)
+    error("Script attempted to access nonexistent global variable '" .. globals.tostring(name) .. "'", 2)
+end
+setmetatable(globals, { __index = nonexistent })
 metatables[env] = seal({ __index = getmetatable(globals).__index })
 metatables.string = seal({ __index = globals.string })
 getmetatable("").__index = strings
+
+-- While a library is loaded, it sees nothing but what registers its functions.
+local library = { register_function = native.register_function }
+for _, name in ipairs {
+    "log", "LOG_DEBUG", "LOG_VERBOSE", "LOG_NOTICE", "LOG_WARNING", "REDIS_VERSION", "REDIS_VERSION_NUM",
+} do
+    library[name] = native.redis[name]
+end
+setmetatable(library, { __index = nonexistent })
+local loadable = setmetatable({ redis = seal(library) }, { __index = nonexistent })
 
 local function run(body)
     depth = 0
@@ -236,4 +255,4 @@ local function call(body, keys, arguments)
     end, native.failed)
 end
 
-return env, globals, native.redis, run, call
+return env, globals, { shown = getmetatable(env), globals = globals, loadable = loadable }, run, call

@@ -14,6 +14,8 @@ use crate::wire::Reply;
 const HOOK_PERIOD: u32 = 10_000;
 /// How long a pattern may be: the matcher recurses once for each of its items.
 const PATTERN_MAX: usize = 8192;
+/// How many values `unpack` returns at most: a function of Lua's own has a stack of 8000, with its three arguments.
+const RESULTS_MAX: i64 = 7997;
 /// How deep coroutines may run inside one another. Each can take a 200 C calls of the script's stack.
 const COROUTINES_MAX: usize = 8;
 
@@ -25,9 +27,24 @@ pub(super) struct Sandbox {
     /// Runs a script; calls a function.
     pub(super) run: Function,
     pub(super) call: Function,
-    /// The table behind `redis`, and what a library gets for as long as it is loaded.
-    pub(super) redis: Table,
-    pub(super) register: (Register, Function),
+    /// Switches between what a library sees while it is loaded, and what all else sees.
+    pub(super) loading: Loading,
+    pub(super) register: Register,
+}
+
+/// What all code sees as its globals, and what it may see. No Lua runs when it is switched: that fails once it was ended.
+#[derive(Clone)]
+pub(super) struct Loading {
+    shown: Table,
+    globals: Table,
+    loadable: Table,
+}
+
+impl Loading {
+    /// Shows only what registers functions, or everything again.
+    pub(super) fn switch(&self, is_on: bool) -> mlua::Result<()> {
+        self.shown.raw_set("__index", if is_on { &self.loadable } else { &self.globals })
+    }
 }
 
 /// What a script's stack begins with.
@@ -41,18 +58,22 @@ pub(super) fn build(bridge: &Rc<Bridge>) -> mlua::Result<Sandbox> {
     let libraries = StdLib::TABLE | StdLib::STRING | StdLib::MATH;
     let lua = Lua::new_with(libraries, LuaOptions::new())?;
     lua.set_memory_limit(MEMORY_MAX)?;
-    let register = functions::register(&lua)?;
+    let (register, register_function) = functions::register(&lua)?;
     let limits = lua.create_table()?;
     limits.set("pattern", PATTERN_MAX)?;
     limits.set("coroutines", COROUTINES_MAX)?;
+    limits.set("results", RESULTS_MAX)?;
     let chunk = lua.load(include_str!("sandbox.lua")).set_name("=sandbox");
     let natives = natives(&lua, bridge)?;
+    natives.set("register_function", register_function)?;
     type Parts = (Table, Table, Table, Function, Function);
-    let (env, globals, redis, run, call): Parts = chunk.call((natives, limits))?;
+    let (env, globals, loading, run, call): Parts = chunk.call((natives, limits))?;
     lua.set_globals(env)?;
     let watched = Rc::clone(bridge);
     lua.set_global_hook(hook_triggers(HOOK_PERIOD), move |lua, debug| watch(lua, &watched, debug.event()))?;
-    Ok(Sandbox { lua, globals, run, call, redis, register })
+    let loading =
+        Loading { shown: loading.get("shown")?, globals: loading.get("globals")?, loadable: loading.get("loadable")? };
+    Ok(Sandbox { lua, globals, run, call, loading, register })
 }
 
 fn hook_triggers(period: u32) -> HookTriggers {
@@ -113,6 +134,7 @@ fn natives(lua: &Lua, bridge: &Rc<Bridge>) -> mlua::Result<Table> {
     natives.set("redis", api::library(lua, bridge)?)?;
     natives.set("math", random(lua, bridge)?)?;
     natives.set("rep", lua.create_function(repeat)?)?;
+    natives.set("unpacked", lua.create_function(unpacked)?)?;
     natives.set("bit", bits::library(lua)?)?;
     natives.set("cjson", cjson::library(lua)?)?;
     natives.set("cmsgpack", cmsgpack::library(lua)?)?;
@@ -220,11 +242,16 @@ pub(super) fn results(values: impl IntoIterator<Item = Value>) -> Outcome {
 
 /// A function's failure, preceded by the place that called it, as Lua's own functions have it.
 pub(super) fn failure<T>(lua: &Lua, text: impl AsRef<str>) -> mlua::Result<T> {
-    let caller = lua.inspect_stack(1, |debug| {
-        let source = debug.source().short_src?.into_owned();
-        Some(format!("{source}:{}: ", debug.current_line()?))
-    });
-    Err(mlua::Error::runtime(format!("{}{}", caller.flatten().unwrap_or_default(), text.as_ref())))
+    let caller = |level: usize| {
+        let place = lua.inspect_stack(level, |debug| {
+            let source = debug.source().short_src?.into_owned();
+            Some(format!("{source}:{}: ", debug.current_line()?))
+        });
+        place.flatten().unwrap_or_default()
+    };
+    // What stands between is the sandbox's own.
+    let place = Some(caller(1)).filter(|place| !place.starts_with("sandbox:")).unwrap_or_else(|| caller(2));
+    Err(mlua::Error::runtime(format!("{place}{}", text.as_ref())))
 }
 
 /// An error of Redis, which has its code already: to the client it goes as it is.
@@ -255,7 +282,7 @@ fn random(lua: &Lua, bridge: &Rc<Bridge>) -> mlua::Result<Table> {
     let draw = move |lua: &Lua, bounds: MultiValue| {
         let (number, next) = number::next_random(state.random.get());
         let fraction = f64::from(number % i32::MAX) / f64::from(i32::MAX);
-        let bound = |index: usize| bounds.get(index).and_then(numeric).map(f64::trunc);
+        let bound = |index: usize| bounds.get(index).and_then(number_of).map(f64::trunc);
         let (low, high) = match bounds.len() {
             0 => {
                 state.random.set(next);
@@ -277,7 +304,7 @@ fn random(lua: &Lua, bridge: &Rc<Bridge>) -> mlua::Result<Table> {
     };
     library.set("random", lua.create_function(draw)?)?;
     let state = Rc::clone(bridge);
-    let seed = move |lua: &Lua, seed: Value| match numeric(&seed) {
+    let seed = move |lua: &Lua, seed: Value| match number_of(&seed) {
         Some(seed) => {
             state.random.set(number::seed(seed as i64 as i32));
             results([])
@@ -302,6 +329,33 @@ fn repeat(lua: &Lua, (text, count): (Value, Value)) -> Outcome {
         return failure(lua, "not enough memory");
     }
     results([Value::String(lua.create_string(if length == 0 { Vec::new() } else { text.repeat(count) })?)])
+}
+
+/// The arguments of `unpack` as Lua's own may get them: it counts in 32 bits, and a range that is too long for these would
+/// write past its stack.
+fn unpacked(lua: &Lua, arguments: MultiValue) -> Outcome {
+    let list = match arguments.front() {
+        Some(Value::Table(list)) => list,
+        other => {
+            let kind = other.map_or("no value", Value::type_name);
+            return failure(lua, format!("bad argument #1 to 'unpack' (table expected, got {kind})"));
+        }
+    };
+    let mut bounds = [1, i64::try_from(list.raw_len()).unwrap_or(i64::MAX)];
+    for (index, bound) in bounds.iter_mut().enumerate() {
+        let Some(given) = arguments.get(index + 1).filter(|given| !given.is_nil()) else { continue };
+        let Some(number) = number_of(given) else {
+            let (place, kind) = (index + 2, given.type_name());
+            return failure(lua, format!("bad argument #{place} to 'unpack' (number expected, got {kind})"));
+        };
+        // As Lua reads an `int`.
+        *bound = i64::from(number as i64 as i32);
+    }
+    let [first, last] = bounds;
+    if last - first >= RESULTS_MAX {
+        return failure(lua, "too many results to unpack");
+    }
+    results([Value::Table(list.clone()), Value::Number(first as f64), Value::Number(last as f64)])
 }
 
 /// The bytes of a string, or of a number as Lua prints it.

@@ -1,5 +1,7 @@
 //! The first line of a script or of a library: `#!lua name=… flags=…`.
 
+use crate::wire::split_line;
+
 /// What a script may do, by the flags of its first line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ScriptFlags {
@@ -40,21 +42,27 @@ impl ScriptFlags {
 /// The parts of the line: the engine, and the words after it.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Shebang<'a> {
-    pub(crate) engine: &'a [u8],
-    pub(crate) words: Vec<&'a [u8]>,
+    /// What is joined to the `#!`.
+    pub(crate) engine: Vec<u8>,
+    /// They may be quoted, as in a line of redis.conf.
+    pub(crate) words: Vec<Vec<u8>>,
     /// The code from the end of the line on, its line break included, so that lines keep their numbers.
     pub(crate) rest: &'a [u8],
 }
 
 impl<'a> Shebang<'a> {
-    /// Takes the first line apart. None if it is none, or does not end.
+    /// Takes the first line apart. None if it is none, does not end, or has a quote that does not.
     pub(crate) fn parse(code: &'a [u8]) -> Option<Shebang<'a>> {
-        let line = code.strip_prefix(b"#!")?;
-        let end = memchr::memchr(b'\n', line)?;
-        let mut words = line[..end].split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
-        let engine = words.next().unwrap_or_default();
-        Some(Shebang { engine, words: words.collect(), rest: &line[end..] })
+        let end = memchr::memchr(b'\n', code)?;
+        let mut words = split_line(&code[..end])?.into_iter();
+        let engine = words.next()?.strip_prefix(b"#!")?.to_vec();
+        Some(Shebang { engine, words: words.collect(), rest: &code[end..] })
     }
+}
+
+/// The flags that a script's first line gives it, if it is one that can be run.
+pub(crate) fn flags_of(code: &[u8]) -> Option<ScriptFlags> {
+    script(code).ok().map(|(flags, _)| flags)
 }
 
 /// The flags of a script, and its code without the first line.
@@ -64,14 +72,14 @@ pub(super) fn script(code: &[u8]) -> Result<(ScriptFlags, Vec<u8>), String> {
     }
     let shebang = Shebang::parse(code).ok_or("ERR Invalid script shebang")?;
     if shebang.engine != b"lua" {
-        return Err(format!("ERR Unexpected engine in script shebang: #!{}", String::from_utf8_lossy(shebang.engine)));
+        return Err(format!("ERR Unexpected engine in script shebang: #!{}", String::from_utf8_lossy(&shebang.engine)));
     }
     let mut flags = ScriptFlags::default();
     for word in shebang.words {
         let Some(list) = word.strip_prefix(b"flags=") else {
-            return Err(format!("ERR Unknown lua shebang option: {}", String::from_utf8_lossy(word)));
+            return Err(format!("ERR Unknown lua shebang option: {}", String::from_utf8_lossy(&word)));
         };
-        for flag in list.split(|byte| *byte == b',').filter(|flag| !flag.is_empty()) {
+        for flag in list.split(|byte| *byte == b',').filter(|_| !list.is_empty()) {
             if !flags.set(flag) {
                 return Err(format!("ERR Unexpected flag in script shebang: {}", String::from_utf8_lossy(flag)));
             }

@@ -82,6 +82,8 @@ pub(crate) struct Db<'a> {
     pub(crate) misses: u64,
     /// How many keys expired.
     pub(crate) expired: u64,
+    /// How many values Redis would have freed in the background.
+    pub(crate) lazily_freed: u64,
     /// What is done to keys, for those who want to be told.
     pub(crate) notices: Option<Box<Notices>>,
     /// Keys that were read though writes to them are missing here, and how many.
@@ -159,6 +161,14 @@ impl Db<'_> {
             return divergence.value().filter(|entry| !entry.is_expired(self.expiry_ms));
         }
         self.dataset.databases[self.index].get(key).filter(|entry| !entry.is_expired(self.expiry_ms))
+    }
+
+    /// A key's entry, though its time may have come.
+    pub(crate) fn peek_expired(&self, key: &[u8]) -> Option<&Entry> {
+        match self.follower {
+            Some(_) => self.peek(key),
+            None => self.dataset.databases[self.index].get(key),
+        }
     }
 
     /// True if a key exists; a key that has expired is deleted on a master.
@@ -444,6 +454,22 @@ impl Db<'_> {
         match self.follower {
             Some(follower) => self.dataset.followers[follower].overlay.wrote(key),
             None => self.dataset.owner_wrote(self.index, key),
+        }
+    }
+
+    /// The same, and subscribers are told what the command is about.
+    pub(crate) fn changed_group(&mut self, key: &[u8]) {
+        self.changed_unwatched(key);
+        if let Some(notices) = &mut self.notices {
+            notices.changed(self.index, key);
+        }
+    }
+
+    /// A group has a consumer that it did not have.
+    pub(crate) fn consumer_created(&mut self, key: &[u8]) {
+        self.changed_unwatched(key);
+        if let Some(notices) = &mut self.notices {
+            notices.consumer_created(self.index, key);
         }
     }
 

@@ -28,6 +28,8 @@ pub(crate) struct Feed {
     pub(crate) forks: u64,
     backlog: Option<Backlog>,
     unit: Vec<Queued>,
+    /// How many bytes they are.
+    unit_length: u64,
     /// What replicas are told is a position less this, modulo 2^64: a single server counts from its first replica on.
     shift: u64,
     /// Where the history of a master elsewhere began here; what lies before is of another.
@@ -36,6 +38,8 @@ pub(crate) struct Feed {
     idle_offset: u64,
     /// The stream is another server's, which this one follows: what is executed here does not enter it.
     pub(crate) is_relayed: bool,
+    /// The commands that wait have nothing to do with each other: they will not be a transaction.
+    pub(crate) is_loose: bool,
 }
 
 #[derive(Debug)]
@@ -59,7 +63,7 @@ impl Feed {
             return;
         }
         self.shift = if counts_from_zero { position.wrapping_sub(self.idle_offset) } else { 0 };
-        self.unit.clear();
+        self.rewind(0);
         self.backlog = Some(Backlog { bytes: VecDeque::new(), end: position, selected: None });
     }
 
@@ -70,7 +74,7 @@ impl Feed {
             self.fork_name();
             self.previous = None;
         }
-        self.unit.clear();
+        self.rewind(0);
         self.is_relayed = false;
     }
 
@@ -90,7 +94,7 @@ impl Feed {
         let before = self.name.clone();
         self.fork_name();
         self.previous = Some((before, end));
-        self.unit.clear();
+        self.rewind(0);
         self.is_relayed = false;
         if let Some(backlog) = &mut self.backlog {
             let beyond = usize::try_from(backlog.end.saturating_sub(position)).unwrap_or(usize::MAX);
@@ -105,7 +109,7 @@ impl Feed {
         self.forks += 1;
         self.name = name.to_owned();
         self.previous = None;
-        self.unit.clear();
+        self.rewind(0);
         self.shift = position.wrapping_sub(offset);
         self.adopted_at = position;
         self.backlog = Some(Backlog { bytes: VecDeque::new(), end: position, selected: None });
@@ -145,7 +149,7 @@ impl Feed {
 
     /// How many bytes wait for the end of what is being executed.
     pub(crate) fn queued(&self) -> u64 {
-        self.unit.iter().map(|queued| queued.bytes.len() as u64).sum()
+        self.unit_length
     }
 
     /// How many commands wait, to take those away again that come now.
@@ -155,7 +159,8 @@ impl Feed {
 
     /// Takes away what came since [`Feed::mark`].
     pub(crate) fn rewind(&mut self, mark: usize) {
-        self.unit.truncate(mark);
+        let taken: usize = self.unit.drain(mark.min(self.unit.len())..).map(|queued| queued.bytes.len()).sum();
+        self.unit_length -= taken as u64;
     }
 
     /// Adds a command. False if it is not to be counted here, because the stream counts it, or somebody else's does.
@@ -166,6 +171,7 @@ impl Feed {
         if !self.is_relayed {
             let mut bytes = Vec::new();
             wire::encode(&mut bytes, arguments);
+            self.unit_length += bytes.len() as u64;
             self.unit.push(Queued { database, commands: 1, bytes });
         }
         false
@@ -178,6 +184,7 @@ impl Feed {
         }
         if !self.is_relayed {
             let queued = Queued { database, commands: count_commands(commands), bytes: commands.to_vec() };
+            self.unit_length += queued.bytes.len() as u64;
             self.unit.push(queued);
         }
         false
@@ -187,11 +194,13 @@ impl Feed {
     /// much the stream has grown.
     pub(crate) fn end_unit(&mut self) -> u64 {
         let Some(backlog) = self.backlog.as_mut().filter(|_| !self.unit.is_empty()) else { return 0 };
-        let is_transaction = self.unit.iter().map(|queued| queued.commands).sum::<usize>() > 1;
+        let is_loose = std::mem::take(&mut self.is_loose);
+        let is_transaction = !is_loose && self.unit.iter().map(|queued| queued.commands).sum::<usize>() > 1;
         let mut bytes = Vec::new();
         if is_transaction {
             wire::encode(&mut bytes, [b"MULTI".as_slice()].into_iter());
         }
+        self.unit_length = 0;
         for queued in self.unit.drain(..) {
             if backlog.selected.replace(queued.database) != Some(queued.database) {
                 let database = queued.database.to_string();

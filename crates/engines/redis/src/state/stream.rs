@@ -282,6 +282,12 @@ impl Stream {
         places + sum(self.nodes.len(), samples, node) + groups
     }
 
+    /// Nodes of entries, and what groups have pending, as the first of them stands for all.
+    pub(crate) fn parts_count(&self) -> usize {
+        let pending = self.groups.values().next().map_or(0, |group| group.pending().len() + 1);
+        self.nodes.len() + self.groups.len() * pending
+    }
+
     pub(crate) fn len(&self) -> u64 {
         self.length
     }

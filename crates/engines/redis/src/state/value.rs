@@ -62,6 +62,18 @@ impl Value {
     }
 
     /// What OBJECT ENCODING answers.
+    /// In how many parts a value is held, as Redis counts what there is to free.
+    pub(crate) fn parts_count(&self, thresholds: &Thresholds) -> usize {
+        match self {
+            Value::List(list) if list.encoding() == "quicklist" => list.nodes(thresholds).0,
+            Value::Set(set) if set.encoding() == "hashtable" => set.len(),
+            Value::SortedSet(set) if set.encoding() == "skiplist" => set.len(),
+            Value::Hash(hash) if hash.encoding() == "hashtable" => hash.len(),
+            Value::Stream(stream) => stream.parts_count(),
+            _ => 1,
+        }
+    }
+
     pub(crate) fn encoding(&self) -> &'static str {
         match self {
             Value::Int(_) => "int",
