@@ -288,7 +288,7 @@ async fn run(
         Ok(saver) => saver,
         Err(error) => return drop(ready.send(Err(error))),
     };
-    for instance in 0..listeners.len() {
+    for instance in 0..instances {
         cluster.match_slots_with_data(&Context::new(&host.kernel), instance);
     }
     let shared = Rc::new(Shared {
