@@ -52,16 +52,19 @@ for strategy in ("cooperative-sticky", "range"):
     @check(f"both protocols, {strategy}: a classic group takes a member of KIP-848, and goes back when it leaves")
     def _(strategy=strategy):
         group = f"over-{strategy}"
-        first, second = member(group, "classic", strategy), member(group, "classic", strategy)
-        equal(sorted(settle([first, second])), [3, 3])
+        # From its second generation on librdkafka's cooperative-sticky puts data of its own into assignments, and a group with
+        # such an assignor cannot go over: there it is one member in its first.
+        old = [member(group, "classic", strategy) for _ in range(1 if strategy == "cooperative-sticky" else 2)]
+        share = PARTITIONS // len(old)
+        equal(settle(old), [share] * len(old))
         equal(kind(group), "CLASSIC")
         new = member(group, "consumer")
-        equal(sorted(settle([first, second, new])), [2, 2, 2])
+        equal(settle([*old, new]), [PARTITIONS // (len(old) + 1)] * (len(old) + 1))
         equal(kind(group), "CONSUMER")
         new.close()
-        equal(sorted(settle([first, second])), [3, 3])
+        equal(settle(old), [share] * len(old))
         equal(kind(group), "CLASSIC")
-        close(first, second)
+        close(*old)
 
 
 @check("both protocols: a group of KIP-848 takes a classic member, and keeps its kind when that leaves")
