@@ -218,6 +218,16 @@ impl Cluster {
         }
     }
 
+    /// A lower limit holds at once, though nobody may send a command.
+    pub(crate) fn follow_tracking_limit(&mut self) {
+        let limit = self.config.settings.tracked_keys_max;
+        for id in 0..self.instances.len() {
+            while limit > 0 && self.instances[id].tracking.keys.len() > limit {
+                self.limit_tracked_keys(id);
+            }
+        }
+    }
+
     /// Keys have changed on an instance, by a client or by themselves.
     pub(crate) fn tell_trackers(&mut self, id: InstanceId, by: Option<usize>) {
         let modified = std::mem::take(&mut self.instances[id].interest.modified);

@@ -116,6 +116,7 @@ pub(super) fn set(session: &mut Session<'_>) -> Answer {
     session.cluster.config = config;
     session.cluster.config_changed = true;
     session.cluster.follow_sync_policy();
+    session.cluster.follow_tracking_limit();
     if sets_password {
         session.cluster.follow_password();
     }

@@ -295,7 +295,7 @@ pub(super) fn section(session: &Session<'_>, text: &mut String) -> std::fmt::Res
          used_memory_scripts:0\r\nused_memory_scripts_human:0B\r\nmaxmemory:{memory_max}\r\nmaxmemory_human:{}\r\n\
          maxmemory_policy:{policy}\r\nallocator_frag_ratio:{ratio:.2}\r\nallocator_frag_bytes:{bytes}\r\n\
          allocator_rss_ratio:1.00\r\nallocator_rss_bytes:0\r\nrss_overhead_ratio:1.00\r\nrss_overhead_bytes:0\r\n\
-         mem_fragmentation_ratio:{ratio:.2}\r\nmem_fragmentation_bytes:{bytes}\r\nmem_not_counted_for_evict:{}\r\n\
+         mem_fragmentation_ratio:{ratio:.2}\r\nmem_fragmentation_bytes:{bytes}\r\nmem_not_counted_for_evict:0\r\n\
          mem_replication_backlog:0\r\nmem_total_replication_buffers:0\r\nmem_clients_slaves:0\r\n\
          mem_clients_normal:{}\r\nmem_cluster_links:0\r\nmem_aof_buffer:{}\r\nmem_allocator:libc\r\n\
          active_defrag_running:0\r\nlazyfree_pending_objects:0\r\nlazyfreed_objects:{}\r\n",
@@ -308,7 +308,6 @@ pub(super) fn section(session: &Session<'_>, text: &mut String) -> std::fmt::Res
         overhead.scripts_count,
         human(scripts),
         human(memory_max),
-        overhead.log,
         overhead.clients,
         overhead.log,
         session.cluster.instances[session.id].stats.lazily_freed,
