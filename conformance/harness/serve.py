@@ -11,12 +11,14 @@ import time
 from pathlib import Path
 
 from . import targets
+from .suites import Suite
 
 
 def main() -> None:
     with tempfile.TemporaryDirectory(prefix="atoll-real-") as folder:
         started = time.monotonic()
-        with targets.real(sys.argv[1], Path(folder)) as environment:
+        engine = Suite(name=sys.argv[1], about="a bench", engine=sys.argv[1], programs=[])
+        with targets.real(engine, Path(folder)) as environment:
             # What only prepared the start (formatting, forming the cluster) is told apart by the engine itself.
             seconds = float(environment.pop("START_SECONDS", time.monotonic() - started))
             pids = [int(pid) for pid in environment.pop("SERVER_PIDS").split(",")]
