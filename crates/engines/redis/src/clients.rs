@@ -156,6 +156,11 @@ pub(crate) enum BlockedOn {
 }
 
 impl BlockedOn {
+    /// What it waits for goes on without it, whatever becomes of its wait: a script, a file, a connection elsewhere.
+    pub(crate) fn is_busy(&self) -> bool {
+        matches!(self, BlockedOn::Script | BlockedOn::UserFile | BlockedOn::Target)
+    }
+
     /// It may end when a replica acknowledges or a disk is synced.
     fn is_about_replication(&self) -> bool {
         matches!(self, BlockedOn::Replicas { .. } | BlockedOn::Syncs(_))

@@ -54,6 +54,8 @@ pub struct OptionInfo {
     pub default: &'static str,
     /// True if CONFIG SET may change it.
     pub is_mutable: bool,
+    /// True if Redis can change it and Atoll cannot: CONFIG SET may set it to what it is.
+    pub is_kept: bool,
     /// True if CONFIG SET may only where `enable-protected-configs` allows it.
     pub is_protected: bool,
     /// True if CONFIG GET shows it only to those who name it.
@@ -63,19 +65,23 @@ pub struct OptionInfo {
 use OptionKind::{Choice, Integer, Memory, MemoryBetween, MemoryOrPercent, Text, YesNo};
 
 const fn fixed(name: &'static str, kind: OptionKind, default: &'static str) -> OptionInfo {
-    OptionInfo { name, kind, default, is_mutable: false, is_protected: false, is_hidden: false }
+    OptionInfo { name, kind, default, is_mutable: false, is_kept: false, is_protected: false, is_hidden: false }
+}
+
+const fn kept(name: &'static str, kind: OptionKind, default: &'static str) -> OptionInfo {
+    OptionInfo { is_kept: true, ..fixed(name, kind, default) }
 }
 
 const fn mutable(name: &'static str, kind: OptionKind, default: &'static str) -> OptionInfo {
-    OptionInfo { name, kind, default, is_mutable: true, is_protected: false, is_hidden: false }
+    OptionInfo { is_mutable: true, ..fixed(name, kind, default) }
 }
 
 const fn protected(name: &'static str, kind: OptionKind, default: &'static str) -> OptionInfo {
-    OptionInfo { name, kind, default, is_mutable: true, is_protected: true, is_hidden: false }
+    OptionInfo { is_protected: true, ..mutable(name, kind, default) }
 }
 
 const fn hidden(name: &'static str, kind: OptionKind, default: &'static str) -> OptionInfo {
-    OptionInfo { name, kind, default, is_mutable: true, is_protected: false, is_hidden: true }
+    OptionInfo { is_hidden: true, ..mutable(name, kind, default) }
 }
 
 const INT: OptionKind = Integer(0, i32::MAX as i64);
@@ -98,7 +104,7 @@ pub const OPTIONS: &[OptionInfo] = &[
     fixed("aclfile", Text, ""),
     mutable("acllog-max-len", Integer(0, i64::MAX), "128"),
     mutable("appendfsync", Choice(&["everysec", "always", "no"]), "everysec"),
-    fixed("appendonly", YesNo, "no"),
+    kept("appendonly", YesNo, "no"),
     mutable("busy-reply-threshold", LONG, "5000"),
     mutable("client-query-buffer-limit", MemoryBetween(1 << 20, i64::MAX as u64), "1073741824"),
     mutable("client-output-buffer-limit", Text, "normal 0 0 0 slave 268435456 67108864 60 pubsub 33554432 8388608 60"),
@@ -136,7 +142,7 @@ pub const OPTIONS: &[OptionInfo] = &[
     mutable("min-replicas-max-lag", INT, "10"),
     mutable("min-replicas-to-write", INT, "0"),
     mutable("notify-keyspace-events", Text, ""),
-    fixed("port", Integer(0, 65535), "6379"),
+    kept("port", Integer(0, 65535), "6379"),
     mutable("proto-max-bulk-len", MemoryBetween(1 << 20, i64::MAX as u64), "536870912"),
     mutable("rdbchecksum", YesNo, "yes"),
     mutable("rdbcompression", YesNo, "yes"),
@@ -172,7 +178,7 @@ pub const OPTIONS: &[OptionInfo] = &[
     fixed("tls-client-key-file", Text, ""),
     mutable("tls-cluster", YesNo, "no"),
     fixed("tls-key-file", Text, ""),
-    fixed("tls-port", Integer(0, 65535), "0"),
+    kept("tls-port", Integer(0, 65535), "0"),
     mutable("tls-prefer-server-ciphers", YesNo, "no"),
     mutable("tls-protocols", Text, ""),
     mutable("tls-replication", YesNo, "no"),

@@ -60,10 +60,10 @@ pub(crate) struct Letter {
 /// The epochs of a sender, which every message of the bus has in its header. Who is told of a newer claim learns from them
 /// which epoch to go beyond.
 #[derive(Clone, Copy, Debug)]
-struct Epochs {
-    current: u64,
+pub(super) struct Epochs {
+    pub(super) current: u64,
     /// That of its slots: of a replica, its master's.
-    config: u64,
+    pub(super) config: u64,
 }
 
 /// What instances tell each other: on the cluster bus, and from master to replica.
@@ -120,8 +120,6 @@ pub(crate) enum Message {
 /// What an instance says about itself, and gossips about others.
 #[derive(Clone, Debug)]
 pub(crate) struct Status {
-    current_epoch: u64,
-    config_epoch: u64,
     master: Option<InstanceId>,
     offset: u64,
     ranges: Ranges,
@@ -175,8 +173,6 @@ impl Cluster {
             pong_received: peer.pong_received,
         });
         Status {
-            current_epoch: view.current_epoch,
-            config_epoch: view.epoch_of(id),
             master: own.master,
             offset: self.position_of(id),
             ranges: Rc::clone(view.ranges(master)),
@@ -266,23 +262,23 @@ impl Cluster {
         match message {
             Message::Ping(status) => {
                 self.answer_ping(ctx, to, from);
-                self.learn(ctx, to, from, &status);
+                self.learn(ctx, to, from, epochs, &status);
             }
             Message::Meet(status) => {
                 self.answer_ping(ctx, to, from);
                 self.shake_hands(ctx, to, from, false);
-                self.learn(ctx, to, from, &status);
+                self.learn(ctx, to, from, epochs, &status);
             }
             Message::Pong(status) => {
                 self.greeted_by(ctx, to, from);
                 self.heard_from(ctx, to, from);
-                self.learn(ctx, to, from, &status);
+                self.learn(ctx, to, from, epochs, &status);
             }
             Message::Fail(_) | Message::AuthAck(_) | Message::Update { .. } if !is_known => {}
             Message::Fail(about) => self.mark_failed(ctx, to, about),
             Message::AuthRequest { status, is_manual } => {
-                self.learn(ctx, to, from, &status);
-                self.vote(ctx, to, from, (&status, is_manual));
+                self.learn(ctx, to, from, epochs, &status);
+                self.vote(ctx, to, from, epochs, (&status, is_manual));
             }
             Message::ManualStart => self.manual_start(ctx, to, from),
             Message::AuthAck(epoch) => self.count_vote(to, from, epoch),
@@ -328,7 +324,7 @@ impl Cluster {
     }
 
     /// What a ping, a pong or a request for votes says about its sender and others.
-    fn learn(&mut self, ctx: &Context<'_>, id: InstanceId, from: InstanceId, status: &Status) {
+    fn learn(&mut self, ctx: &Context<'_>, id: InstanceId, from: InstanceId, epochs: Epochs, status: &Status) {
         let view = &mut self.instances[id].view;
         if !view.peers[from].is_known {
             return;
@@ -346,12 +342,14 @@ impl Cluster {
         if is_news {
             if status.master.is_none() {
                 view.note_claimed(from, &status.ranges);
-                self.claim(ctx, id, from, status.config_epoch, &status.ranges);
+                self.claim(ctx, id, from, epochs.config, &status.ranges);
             }
-            self.correct(ctx, id, from, status);
+            self.correct(ctx, id, from, epochs, &status.ranges);
         }
         self.note_standstill(id, from, status);
-        self.resolve_collision(id, from, status);
+        if status.master.is_none() {
+            self.resolve_collision(id, from, epochs);
+        }
         self.read_gossip(ctx, id, from, status);
         self.update_state(ctx, id);
     }
@@ -404,11 +402,11 @@ impl Cluster {
     }
 
     /// Tells a sender with an old claim who has the newer one.
-    fn correct(&mut self, ctx: &Context<'_>, id: InstanceId, from: InstanceId, status: &Status) {
+    fn correct(&mut self, ctx: &Context<'_>, id: InstanceId, from: InstanceId, epochs: Epochs, claimed: &Ranges) {
         let view = &self.instances[id].view;
-        let newer = status.ranges.iter().flat_map(|(first, last)| *first..=*last).find_map(|slot| {
+        let newer = claimed.iter().flat_map(|(first, last)| *first..=*last).find_map(|slot| {
             let owner = view.owner(slot).filter(|owner| *owner != from && !view.is_unclaimed(slot))?;
-            (view.peers[owner].config_epoch > status.config_epoch).then_some(owner)
+            (view.peers[owner].config_epoch > epochs.config).then_some(owner)
         });
         if let Some(owner) = newer {
             let config_epoch = view.peers[owner].config_epoch;
@@ -418,11 +416,10 @@ impl Cluster {
     }
 
     /// Two masters with one epoch: the one whose name comes first takes a new one.
-    fn resolve_collision(&mut self, id: InstanceId, from: InstanceId, status: &Status) {
+    fn resolve_collision(&mut self, id: InstanceId, from: InstanceId, epochs: Epochs) {
         let is_smaller = self.instances[id].name < self.instances[from].name;
         let view = &mut self.instances[id].view;
-        let both_masters = status.master.is_none() && view.peers[id].is_master();
-        if both_masters && is_smaller && view.peers[id].config_epoch == status.config_epoch {
+        if view.peers[id].is_master() && is_smaller && view.peers[id].config_epoch == epochs.config {
             view.current_epoch += 1;
             view.peers[id].config_epoch = view.current_epoch;
         }
@@ -569,14 +566,6 @@ impl Message {
 }
 
 impl Status {
-    pub(super) fn current_epoch(&self) -> u64 {
-        self.current_epoch
-    }
-
-    pub(super) fn config_epoch(&self) -> u64 {
-        self.config_epoch
-    }
-
     pub(super) fn offset(&self) -> u64 {
         self.offset
     }

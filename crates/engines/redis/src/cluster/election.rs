@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use atoll_kernel::{Context, Moment};
 
-use super::bus::{Message, Status};
+use super::bus::{Epochs, Message, Status};
 use super::instance::InstanceId;
 use crate::core::Cluster;
 
@@ -102,6 +102,7 @@ impl Cluster {
         ctx: &Context<'_>,
         id: InstanceId,
         from: InstanceId,
+        epochs: Epochs,
         (request, is_manual): (&Status, bool),
     ) {
         let (now, timeout) = (self.clock(ctx, id), self.config.settings.node_timeout);
@@ -109,7 +110,7 @@ impl Cluster {
         if !view.peers[id].is_master() || view.peers[id].slots == 0 {
             return;
         }
-        if request.current_epoch() < view.current_epoch || view.last_vote_epoch == view.current_epoch {
+        if epochs.current < view.current_epoch || view.last_vote_epoch == view.current_epoch {
             return;
         }
         let Some(master) = view.peers[from].master.filter(|master| is_manual || view.peers[*master].has_failed())
@@ -122,7 +123,7 @@ impl Cluster {
         }
         let is_outdated = request.ranges().iter().flat_map(|(first, last)| *first..=*last).any(|slot| {
             let owner = view.owner(slot).filter(|_| !view.is_unclaimed(slot));
-            owner.is_some_and(|owner| view.peers[owner].config_epoch > request.config_epoch())
+            owner.is_some_and(|owner| view.peers[owner].config_epoch > epochs.config)
         });
         if is_outdated {
             return;

@@ -108,9 +108,7 @@ impl Cluster {
     /// How many keys of a slot an instance has.
     pub(crate) fn keys_in_slot(&mut self, ctx: &Context<'_>, id: InstanceId, slot: u16) -> Vec<Blob> {
         let Some((db, _)) = self.db(ctx, id, None) else { return Vec::new() };
-        let mut keys = db.keys();
-        keys.retain(|key| slot_of(key) == slot);
-        keys
+        db.keys().filter(|key| slot_of(key) == slot).cloned().collect()
     }
 
     /// The slots of an instance changed: those who wait for keys that are another's now are sent there.
@@ -237,7 +235,18 @@ impl Cluster {
         for key in keys {
             db.remove(key);
         }
-        let command = OwnedRequest::new(std::iter::once(b"DEL".as_slice()).chain(keys.iter().copied()));
+        self.pass_on_deletion(ctx, id, database, keys.iter().copied());
+    }
+
+    /// Keys are gone though no client deleted them.
+    fn pass_on_deletion<'k>(
+        &mut self,
+        ctx: &Context<'_>,
+        id: InstanceId,
+        database: usize,
+        keys: impl Iterator<Item = &'k [u8]>,
+    ) {
+        let command = OwnedRequest::new(std::iter::once(b"DEL".as_slice()).chain(keys));
         self.pass_on(ctx, id, database, &command.encoded());
     }
 
@@ -245,7 +254,7 @@ impl Cluster {
     /// Redis. What the claimant never had is lost with them.
     pub(super) fn delete_keys_in(&mut self, ctx: &Context<'_>, id: InstanceId, claimant: InstanceId, slots: &[u16]) {
         let Some(db) = self.db_at(ctx, id, 0) else { return };
-        let keys: Vec<Blob> = db.keys().into_iter().filter(|key| slots.binary_search(&slot_of(key)).is_ok()).collect();
+        let keys: Vec<Blob> = db.keys().filter(|key| slots.binary_search(&slot_of(key)).is_ok()).cloned().collect();
         if keys.is_empty() {
             return;
         }
@@ -265,8 +274,7 @@ impl Cluster {
             }
         }
         self.record_lost(ctx, lost, &Cause::Claimed { by: claimant });
-        let command = OwnedRequest::new(std::iter::once(b"DEL".as_slice()).chain(keys.iter().map(Blob::as_slice)));
-        self.pass_on(ctx, id, 0, &command.encoded());
+        self.pass_on_deletion(ctx, id, 0, keys.iter().map(Blob::as_slice));
     }
 
     fn fingerprint(&mut self, ctx: &Context<'_>, id: InstanceId, key: &[u8]) -> Option<Fingerprint> {
@@ -285,9 +293,9 @@ impl Cluster {
         }
         let Some(db) = self.db_at(ctx, id, 0) else { return };
         let mut has_keys = vec![false; SLOTS];
-        db.keys().iter().for_each(|key| has_keys[usize::from(slot_of(key))] = true);
+        db.keys().for_each(|key| has_keys[usize::from(slot_of(key))] = true);
         let view = &mut self.instances[id].view;
-        let mut unowned = Vec::new();
+        let (mut unowned, imported) = (Vec::new(), view.importing.len());
         for slot in (0..SLOTS as u16).filter(|slot| has_keys[usize::from(*slot)]) {
             match view.owner(slot) {
                 None => unowned.push((slot, slot)),
@@ -297,9 +305,10 @@ impl Cluster {
                 Some(_) => {}
             }
         }
-        if !unowned.is_empty() {
-            view.assign(&unowned, id);
+        if unowned.is_empty() && view.importing.len() == imported {
+            return;
         }
+        view.assign(&unowned, id);
         self.wants_saving = true;
     }
 }

@@ -4,7 +4,7 @@
 use super::{
     INT, OptionInfo,
     OptionKind::{Choice, Integer, Memory, MemoryBetween, Octal, Text, Words, YesNo},
-    fixed, hidden, mutable,
+    fixed, hidden, kept, mutable,
 };
 
 const FACILITIES: &[&str] = &["user", "local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7"];
@@ -101,19 +101,19 @@ pub(crate) const ACCEPTED: &[OptionInfo] = &[
 /// Options that would promise something if they could be changed: they are shown, with Redis's defaults, and refused with
 /// Redis's own words for what cannot be set while it runs.
 pub(crate) const FIXED: &[OptionInfo] = &[
-    fixed("aof-timestamp-enabled", YesNo, "no"),
+    kept("aof-timestamp-enabled", YesNo, "no"),
     fixed("appenddirname", Text, "appendonlydir"),
     fixed("appendfilename", Text, "appendonly.aof"),
-    fixed("bind", Text, ""),
-    fixed("bind-source-addr", Text, ""),
-    fixed("cluster-announce-bus-port", PORT, "0"),
-    fixed("cluster-announce-hostname", Text, ""),
-    fixed("cluster-announce-human-nodename", Text, ""),
-    fixed("cluster-announce-ip", Text, ""),
-    fixed("cluster-announce-port", PORT, "0"),
-    fixed("cluster-announce-tls-port", PORT, "0"),
+    kept("bind", Text, ""),
+    kept("bind-source-addr", Text, ""),
+    kept("cluster-announce-bus-port", PORT, "0"),
+    kept("cluster-announce-hostname", Text, ""),
+    kept("cluster-announce-human-nodename", Text, ""),
+    kept("cluster-announce-ip", Text, ""),
+    kept("cluster-announce-port", PORT, "0"),
+    kept("cluster-announce-tls-port", PORT, "0"),
     fixed("cluster-config-file", Text, "nodes.conf"),
     fixed("cluster-port", PORT, "0"),
-    fixed("cluster-preferred-endpoint-type", Choice(&["ip", "hostname", "unknown-endpoint"]), "ip"),
-    fixed("replica-priority", INT, "100"),
+    kept("cluster-preferred-endpoint-type", Choice(&["ip", "hostname", "unknown-endpoint"]), "ip"),
+    kept("replica-priority", INT, "100"),
 ];

@@ -225,8 +225,7 @@ impl Cluster {
     /// True for a client whose script has not ended, whose file is being read or written, or whose keys are on their way.
     fn runs_script(&self, place: usize) -> bool {
         let blocked = self.clients.list.get(place).and_then(|client| client.blocked.as_ref());
-        let goes_on = |on: &BlockedOn| matches!(on, BlockedOn::Script | BlockedOn::UserFile | BlockedOn::Target);
-        blocked.is_some_and(|blocked| goes_on(&blocked.on))
+        blocked.is_some_and(|blocked| blocked.on.is_busy())
     }
 
     /// A master has become a replica: whoever waits for its keys is sent away.
@@ -245,10 +244,7 @@ impl Cluster {
         }
         for place in self.clients.of(id) {
             let blocked = self.clients.list[place].blocked.as_ref().map(|blocked| &blocked.on);
-            let is_left = |on: &BlockedOn| {
-                let is_busy = matches!(on, BlockedOn::Script | BlockedOn::UserFile | BlockedOn::Target);
-                is_busy || matches!(on, BlockedOn::Postponed { .. } | BlockedOn::Sleep)
-            };
+            let is_left = |on: &BlockedOn| on.is_busy() || matches!(on, BlockedOn::Postponed { .. } | BlockedOn::Sleep);
             if !blocked.is_none_or(is_left) {
                 self.end_wait_with(place, line, closes);
             }

@@ -5,24 +5,6 @@ use crate::config::{ConfigError, aliases, option};
 use crate::error::Refusal;
 use crate::ops::glob::glob_matches_any_case;
 
-/// Options that stay what they are, though Redis can change them.
-const KEPT: &[&str] = &[
-    "aof-timestamp-enabled",
-    "appendonly",
-    "bind",
-    "bind-source-addr",
-    "cluster-announce-bus-port",
-    "cluster-announce-hostname",
-    "cluster-announce-human-nodename",
-    "cluster-announce-ip",
-    "cluster-announce-port",
-    "cluster-announce-tls-port",
-    "cluster-preferred-endpoint-type",
-    "port",
-    "replica-priority",
-    "tls-port",
-];
-
 /// The value that an option has on this instance.
 fn value_of(session: &Session<'_>, name: &str) -> String {
     let instance = &session.cluster.instances[session.id];
@@ -83,8 +65,7 @@ pub(super) fn set(session: &mut Session<'_>) -> Answer {
         let Some(known) = option(&name) else {
             return Err(Refusal::text(format!("ERR Unknown option or number of arguments for CONFIG SET - '{name}'")));
         };
-        // What Redis can change and Atoll cannot may be set to what it is.
-        if KEPT.contains(&known.name) && value_of(session, known.name) == text(index + 1) {
+        if known.is_kept && value_of(session, known.name) == text(index + 1) {
             continue;
         }
         if !known.is_mutable {

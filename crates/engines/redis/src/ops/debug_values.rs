@@ -3,7 +3,7 @@
 use super::{Answer, Session, Then, is};
 use crate::error::Refusal;
 use crate::rdb;
-use crate::state::{Db, Entry, Fingerprint, Value, parse_integer};
+use crate::state::{Blob, Db, Entry, Fingerprint, Value, parse_integer};
 
 /// Keys that POPULATE makes at most, and the bytes of a value.
 const POPULATED_MAX: i64 = 100_000_000;
@@ -98,7 +98,8 @@ fn through_file(session: &mut Session<'_>, failure: &'static str) -> Answer {
     with_db(session, |db| {
         for index in 0..db.dataset.databases.len() {
             db.index = index;
-            for key in db.keys() {
+            let keys: Vec<Blob> = db.keys().cloned().collect();
+            for key in keys {
                 db.through_file(&key).map_err(|_| Refusal::text(failure))?;
             }
         }

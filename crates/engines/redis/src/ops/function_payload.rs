@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use super::debug::unknown;
 use super::functions::{libraries, load_into, replace};
 use super::{Answer, Session, Then, is};
 use crate::cluster::InstanceId;
@@ -14,15 +15,16 @@ use crate::wire::Request;
 
 pub(super) fn dump(session: &mut Session<'_>) -> Answer {
     let compresses = session.cluster.config.settings.dumps_compressed;
-    let payload = match libraries(session) {
-        Some(all) => rdb::dump_functions(all.list.values().map(|library| library.code.as_slice()), compresses),
-        None => rdb::dump_functions([], compresses),
-    };
+    let all = libraries(session).into_iter().flat_map(|libraries| libraries.list.values());
+    let payload = rdb::dump_functions(all.map(|library| library.code.as_slice()), compresses);
     session.out.bulk(&payload);
     Ok(Then::Done)
 }
 
 pub(super) fn restore(session: &mut Session<'_>) -> Answer {
+    if session.request.len() > 4 {
+        return Err(unknown(session));
+    }
     let current = libraries(session).cloned().unwrap_or_default();
     let list = restored(session.cluster, session.id, current, session.request)?;
     replace(session, list);
@@ -46,12 +48,6 @@ pub(super) fn restored(
     request: Request<'_>,
 ) -> Result<BTreeMap<String, Library>, Refusal> {
     let policy = match request.get(3) {
-        Some(_) if request.len() > 4 => {
-            let word = String::from_utf8_lossy(request.arg(1));
-            return Err(Refusal::text(format!(
-                "ERR unknown subcommand or wrong number of arguments for '{word}'. Try FUNCTION HELP."
-            )));
-        }
         None => Policy::Append,
         Some(word) if is(word, "APPEND") => Policy::Append,
         Some(word) if is(word, "REPLACE") => Policy::Replace,

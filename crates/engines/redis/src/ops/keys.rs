@@ -2,7 +2,7 @@
 
 use super::{Answer, Call, Then, glob_matches, is};
 use crate::error::Refusal;
-use crate::state::{NEVER, parse_integer};
+use crate::state::{Blob, NEVER, parse_integer};
 
 pub(super) fn del(call: &mut Call<'_>) -> Answer {
     let request = call.request;
@@ -259,10 +259,9 @@ pub(super) fn move_(call: &mut Call<'_>) -> Answer {
 
 pub(super) fn keys(call: &mut Call<'_>) -> Answer {
     let pattern = call.arg(1);
-    let mut found = call.db.keys();
-    found.retain(|key| glob_matches(pattern, key));
+    let found: Vec<&Blob> = call.db.keys().filter(|key| glob_matches(pattern, key)).collect();
     call.out.array(found.len());
-    for key in &found {
+    for key in found {
         call.out.bulk(key);
     }
     Ok(Then::Done)

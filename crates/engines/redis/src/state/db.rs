@@ -418,7 +418,8 @@ impl Db<'_> {
         self.interest.modified.is_flushed |= is_tracked;
         let is_shared = !self.dataset.is_lockstep || !self.dataset.images.is_empty();
         if self.follower.is_some() || is_shared || !self.interest.is_empty() {
-            for key in self.keys() {
+            let keys: Vec<Blob> = self.keys().cloned().collect();
+            for key in keys {
                 self.remove(&key);
             }
         }
@@ -529,8 +530,8 @@ impl Db<'_> {
     }
 
     /// All keys, in the order of their positions.
-    pub(crate) fn keys(&self) -> Vec<Blob> {
-        (0..self.positions()).filter_map(|position| self.at(position)).map(|(key, _)| key.clone()).collect()
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &Blob> {
+        (0..self.positions()).filter_map(|position| self.at(position)).map(|(key, _)| key)
     }
 
     /// Before a write: keeps what the key is for those who will not see it change now.

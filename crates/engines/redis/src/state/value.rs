@@ -61,7 +61,6 @@ impl Value {
         }
     }
 
-    /// What OBJECT ENCODING answers.
     /// In how many parts a value is held, as Redis counts what there is to free.
     pub(crate) fn parts_count(&self, thresholds: &Thresholds) -> usize {
         match self {
@@ -74,6 +73,7 @@ impl Value {
         }
     }
 
+    /// What OBJECT ENCODING answers.
     pub(crate) fn encoding(&self) -> &'static str {
         match self {
             Value::Int(_) => "int",
