@@ -225,8 +225,16 @@ pub async fn dial(host: &Host, link: Link, address: SocketAddr, patience: Durati
             }
         }
     };
-    let stream = timeout(patience, connecting).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+    let stream = within(patience, connecting).await?;
     Connection::dialled(host, link, stream)
+}
+
+/// Waits at most `patience` for some work.
+///
+/// # Errors
+/// `TimedOut`, and what the work fails with.
+pub async fn within<T>(patience: Duration, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    timeout(patience, work).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
 impl Connection {

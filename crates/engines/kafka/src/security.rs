@@ -21,4 +21,4 @@ pub(crate) mod tls;
 pub(crate) use authorizer::Authorizer;
 pub use listeners::{ClientAuthentication, ListenerOptions, Protocol, SaslOptions, TlsOptions};
 pub use sasl::Session;
-pub use tls::Pem;
+pub use tls::Certificates;

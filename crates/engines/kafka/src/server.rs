@@ -5,7 +5,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::future::Future;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -14,19 +13,20 @@ use std::sync::mpsc as blocking;
 use std::time::Duration;
 
 use atoll_kernel::{Context, NodeId};
-use atoll_net::{Connection, EngineThread, Host, Limits, Listener, Live, Peer, Permits, engine_thread};
+use atoll_net::{
+    Connection, EngineThread, Host, Limits, Listener, Live, Peer, Permits, Transport, engine_thread, within,
+};
 use bytes::{Buf, BufMut as _, Bytes, BytesMut};
 use rustls::ServerConfig;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{Notify, mpsc, oneshot};
-use tokio::time::timeout;
 
 use crate::cluster::{Caller, Cluster, Outcome, PART, Side, Ticket};
 use crate::config::Config;
 use crate::ops;
 use crate::quotas::Usage;
-use crate::security::{Authorizer, ListenerOptions, Pem, Session, tls};
-use crate::transport::Transport;
+use crate::security::{Authorizer, Certificates, ListenerOptions, Session, tls};
+use crate::transport;
 use crate::wire::{DecodeError, RequestFrame, decode_request, encode_response};
 
 /// What is read at once; a larger request is read in several steps, so that its length sizes nothing before it has come.
@@ -83,21 +83,21 @@ impl Handle {
 pub struct Kafka;
 
 impl Kafka {
-    /// Binds every node's address, opens the logs and serves, all before it returns. `own` stands in for keystores and
+    /// Binds every node's address, opens the logs and serves, all before it returns. `ours` stands in for keystores and
     /// truststores of TLS listeners that have none in their options. The error says which address is taken, which file
     /// cannot be read, or which option cannot be meant. Blocks.
-    pub fn start(config: Config, host: Host, own: Option<&Pem>) -> io::Result<Handle> {
-        Kafka::serve(Kafka::bind(&config, &host, own)?, config, host)
+    pub fn start(config: Config, host: Host, ours: Option<&Certificates>) -> io::Result<Handle> {
+        Kafka::serve(Kafka::bind(&config, &host, ours)?, config, host)
     }
 
     /// Binds every node's address, so that a stack learns of taken ports before it starts anything.
-    pub fn bind(config: &Config, host: &Host, own: Option<&Pem>) -> io::Result<Bound> {
+    pub fn bind(config: &Config, host: &Host, ours: Option<&Certificates>) -> io::Result<Bound> {
         let invalid = |reason: String| io::Error::new(io::ErrorKind::InvalidInput, reason);
         let permits = Permits::new(Limits { connections_max: config.max_connections });
         Authorizer::of(config).map_err(invalid)?;
         let mut listeners = Vec::new();
         for options in config.listeners().map_err(invalid)? {
-            let tls = options.tls.as_ref().map(|options| tls::server_config(options, own));
+            let tls = options.tls.as_ref().map(|options| tls::server_config(options, ours));
             let tls = tls.transpose().map_err(|reason| invalid(format!("listener {}: {reason}", options.name)))?;
             let mut sockets: Vec<Listener> = Vec::new();
             for node in host.kernel.nodes() {
@@ -303,7 +303,7 @@ impl Shared {
             tokio::time::sleep(delay).await;
             return Ok(());
         }
-        let (transport, principal) = Transport::accept(connection, &door.options, door.tls).await?;
+        let (transport, principal) = transport::open(connection, &door.options, door.tls).await?;
         let session = Session::new(door.options, principal);
         let (input, output) = (BytesMut::new(), VecDeque::new());
         let mut client = Client { transport, session, port: door.port, input, output };
@@ -527,8 +527,4 @@ impl Drop for Forget<'_> {
             self.shared.live.with(|cluster, _| cluster.cancel(self.ticket));
         }
     }
-}
-
-async fn within<T>(patience: Duration, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
-    timeout(patience, work).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }

@@ -49,7 +49,7 @@ pub use core::{Cluster, Delivery, InstanceAddress, LoadError, MoveCall, MoveStag
 
 pub use replication::{BadSource, MasterCall, Part, Source};
 pub use server::{Handle, PART, Redis};
-pub use tls::Pem;
+pub use tls::Certificates;
 
 /// The release of Redis that this stands in for.
 pub const VERSION: &str = "7.2.4";

@@ -6,7 +6,6 @@
 mod accept;
 mod follower;
 mod mover;
-mod transport;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -20,7 +19,7 @@ use std::sync::mpsc as blocking;
 use std::task::{Poll, Waker};
 
 use atoll_kernel::{Context, Moment, NodeId};
-use atoll_net::{EngineThread, Host, Limits, Listener, Live, Permits, engine_thread};
+use atoll_net::{EngineThread, Host, Limits, Listener, Live, Permits, Transport, engine_thread};
 use atoll_storage::log::SyncOutcome;
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -31,12 +30,10 @@ use crate::journal::{Journal, Stored};
 use crate::nodes_file::NodesFile;
 use crate::replication::MasterCall;
 use crate::saver::{self, News, Saver};
-use crate::tls::{Pem, Tls};
+use crate::tls::{Certificates, Tls};
 use crate::user_file;
 use crate::wire::Parser;
 use crate::{ConnId, InstanceAddress};
-
-use transport::Transport;
 
 /// The part of the stack, in rules and in the ledger.
 pub const PART: &str = "redis";
@@ -91,16 +88,16 @@ impl Handle {
 }
 
 impl Redis {
-    /// Binds every instance's addresses, reads the append-only files and serves, all before it returns. `pem` is needed if
+    /// Binds every instance's addresses, reads the append-only files and serves, all before it returns. `certificates` are needed if
     /// the configuration [uses TLS](Config::uses_tls). The error says which address is taken, which file cannot be read or
     /// what is wrong with a certificate. Blocks.
-    pub fn start(config: Config, host: Host, pem: Option<Pem>) -> io::Result<Handle> {
+    pub fn start(config: Config, host: Host, certificates: Option<Certificates>) -> io::Result<Handle> {
         let invalid = |reason| io::Error::new(io::ErrorKind::InvalidInput, reason);
         if let Some(trouble) = config.trouble() {
             return Err(invalid(trouble));
         }
-        let tls = match pem {
-            Some(pem) => Some(Tls::new(pem, &config.settings.tls).map_err(invalid)?),
+        let tls = match certificates {
+            Some(certificates) => Some(Tls::new(certificates, &config.settings.tls).map_err(invalid)?),
             None if config.uses_tls() => return Err(invalid("there is no certificate: set tls-cert-file".to_owned())),
             None => None,
         };

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use atoll_net::{Identity, Pem, protocol_versions};
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::server::NoServerSessionStorage;
 use rustls::{
     CertificateError, CipherSuite, ClientConfig, DigitallySignedStruct, Error, RootCertStore, ServerConfig,
-    SignatureScheme, SupportedProtocolVersion, version,
+    SignatureScheme,
 };
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
@@ -16,28 +17,19 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use crate::config::{ClientCertificates, TlsSettings};
 
 /// What is in the files that the options of TLS name, or stands in for them.
-#[derive(Clone)]
-pub struct Pem {
-    /// The certificate and those that vouch for it: `tls-cert-file`.
-    pub certificate_chain: String,
-    /// Its private key: `tls-key-file`.
-    pub key: String,
+#[derive(Clone, Debug)]
+pub struct Certificates {
+    /// `tls-cert-file` and `tls-key-file`.
+    pub own: Pem,
     /// Who may vouch for clients and for masters: `tls-ca-cert-file` and `tls-ca-cert-dir`.
     pub trusted: String,
     /// What masters are shown instead: `tls-client-cert-file` and `tls-client-key-file`.
-    pub for_masters: Option<(String, String)>,
-}
-
-/// Keys stay out of logs.
-impl std::fmt::Debug for Pem {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Pem").finish_non_exhaustive()
-    }
+    pub for_masters: Option<Pem>,
 }
 
 /// TLS as the options have it; it follows them when they are changed.
 pub(crate) struct Tls {
-    pem: Pem,
+    certificates: Certificates,
     made_for: TlsSettings,
     server: Arc<ServerConfig>,
     client: Arc<ClientConfig>,
@@ -45,9 +37,9 @@ pub(crate) struct Tls {
 
 impl Tls {
     /// The error is a sentence for people.
-    pub(crate) fn new(pem: Pem, settings: &TlsSettings) -> Result<Tls, String> {
-        let (server, client) = (server_config(&pem, settings)?, client_config(&pem, settings)?);
-        Ok(Tls { pem, made_for: settings.clone(), server, client })
+    pub(crate) fn new(certificates: Certificates, settings: &TlsSettings) -> Result<Tls, String> {
+        let (server, client) = (server_config(&certificates, settings)?, client_config(&certificates, settings)?);
+        Ok(Tls { certificates, made_for: settings.clone(), server, client })
     }
 
     /// For listeners. None if these settings cannot be had, and then nobody is let in.
@@ -64,30 +56,20 @@ impl Tls {
 
     fn follow(&mut self, settings: &TlsSettings) -> Option<()> {
         if self.made_for != *settings {
-            *self = Tls::new(self.pem.clone(), settings).ok()?;
+            *self = Tls::new(self.certificates.clone(), settings).ok()?;
         }
         Some(())
     }
 }
 
-fn server_config(pem: &Pem, settings: &TlsSettings) -> Result<Arc<ServerConfig>, String> {
-    let provider = Arc::new(provider(settings));
-    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
-        .with_protocol_versions(&versions(settings))
-        .map_err(|error| error.to_string())?;
-    let builder = match settings.clients {
-        ClientCertificates::NotAsked => builder.with_no_client_auth(),
-        asked => {
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots(pem)?), provider);
-            let verifier = match asked {
-                ClientCertificates::Optional => verifier.allow_unauthenticated(),
-                _ => verifier,
-            };
-            builder.with_client_cert_verifier(verifier.build().map_err(|error| error.to_string())?)
-        }
+fn server_config(certificates: &Certificates, settings: &TlsSettings) -> Result<Arc<ServerConfig>, String> {
+    let clients = match settings.clients {
+        ClientCertificates::NotAsked => atoll_net::ClientCertificates::NotAsked,
+        ClientCertificates::Optional => atoll_net::ClientCertificates::Optional(roots(certificates)?),
+        ClientCertificates::Required => atoll_net::ClientCertificates::Required(roots(certificates)?),
     };
-    let (chain, key) = identity("tls-cert-file", &pem.certificate_chain, &pem.key)?;
-    let mut config = builder.with_single_cert(chain, key).map_err(|error| error.to_string())?;
+    let identity = identity("tls-cert-file", &certificates.own)?;
+    let mut config = atoll_net::server_config(provider(settings), settings.versions, clients, identity)?;
     config.ignore_client_order = settings.prefers_own_order;
     if !settings.resumes_sessions {
         config.session_storage = Arc::new(NoServerSessionStorage {});
@@ -96,16 +78,16 @@ fn server_config(pem: &Pem, settings: &TlsSettings) -> Result<Arc<ServerConfig>,
     Ok(Arc::new(config))
 }
 
-fn client_config(pem: &Pem, settings: &TlsSettings) -> Result<Arc<ClientConfig>, String> {
+fn client_config(certificates: &Certificates, settings: &TlsSettings) -> Result<Arc<ClientConfig>, String> {
     let provider = Arc::new(provider(settings));
-    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots(pem)?), Arc::clone(&provider));
+    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots(certificates)?), Arc::clone(&provider));
     let verifier = AnyName(verifier.build().map_err(|error| error.to_string())?);
-    let (chain, key) = match &pem.for_masters {
-        Some((chain, key)) => identity("tls-client-cert-file", chain, key)?,
-        None => identity("tls-cert-file", &pem.certificate_chain, &pem.key)?,
+    let (chain, key) = match &certificates.for_masters {
+        Some(pem) => identity("tls-client-cert-file", pem)?,
+        None => identity("tls-cert-file", &certificates.own)?,
     };
     let config = ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(&versions(settings))
+        .with_protocol_versions(&protocol_versions(settings.versions))
         .map_err(|error| error.to_string())?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier))
@@ -138,34 +120,23 @@ fn openssl_name(suite: CipherSuite) -> Option<&'static str> {
     })
 }
 
-fn versions(settings: &TlsSettings) -> Vec<&'static SupportedProtocolVersion> {
-    let (tls12, tls13) = settings.versions;
-    let offered = [(tls13, &version::TLS13), (tls12, &version::TLS12)];
-    offered.into_iter().filter_map(|(is_offered, version)| is_offered.then_some(version)).collect()
-}
-
-fn identity(
-    option: &str,
-    chain: &str,
-    key: &str,
-) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), String> {
-    let chain = certificates(chain).map_err(|reason| format!("{option}: {reason}"))?;
-    let key = PrivateKeyDer::from_pem_slice(key.as_bytes());
+fn identity(option: &str, pem: &Pem) -> Result<Identity, String> {
+    let chain = certificates(&pem.certificate_chain).map_err(|reason| format!("{option}: {reason}"))?;
+    let key = PrivateKeyDer::from_pem_slice(pem.key.as_bytes());
     Ok((chain, key.map_err(|error| format!("the key of {option}: {error}"))?))
 }
 
-fn roots(pem: &Pem) -> Result<RootCertStore, String> {
+fn roots(certificates: &Certificates) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     let refused = |reason: String| format!("tls-ca-cert-file: {reason}");
-    for certificate in certificates(&pem.trusted).map_err(refused)? {
+    for certificate in self::certificates(&certificates.trusted).map_err(refused)? {
         roots.add(certificate).map_err(|error| refused(error.to_string()))?;
     }
     Ok(roots)
 }
 
 fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, String> {
-    let all = CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<Vec<_>, _>>();
-    let all = all.map_err(|error| error.to_string())?;
+    let all = atoll_net::certificates(pem).map_err(|error| error.to_string())?;
     if all.is_empty() { Err("there is no certificate in it".to_owned()) } else { Ok(all) }
 }
 

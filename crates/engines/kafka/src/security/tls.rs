@@ -4,79 +4,60 @@
 
 use std::sync::Arc;
 
+use atoll_net::{ClientCertificates, Pem};
 use regex::Regex;
 use rustls::crypto::aws_lc_rs;
-use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion, version};
+use rustls::{RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use x509_parser::prelude::{FromDer as _, X509Certificate, X509Name};
 
 use super::listeners::{ClientAuthentication, TlsOptions};
 
-/// What stands in for keystore and truststore where there are no options for them, in PEM.
-#[derive(Clone)]
-pub struct Pem {
-    /// The certificate and those that vouch for it.
-    pub certificate_chain: String,
-    /// Its private key.
-    pub key: String,
-    /// Who may vouch for clients.
+/// What stands in for keystore and truststore where there are no options for them.
+#[derive(Clone, Debug)]
+pub struct Certificates {
+    /// What brokers prove themselves with.
+    pub own: Pem,
+    /// Who may vouch for clients, in PEM.
     pub trusted: String,
 }
 
-/// The key stays out of logs.
-impl std::fmt::Debug for Pem {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Pem").finish_non_exhaustive()
-    }
-}
-
-/// A listener's TLS, from its options or from `own`. The error is a sentence for people.
-pub(crate) fn server_config(options: &TlsOptions, own: Option<&Pem>) -> Result<Arc<ServerConfig>, String> {
+/// A listener's TLS, from its options or from `ours`. The error is a sentence for people.
+pub(crate) fn server_config(options: &TlsOptions, ours: Option<&Certificates>) -> Result<Arc<ServerConfig>, String> {
     let missing = || "there is no certificate: set ssl.keystore.certificate.chain and ssl.keystore.key".to_owned();
-    let (chain, key) = match (&options.keystore, own) {
+    let (chain, key) = match (&options.keystore, ours) {
         (Some((chain, key)), _) => (chain.as_str(), key.as_str()),
-        (None, Some(own)) => (own.certificate_chain.as_str(), own.key.as_str()),
+        (None, Some(ours)) => (ours.own.certificate_chain.as_str(), ours.own.key.as_str()),
         (None, None) => return Err(missing()),
     };
-    let invalid = |what: &'static str| move |error: &dyn std::fmt::Display| format!("Invalid PEM {what}: {error}");
-    let chain = certificates(chain).map_err(|error| invalid("keystore configs")(&error))?;
-    let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|error| invalid("private key")(&error))?;
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
-        .with_protocol_versions(&versions(options.versions))
-        .map_err(|error| error.to_string())?;
-    let builder = match options.client_authentication {
-        ClientAuthentication::None => builder.with_no_client_auth(),
-        asked => {
-            let trusted = options.truststore.as_deref().or(own.map(|own| own.trusted.as_str())).unwrap_or_default();
-            let mut roots = RootCertStore::empty();
-            for certificate in certificates(trusted).map_err(|error| invalid("truststore configs")(&error))? {
-                roots.add(certificate).map_err(|error| invalid("truststore configs")(&error))?;
-            }
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
-            let verifier = match asked {
-                ClientAuthentication::Required => verifier,
-                _ => verifier.allow_unauthenticated(),
-            };
-            builder.with_client_cert_verifier(verifier.build().map_err(|error| error.to_string())?)
-        }
+    let chain = certificates(chain).map_err(|error| invalid("keystore configs", &error))?;
+    let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|error| invalid("private key", &error))?;
+    let trusted =
+        || roots(options.truststore.as_deref().or(ours.map(|ours| ours.trusted.as_str())).unwrap_or_default());
+    let clients = match options.client_authentication {
+        ClientAuthentication::None => ClientCertificates::NotAsked,
+        ClientAuthentication::Requested => ClientCertificates::Optional(trusted()?),
+        ClientAuthentication::Required => ClientCertificates::Required(trusted()?),
     };
-    let config = builder.with_single_cert(chain, key).map_err(|error| error.to_string())?;
-    Ok(Arc::new(config))
+    let provider = aws_lc_rs::default_provider();
+    Ok(Arc::new(atoll_net::server_config(provider, options.versions, clients, (chain, key))?))
 }
 
-fn versions((tls12, tls13): (bool, bool)) -> Vec<&'static SupportedProtocolVersion> {
-    [(tls13, &version::TLS13), (tls12, &version::TLS12)]
-        .into_iter()
-        .filter_map(|(offered, version)| offered.then_some(version))
-        .collect()
+fn invalid(what: &str, error: &dyn std::fmt::Display) -> String {
+    format!("Invalid PEM {what}: {error}")
+}
+
+fn roots(pem: &str) -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(pem).map_err(|error| invalid("truststore configs", &error))? {
+        roots.add(certificate).map_err(|error| invalid("truststore configs", &error))?;
+    }
+    Ok(roots)
 }
 
 fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, String> {
-    let all = CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<Vec<_>, _>>();
-    let all = all.map_err(|error| error.to_string())?;
+    let all = atoll_net::certificates(pem).map_err(|error| error.to_string())?;
     if all.is_empty() { Err("At least one certificate expected, but none found".to_owned()) } else { Ok(all) }
 }
 

@@ -1,17 +1,12 @@
 //! Connections that come in: how many there may be, and the handshake of those over TLS.
 
 use std::rc::Rc;
-use std::time::Duration;
 
-use atoll_net::{Connection, accept_tls};
+use atoll_net::{Connection, HANDSHAKE_PATIENCE, Transport, accept_tls};
 
-use super::transport::Transport;
 use super::{BoundListener, Buffers, Outbox, Shared, Task};
 use crate::ConnId;
 use crate::wire::Parser;
-
-/// How long a client may take for the handshake of TLS.
-const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Serves a listener for as long as the engine lives.
 pub(super) async fn accept(shared: Rc<Shared>, mut bound: BoundListener) {
@@ -73,7 +68,7 @@ async fn encrypted(shared: &Shared, connection: Connection, outbox: &Outbox) -> 
         biased;
         () = outbox.abandoned() => None,
         accepted = accept_tls(connection, config, HANDSHAKE_PATIENCE) => {
-            accepted.ok().map(|stream| Transport::Tls(Box::new(stream.into())))
+            accepted.ok().map(Transport::encrypted)
         }
     }
 }

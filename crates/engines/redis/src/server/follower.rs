@@ -6,11 +6,10 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use atoll_kernel::{Endpoint, Link, NodeId, Plane};
-use atoll_net::{Connection, connect_tls, dial};
+use atoll_net::{Connection, Transport, connect_tls, dial, within};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 
-use super::transport::Transport;
 use super::{Outbox, PART, READ_MAX, Shared};
 use crate::ConnId;
 use crate::replication::MasterCall;
@@ -49,9 +48,7 @@ pub(super) async fn connect(
     patience: Duration,
 ) -> io::Result<Connection> {
     let link = Link { from: Endpoint::Node(node), to: Endpoint::Client, plane: Plane::Client, part: PART };
-    let looked_up = tokio::net::lookup_host((host, port));
-    let looked_up = tokio::time::timeout(patience, looked_up).await.map_err(io::Error::other)?;
-    let addresses: Vec<SocketAddr> = looked_up?.collect();
+    let addresses: Vec<SocketAddr> = within(patience, tokio::net::lookup_host((host, port))).await?.collect();
     let address = addresses.first().ok_or(io::ErrorKind::NotFound)?;
     dial(&shared.host, link, *address, patience).await
 }
@@ -70,7 +67,7 @@ async fn connect_to_master(
     });
     let config = config.ok_or(io::ErrorKind::InvalidInput)?;
     let stream = connect_tls(connection, config, address.ip(), call.patience).await?;
-    Ok((Transport::Tls(Box::new(stream.into())), ends))
+    Ok((Transport::encrypted(stream), ends))
 }
 
 async fn talk(shared: &Shared, mut connection: Transport, conn: ConnId, outbox: &Outbox) -> io::Result<()> {

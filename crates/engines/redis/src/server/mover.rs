@@ -1,10 +1,9 @@
 //! Connections that go out: to the target of a MIGRATE that is not of the stack. What comes back is the core's to understand.
 
-use std::future::Future;
 use std::io;
 use std::rc::Rc;
-use std::time::Duration;
 
+use atoll_net::within;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 
@@ -65,8 +64,4 @@ async fn exchange(shared: &Shared, call: &MoveCall) -> Result<(), (MoveStage, io
             return Ok(());
         }
     }
-}
-
-async fn within<T>(patience: Duration, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
-    tokio::time::timeout(patience, work).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
 }

@@ -6,14 +6,14 @@ use std::sync::Arc;
 
 use atoll_kernel::disk::{Disk, MemoryDisk};
 use atoll_kernel::{Fault, Kernel, NodeConfig, NodeId, Seed};
-use atoll_net::Host;
+use atoll_net::{Host, Pem};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::crypto::aws_lc_rs;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 
-use crate::{Config, Handle, Pem, Redis};
+use crate::{Certificates, Config, Handle, Redis};
 
 type TlsClient = StreamOwned<ClientConnection, TcpStream>;
 
@@ -41,9 +41,9 @@ impl Authority {
         (params.signed_by(&key, &self.issuer).expect("a certificate").pem(), key.serialize_pem())
     }
 
-    fn server(&self, block: u8) -> Pem {
+    fn server(&self, block: u8) -> Certificates {
         let (certificate_chain, key) = self.issue(block);
-        Pem { certificate_chain, key, trusted: self.pem.clone(), for_masters: None }
+        Certificates { own: Pem { certificate_chain, key }, trusted: self.pem.clone(), for_masters: None }
     }
 
     fn client(&self, identity: Option<(String, String)>) -> Arc<ClientConfig> {
@@ -64,14 +64,15 @@ impl Authority {
     }
 }
 
-fn start(block: u8, pem: Pem, options: &[(&str, &str)]) -> (Handle, Kernel) {
+fn start(block: u8, certificates: Certificates, options: &[(&str, &str)]) -> (Handle, Kernel) {
     let mut config = Config::default();
     for (name, value) in options {
         config.set(name, value).expect("an option");
     }
     let kernel = Kernel::live((1..=3).map(|number| NodeConfig::numbered(block, number)).collect(), Seed(1));
     let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::ephemeral());
-    let redis = Redis::start(config, Host::new(kernel.clone(), disk, None), Some(pem)).expect("the addresses are free");
+    let redis = Redis::start(config, Host::new(kernel.clone(), disk, None), Some(certificates))
+        .expect("the addresses are free");
     (redis, kernel)
 }
 

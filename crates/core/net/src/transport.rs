@@ -4,12 +4,13 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
-use atoll_net::Connection;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio_rustls::TlsStream;
 
-/// A connection of a client, or one to a master.
-pub(super) enum Transport {
+use crate::connection::Connection;
+
+/// A connection, from either side.
+pub enum Transport {
     /// Bytes as they are.
     Plain(Connection),
     /// Over TLS.
@@ -17,9 +18,25 @@ pub(super) enum Transport {
 }
 
 impl Transport {
+    /// A connection whose handshake is over.
+    pub fn encrypted(stream: impl Into<TlsStream<Connection>>) -> Transport {
+        Transport::Tls(Box::new(stream.into()))
+    }
+
+    /// What the link's rules apply to.
+    pub fn connection(&self) -> &Connection {
+        match self {
+            Transport::Plain(connection) => connection,
+            Transport::Tls(stream) => stream.get_ref().0,
+        }
+    }
+
     /// Writes what is taken without waiting; over TLS some of it may be held back until [`Transport::write_whole`].
+    ///
+    /// # Errors
+    /// `WouldBlock` if nothing is taken of a plain connection's bytes, and what the connection fails with.
     #[inline]
-    pub(super) fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+    pub fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Transport::Plain(connection) => connection.try_write(bytes),
             Transport::Tls(stream) => try_write_encrypted(stream, bytes),
@@ -28,18 +45,18 @@ impl Transport {
 
     /// True if bytes that were taken have not been sent.
     #[inline]
-    pub(super) fn holds_back(&self) -> bool {
+    pub fn holds_back(&self) -> bool {
         match self {
             Transport::Plain(_) => false,
-            Transport::Tls(stream) => match stream.as_ref() {
-                TlsStream::Server(stream) => stream.get_ref().1.wants_write(),
-                TlsStream::Client(stream) => stream.get_ref().1.wants_write(),
-            },
+            Transport::Tls(stream) => stream.get_ref().1.wants_write(),
         }
     }
 
     /// Writes everything, and waits until all of it is sent.
-    pub(super) async fn write_whole(&mut self, bytes: &[u8]) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// What the connection fails with.
+    pub async fn write_whole(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.write_all(bytes).await?;
         self.flush().await
     }
@@ -79,6 +96,21 @@ impl AsyncWrite for Transport {
             Transport::Plain(connection) => Pin::new(connection).poll_write(cx, bytes),
             Transport::Tls(stream) => Pin::new(stream.as_mut()).poll_write(cx, bytes),
         }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Transport::Plain(connection) => Pin::new(connection).poll_write_vectored(cx, slices),
+            Transport::Tls(stream) => Pin::new(stream.as_mut()).poll_write_vectored(cx, slices),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
