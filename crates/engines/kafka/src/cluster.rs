@@ -507,6 +507,11 @@ pub(crate) fn runs(ctx: &Context<'_>, node: NodeId) -> bool {
     ctx.is_healthy() || ctx.node_state(node) == NodeState::Running
 }
 
+/// A time of a request or of an option; a negative one is none.
+pub(crate) fn milliseconds(count: impl TryInto<u64>) -> Duration {
+    Duration::from_millis(count.try_into().unwrap_or(0))
+}
+
 /// A UUID as Kafka writes it: 22 characters of base64 for URLs.
 pub(crate) fn base64_url(id: Uuid) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";

@@ -32,7 +32,7 @@ use std::time::Duration;
 use atoll_kernel::{Context, Moment, NodeId};
 use bytes::Bytes;
 
-use crate::cluster::{ANONYMOUS, Caller, Cluster, Need, Side, Then, Ticket, Waiting};
+use crate::cluster::{ANONYMOUS, Caller, Cluster, Need, Side, Then, Ticket, Waiting, milliseconds};
 use crate::error::ErrorCode;
 use crate::state::image::{OFFSETS_TOPIC, PartitionKey};
 use crate::state::tree::{Batch, Kind};
@@ -278,7 +278,7 @@ impl Cluster {
     fn consumer_session(&self, node: NodeId, name: &str) -> Duration {
         let image = self.brokers.get(&node).map(|broker| &broker.image);
         let times = self.config.group_times(image.and_then(|image| image.group_options.get(name)));
-        Duration::from_millis(u64::try_from(times.session_ms).unwrap_or(0))
+        milliseconds(times.session_ms)
     }
 
     fn load_groups(&mut self, ctx: &Context<'_>, partition: i32, node: NodeId) -> BTreeMap<String, Group> {

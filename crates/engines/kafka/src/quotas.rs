@@ -14,7 +14,7 @@ use std::time::Duration;
 use atoll_kernel::{Context, NodeId};
 use serde::{Deserialize, Serialize};
 
-use crate::cluster::{Caller, Cluster, Outcome};
+use crate::cluster::{Caller, Cluster, Outcome, milliseconds};
 use crate::error::ErrorCode;
 use crate::wire::{Response, encode_response};
 use rates::{Bucket, Rate};
@@ -158,7 +158,7 @@ impl Cluster {
         let Some(told) = response.throttle_time_ms() else { return longest };
         let longest_ms = i32::try_from(longest.as_millis()).unwrap_or(i32::MAX).max(*told);
         *told = longest_ms;
-        Duration::from_millis(u64::try_from(longest_ms).unwrap_or(0))
+        milliseconds(longest_ms)
     }
 
     /// What a fetch brings counts, unless it is thrown away.

@@ -2,11 +2,10 @@
 //! can be reached, or until a starting broker serves.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use atoll_kernel::{Context, NodeId};
 
-use super::{ACKNOWLEDGED, Caller, Cluster, Outcome, Ticket, Timer};
+use super::{ACKNOWLEDGED, Caller, Cluster, Outcome, Ticket, Timer, milliseconds};
 use crate::error::ErrorCode;
 use crate::ops;
 use crate::state::image::PartitionKey;
@@ -161,7 +160,7 @@ impl Cluster {
         timeout_ms: i32,
     ) -> Outcome {
         let id = self.waits.add(caller, waiting, keys);
-        let timeout = Duration::from_millis(u64::try_from(timeout_ms).unwrap_or(0));
+        let timeout = milliseconds(timeout_ms);
         self.set_timer(ctx.now() + timeout, Timer::Deadline(id));
         self.woken.extend(keys);
         Outcome::Parked

@@ -5,7 +5,6 @@
 //! <https://cwiki.apache.org/confluence/display/KAFKA/KIP-848%3A+The+Next+Generation+of+the+Consumer+Rebalance+Protocol>
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use atoll_kernel::{Context, NodeId};
 
@@ -14,7 +13,7 @@ use super::heartbeat::settle;
 use super::membership::join_error;
 use super::migration::Going;
 use super::{protocol, storing_error};
-use crate::cluster::{Caller, Cluster, Outcome, base64_url};
+use crate::cluster::{Caller, Cluster, Outcome, base64_url, milliseconds};
 use crate::error::ErrorCode;
 use crate::wire::Response;
 use crate::wire::generated::leave_group_request::MemberIdentity;
@@ -25,10 +24,6 @@ use crate::wire::generated::{
 
 /// The version of JoinGroup since which members are told their ids before they count.
 const IDS_FIRST_SINCE: i16 = 4;
-
-fn milliseconds(milliseconds: i32) -> Duration {
-    Duration::from_millis(u64::try_from(milliseconds).unwrap_or(0))
-}
 
 fn not_joined(error: ErrorCode) -> Response {
     Response::JoinGroup(join_error(storing_error(error), ""))

@@ -1,7 +1,6 @@
 //! How members of a KIP-848 group join, stay, change what they read, and leave: all by one request, the heartbeat.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use atoll_kernel::{Context, Moment, NodeId};
 
@@ -10,7 +9,7 @@ use super::consumer::{ConsumerGroup, ConsumerMember, LEAVE, LEAVE_FOR_NOW, Membe
 use super::consumer_records::ConsumerRecord;
 use super::migration::Going;
 use super::{GroupRecord, Phase, storing_error};
-use crate::cluster::{Caller, Cluster, Outcome, Then, base64_url};
+use crate::cluster::{Caller, Cluster, Outcome, Then, base64_url, milliseconds};
 use crate::config::{Config, GroupTimes};
 use crate::error::ErrorCode;
 use crate::state::image::Image;
@@ -292,7 +291,7 @@ fn beat(
     let (known, is_new) = identify(group, id, request, owned.as_ref())?;
     let mut member = known.clone();
     update(&mut member, request, caller);
-    member.session_ends = view.now + Duration::from_millis(u64::try_from(view.times.session_ms).unwrap_or(0));
+    member.session_ends = view.now + milliseconds(view.times.session_ms);
     let reads_anew = is_new || member.topic_names != known.topic_names || member.topic_regex != known.topic_regex;
     settle(group, id, member, reads_anew, owned.as_ref(), view);
     let Some(member) = group.members.get_mut(id) else { return Err((ErrorCode::UnknownMemberId, String::new())) };
@@ -300,9 +299,7 @@ fn beat(
         MemberState::UnrevokedPartitions if known.epoch == member.epoch && known.revocation_ends.is_some() => {
             known.revocation_ends
         }
-        MemberState::UnrevokedPartitions => {
-            Some(view.now + Duration::from_millis(u64::try_from(member.rebalance_timeout_ms).unwrap_or(0)))
-        }
+        MemberState::UnrevokedPartitions => Some(view.now + milliseconds(member.rebalance_timeout_ms)),
         MemberState::Stable | MemberState::UnreleasedPartitions => None,
     };
     let names_topics = request.subscribed_topic_names.is_some() || request.subscribed_topic_regex.is_some();

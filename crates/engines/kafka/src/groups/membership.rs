@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::records::Metadata;
 use super::{Group, GroupRecord, Member, Phase, has_name};
-use crate::cluster::{Caller, Cluster, Outcome, Then, Ticket, Timer};
+use crate::cluster::{Caller, Cluster, Outcome, Then, Ticket, Timer, milliseconds};
 use crate::error::ErrorCode;
 use crate::wire::Response;
 use crate::wire::generated::join_group_response::JoinGroupResponseMember;
@@ -373,7 +373,7 @@ pub(super) fn join_error(error: ErrorCode, member_id: &str) -> JoinGroupResponse
 
 impl Member {
     pub(super) fn heard_of(&mut self, now: Moment) {
-        self.session_ends = now + Duration::from_millis(u64::try_from(self.session_timeout_ms).unwrap_or(0));
+        self.session_ends = now + milliseconds(self.session_timeout_ms);
     }
 
     /// Whoever waits for an answer cannot send heartbeats.
@@ -411,7 +411,7 @@ impl Group {
         size_max: usize,
         now: Moment,
     ) -> Result<String, (ErrorCode, Option<String>)> {
-        let session = Duration::from_millis(u64::try_from(request.session_timeout_ms).unwrap_or(0));
+        let session = milliseconds(request.session_timeout_ms);
         let full = self.members.len() >= size_max;
         let instance = request.group_instance_id.as_ref();
         match (request.member_id.as_str(), instance) {
@@ -527,7 +527,7 @@ impl Group {
             self.fail_syncs(ErrorCode::RebalanceInProgress, answers);
         }
         let longest = self.members.values().map(|member| member.rebalance_timeout_ms).max().unwrap_or(0);
-        let longest = Duration::from_millis(u64::try_from(longest).unwrap_or(0));
+        let longest = milliseconds(longest);
         let delay = Duration::from_millis(delay_ms).min(longest);
         match self.phase {
             Phase::Empty => {
@@ -577,7 +577,7 @@ impl Group {
         }
         self.phase = Phase::CompletingRebalance;
         let longest = self.members.values().map(|member| member.rebalance_timeout_ms).max().unwrap_or(0);
-        self.rebalance_ends = Some(now + Duration::from_millis(u64::try_from(longest).unwrap_or(0)));
+        self.rebalance_ends = Some(now + milliseconds(longest));
         for id in self.members.keys().cloned().collect::<Vec<_>>() {
             let response = self.join_answer(&id);
             let Some(member) = self.members.get_mut(&id) else { continue };

@@ -4,7 +4,6 @@
 //! <https://cwiki.apache.org/confluence/display/KAFKA/KIP-848%3A+The+Next+Generation+of+the+Consumer+Rebalance+Protocol>
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use atoll_kernel::{Context, Moment, NodeId};
 use uuid::Uuid;
@@ -15,7 +14,7 @@ use super::consumer_records::ConsumerRecord;
 use super::heartbeat::Refusal;
 use super::membership::Answer;
 use super::{Group, GroupRecord, Member, Phase, protocol};
-use crate::cluster::{Caller, Cluster, Outcome};
+use crate::cluster::{Caller, Cluster, Outcome, milliseconds};
 use crate::error::ErrorCode;
 use crate::state::image::Image;
 use crate::wire::Response;
@@ -166,7 +165,7 @@ impl Group {
                     session_timeout_ms: classic.session_timeout_ms,
                     protocols: classic.protocols.clone(),
                 }),
-                session_ends: now + Duration::from_millis(u64::try_from(classic.session_timeout_ms).unwrap_or(0)),
+                session_ends: now + milliseconds(classic.session_timeout_ms),
                 ..ConsumerMember::default()
             };
             made.members.insert(id.clone(), member);

@@ -4,6 +4,7 @@
 
 use atoll_kernel::Context;
 
+use super::describe_acls::Numbers;
 use crate::cluster::{Caller, Cluster, Outcome};
 use crate::error::ErrorCode;
 use crate::security::acl::{Acl, CLUSTER_NAME, Operation, PatternType, Permission, ResourceType};
@@ -55,9 +56,14 @@ pub(super) fn apply(cluster: &mut Cluster, ctx: &Context<'_>, caller: &Caller, r
     respond(results.collect()).into()
 }
 
-/// Kinds, operations or permissions by the number that stands for unknown ones.
 fn is_unknown(creation: &AclCreation) -> bool {
-    [creation.resource_type, creation.resource_pattern_type, creation.operation, creation.permission_type].contains(&0)
+    let numbers = Numbers {
+        resource_type: creation.resource_type,
+        pattern_type: creation.resource_pattern_type,
+        operation: creation.operation,
+        permission: creation.permission_type,
+    };
+    numbers.say_unknown()
 }
 
 /// What stands in filters only, and cannot even be a rule that is wrong.
