@@ -1,25 +1,10 @@
 // kafkajs, the client of Node programs: administration, producing, groups.
 "use strict";
 const { Kafka, logLevel, CompressionTypes } = require("kafkajs");
+const { check, equal, finish } = require("../harness/check.js")("kafkajs");
 
 const run = `${process.pid}-${Date.now()}`;
 const kafka = new Kafka({ clientId: "conformance", brokers: process.env.KAFKA_BOOTSTRAP_SERVERS.split(","), logLevel: logLevel.NOTHING });
-let failures = 0;
-
-async function check(name, body) {
-  try {
-    await body();
-    console.log(`ok kafkajs: ${name}`);
-  } catch (error) {
-    failures += 1;
-    console.log(`not ok kafkajs: ${name} # ${String(error.message || error).split("\n")[0]}`);
-  }
-}
-
-function equal(seen, wanted) {
-  const [left, right] = [JSON.stringify(seen), JSON.stringify(wanted)];
-  if (left !== right) throw new Error(`saw ${left}, wanted ${right}`);
-}
 
 // Tries until nothing is thrown: each broker answers from its own view, and one may learn of a change later than another.
 async function patiently(body) {
@@ -132,10 +117,4 @@ async function main() {
   await admin.disconnect();
 }
 
-main().then(
-  () => process.exit(failures ? 1 : 0),
-  (error) => {
-    console.log(`not ok kafkajs: the program ends # ${error.message}`);
-    process.exit(1);
-  },
-);
+finish(main);

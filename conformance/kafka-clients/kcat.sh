@@ -1,31 +1,10 @@
 #!/usr/bin/env bash
 # kcat as Debian ships it: an old librdkafka that asks with old protocol versions.
 set -u
+about="kcat: "
+. ../harness/check.sh
 servers=$KAFKA_BOOTSTRAP_SERVERS
 topic="kcat-$$"
-failed=0
-
-# same NAME WANTED COMMAND…: the whole output of the command is WANTED.
-same() {
-  local name=$1 wanted=$2 seen
-  shift 2
-  seen=$("$@" 2>&1)
-  if [ "$seen" == "$wanted" ]; then echo "ok kcat: $name"; else
-    echo "not ok kcat: $name # saw $(tr '\n' '|' <<<"$seen" | head -c 300), wanted $(tr '\n' '|' <<<"$wanted" | head -c 200)"
-    failed=1
-  fi
-}
-
-# like NAME PATTERN COMMAND…: some line of the output matches the extended regular expression.
-like() {
-  local name=$1 pattern=$2 seen
-  shift 2
-  seen=$("$@" 2>&1)
-  if grep -Eq -- "$pattern" <<<"$seen"; then echo "ok kcat: $name"; else
-    echo "not ok kcat: $name # saw $(tr '\n' '|' <<<"$seen" | head -c 300), wanted $pattern"
-    failed=1
-  fi
-}
 
 produce() { # produce LINES OPTIONS…
   local lines=$1

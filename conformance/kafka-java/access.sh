@@ -6,7 +6,6 @@ secured=$KAFKA_BOOTSTRAP_SERVERS_SASL_SSL
 user="java-$$"
 topic="java-secured-$$"
 group="java-secured-group-$$"
-failed=0
 . ./tool.sh
 
 configs() { tool kafka.admin.ConfigCommand --bootstrap-server "$servers" "$@"; }

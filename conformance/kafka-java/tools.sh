@@ -4,7 +4,6 @@ set -u
 servers=$KAFKA_BOOTSTRAP_SERVERS
 topic="java-$$"
 group="java-group-$$"
-failed=0
 
 . ./tool.sh
 

@@ -1,27 +1,12 @@
 // ioredis, the client that most Node programs use: one node, and the cluster with pipelines, transactions and pub/sub.
 "use strict";
 const Redis = require("ioredis");
+const { check, equal, finish } = require("../harness/check.js")("ioredis");
 
 const nodes = process.env.REDIS_NODES.split(",").map((node) => {
   const [host, port] = node.split(":");
   return { host, port: Number(port) };
 });
-let failures = 0;
-
-async function check(name, body) {
-  try {
-    await body();
-    console.log(`ok ioredis: ${name}`);
-  } catch (error) {
-    failures += 1;
-    console.log(`not ok ioredis: ${name} # ${String(error.message || error).split("\n")[0]}`);
-  }
-}
-
-function equal(seen, wanted) {
-  const [left, right] = [JSON.stringify(seen), JSON.stringify(wanted)];
-  if (left !== right) throw new Error(`saw ${left}, wanted ${right}`);
-}
 
 async function main() {
   const cluster = new Redis.Cluster(nodes, { redisOptions: { maxRetriesPerRequest: 3 } });
@@ -105,10 +90,4 @@ async function main() {
   cluster.disconnect();
 }
 
-main().then(
-  () => process.exit(failures ? 1 : 0),
-  (error) => {
-    console.log(`not ok ioredis: the program ends # ${error.message}`);
-    process.exit(1);
-  },
-);
+finish(main);

@@ -1,40 +1,14 @@
 #!/usr/bin/env bash
 # A cluster is administered with redis-cli --cluster while keys are in it; afterwards every key is there.
 set -u
+. ../harness/check.sh
 IFS=',' read -ra nodes <<<"$REDIS_NODES"
 host=${nodes[0]%:*} port=${nodes[0]##*:}
 first="$host:$port"
-failed=0
-
-# matches PATTERN COMMAND…: some line of the output, which stays in `seen`, matches the extended regular expression.
-matches() {
-  local pattern=$1
-  shift
-  seen=$("$@" 2>&1 | sed 's/\x1b\[[0-9;]*m//g')
-  grep -Eq -- "$pattern" <<<"$seen"
-}
-
-# like NAME PATTERN COMMAND…: the check.
-like() {
-  local name=$1 pattern=$2
-  shift 2
-  if matches "$pattern" "$@"; then echo "ok $name"; else
-    echo "not ok $name # saw $(tr '\n' '|' <<<"$seen" | tail -c 300), wanted $pattern"
-    failed=1
-  fi
-}
-
-# eventually NAME PATTERN COMMAND…: the same, asked again until it is so, for a minute and a half. Every run of the command
-# goes to its end: a pipe that closes early would end redis-cli amid its work.
-eventually() {
-  local name=$1 pattern=$2 end=$((SECONDS + 90))
-  shift 2
-  until matches "$pattern" "$@" || ((SECONDS > end)); do sleep 0.2; done
-  like "$name" "$pattern" printf '%s\n' "$seen"
-}
 
 cli() { redis-cli -h "$host" -p "$port" "$@"; }
-admin() { redis-cli --cluster "$@"; }
+# Without its colours.
+admin() { redis-cli --cluster "$@" 2>&1 | sed 's/\x1b\[[0-9;]*m//g'; }
 # The address of the n-th primary, and its name.
 primary() { cli CLUSTER NODES | awk '$3 ~ /master/ && $9 != "" {print $2}' | sort | sed -n "$1p" | cut -d@ -f1; }
 id_of() { redis-cli -h "${1%:*}" -p "${1##*:}" CLUSTER MYID; }

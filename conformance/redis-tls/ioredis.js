@@ -2,6 +2,7 @@
 "use strict";
 const fs = require("fs");
 const Redis = require("ioredis");
+const { check, equal, finish } = require("../harness/check.js")("ioredis");
 
 const nodes = process.env.REDIS_TLS_NODES.split(",").map((node) => {
   const [host, port] = node.split(":");
@@ -12,22 +13,6 @@ const tls = {
   cert: fs.readFileSync(process.env.REDIS_TLS_CERT_FILE),
   key: fs.readFileSync(process.env.REDIS_TLS_KEY_FILE),
 };
-let failures = 0;
-
-async function check(name, body) {
-  try {
-    await body();
-    console.log(`ok ioredis: ${name}`);
-  } catch (error) {
-    failures += 1;
-    console.log(`not ok ioredis: ${name} # ${String(error.message || error).split("\n")[0]}`);
-  }
-}
-
-function equal(seen, wanted) {
-  const [left, right] = [JSON.stringify(seen), JSON.stringify(wanted)];
-  if (left !== right) throw new Error(`saw ${left}, wanted ${right}`);
-}
 
 async function main() {
   await check("one node", async () => {
@@ -68,10 +53,4 @@ async function main() {
   cluster.disconnect();
 }
 
-main().then(
-  () => process.exit(failures ? 1 : 0),
-  (error) => {
-    console.log(`not ok ioredis: the program ends # ${error.message}`);
-    process.exit(1);
-  },
-);
+finish(main);

@@ -1,31 +1,9 @@
 #!/usr/bin/env bash
 # redis-cli --tls: with the certificate that the cluster asks for, without it, and with another authority.
 set -u
+. ../harness/check.sh
 IFS=',' read -ra nodes <<<"$REDIS_TLS_NODES"
 host=${nodes[0]%:*} port=${nodes[0]##*:}
-failed=0
-
-# same NAME WANTED COMMAND…: the whole output of the command is WANTED.
-same() {
-  local name=$1 wanted=$2 seen
-  shift 2
-  seen=$("$@" 2>&1)
-  if [ "$seen" == "$wanted" ]; then echo "ok $name"; else
-    echo "not ok $name # saw $(tr '\n' '|' <<<"$seen"), wanted $(tr '\n' '|' <<<"$wanted")"
-    failed=1
-  fi
-}
-
-# like NAME PATTERN COMMAND…: some line of the output matches the extended regular expression.
-like() {
-  local name=$1 pattern=$2 seen
-  shift 2
-  seen=$("$@" 2>&1)
-  if grep -Eq -- "$pattern" <<<"$seen"; then echo "ok $name"; else
-    echo "not ok $name # saw $(tr '\n' '|' <<<"$seen" | head -c 300), wanted $pattern"
-    failed=1
-  fi
-}
 
 known=(--tls --cacert "$REDIS_TLS_CA_FILE" --cert "$REDIS_TLS_CERT_FILE" --key "$REDIS_TLS_KEY_FILE")
 openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=other -keyout /dev/null -out "$SCRATCH/other-ca.pem" 2>/dev/null
