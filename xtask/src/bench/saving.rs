@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 
 use super::Options;
 use super::engine::{Engine, load};
-use super::redis::address;
+use super::redis::{KEPT_KEYS, address, fill};
 use super::report::{Figure, median};
 
 /// One server with files, and like the real one without an append-only file.
@@ -18,17 +18,12 @@ engines:
   kafka: {enabled: false}
   kubernetes: {enabled: false}
 ";
-const KEYS: &str = "1000000";
 const OPERATIONS: u64 = 200_000;
 
 /// The slowest thousandth of GET and SET: alone, and while one snapshot of a million keys follows another.
 pub fn run(options: &Options) -> Result<Vec<Figure>> {
     let engines = [Engine::real("redis", "redis-server")?, Engine::atoll(options, STACK, false)?];
-    for engine in &engines {
-        let (host, port) = address(engine)?;
-        let fill = ["redis-benchmark", "-h", &host, "-p", &port, "-t", "set", "-r", KEYS, "-n", KEYS, "-P", "64", "-q"];
-        load(&fill.map(str::to_owned))?;
-    }
+    engines.iter().try_for_each(fill)?;
     let mut figures = Vec::new();
     for test in ["get", "set"] {
         for is_saving in [false, true] {
@@ -51,7 +46,8 @@ fn slowest_thousandth(engine: &Engine, test: &str, is_saving: bool, options: &Op
     let (host, port) = address(engine)?;
     let saver = if is_saving { Some(Saver::start(&host, &port)?) } else { None };
     let operations = options.operations(OPERATIONS).to_string();
-    let words = ["redis-benchmark", "-h", &host, "-p", &port, "-t", test, "-r", KEYS, "-n", &operations, "-c", "50"];
+    let words =
+        ["redis-benchmark", "-h", &host, "-p", &port, "-t", test, "-r", KEPT_KEYS, "-n", &operations, "-c", "50"];
     let printed = load(&words.map(str::to_owned))?;
     drop(saver);
     percentile(&printed, 99.9)
