@@ -4,7 +4,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Iterator
 
-from . import install
+from . import certificates, install
 from .addresses import block
 from .check import eventually
 from .process import Server, run
@@ -56,11 +56,12 @@ def encrypted_cluster(folder: Path) -> Iterator[dict[str, str]]:
         prefix = block(stack, [port + step for port in (PRIMARY_PORT, REPLICA_PORT) for step in (0, TLS_STEP)])
         places = [(f"{prefix}{node}", port) for port in (PRIMARY_PORT, REPLICA_PORT) for node in (1, 2, 3)]
         hosts = [f"{prefix}{node}" for node in (1, 2, 3)]
-        ca, own, client = certificates(folder, hosts)
-        files = ["--tls-ca-cert-file", ca, "--tls-cert-file", own[0], "--tls-key-file", own[1]]
+        certificates.make(folder)
+        ca, certificate, key = (str(folder / file) for file in ("authority.pem", "alice.pem", "alice.key"))
+        files = ["--tls-ca-cert-file", ca, "--tls-cert-file", str(folder / "server.pem"), "--tls-key-file", str(folder / "server.key")]
         common = ["--cluster-enabled", "yes", "--tls-cluster", "yes", "--tls-replication", "yes", *files]
         started = [server(stack, folder, host, port, ["--tls-port", str(port + TLS_STEP), *common]) for host, port in places]
-        known = ["--tls", "--cacert", ca, "--cert", client[0], "--key", client[1]]
+        known = ["--tls", "--cacert", ca, "--cert", certificate, "--key", key]
         nodes = [f"{host}:{port + TLS_STEP}" for host, port in places]
         run(["redis-cli", *known, "--cluster", "create", *nodes, "--cluster-replicas", "1", "--cluster-yes"], 60)
         for host, port in places:
@@ -72,27 +73,10 @@ def encrypted_cluster(folder: Path) -> Iterator[dict[str, str]]:
             "REDIS_TLS_URL": f"rediss://{nodes[0]}",
             "REDIS_TLS_NODES": ",".join(nodes[:3]),
             "REDIS_TLS_CA_FILE": ca,
-            "REDIS_TLS_CERT_FILE": client[0],
-            "REDIS_TLS_KEY_FILE": client[1],
+            "REDIS_TLS_CERT_FILE": certificate,
+            "REDIS_TLS_KEY_FILE": key,
             "SERVER_PIDS": ",".join(str(one.pid) for one in started),
         }
-
-
-def certificates(folder: Path, hosts: list[str]) -> tuple[str, tuple[str, str], tuple[str, str]]:
-    """An authority, and what it vouches for: a server at these addresses, which is a client of others as well, and a client."""
-    install.debian("openssl", "openssl")
-    new = ["openssl", "req", "-newkey", "rsa:2048", "-nodes"]
-    ca, ca_key = f"{folder}/ca.pem", f"{folder}/ca-key.pem"
-    run([*new, "-x509", "-subj", "/CN=authority", "-keyout", ca_key, "-out", ca], 30)
-    pairs = []
-    names = ",".join(f"IP:{host}" for host in hosts)
-    for name in ("server", "client"):
-        certificate, key = f"{folder}/{name}.pem", f"{folder}/{name}-key.pem"
-        issue = ["-x509", "-CA", ca, "-CAkey", ca_key, "-subj", f"/CN={name}", "-addext", f"subjectAltName={names}"]
-        leaf = ["-addext", "basicConstraints=critical,CA:FALSE"]
-        run([*new, *issue, *leaf, "-keyout", key, "-out", certificate], 30)
-        pairs.append((certificate, key))
-    return ca, pairs[0], pairs[1]
 
 
 def server(stack: ExitStack, folder: Path, host: str, port: int, options: list[str]) -> Server:

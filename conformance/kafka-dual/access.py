@@ -6,10 +6,10 @@
 import json
 import time
 
-from script import Script
 from wire import CLOSED, Broker, Names, batch
 
 from harness.check import patiently
+from harness.dual import Script
 
 names = Names(words=True)
 script = Script("access.json")

@@ -2,10 +2,10 @@
 in quotas.json.
 """
 
-from script import Script
 from wire import Broker, Names, batch
 
 from harness.check import patiently
+from harness.dual import Script
 
 names = Names(words=True)
 script = Script("quotas.json")

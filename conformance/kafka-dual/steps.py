@@ -2,10 +2,10 @@
 
 import time
 
-from script import Script
 from wire import Broker, Names, batch, batches
 
 from harness.check import patiently
+from harness.dual import Script
 
 names = Names()
 brokers = {node: Broker(node) for node in (1, 2, 3)}

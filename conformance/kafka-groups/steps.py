@@ -4,34 +4,21 @@
 partitions it gets is told and not which, since that depends on ids that are drawn.
 """
 
-import json
-import os
 import struct
-import sys
-from pathlib import Path
 
-sys.path.append(str(Path(__file__).parent.parent / "kafka-dual"))
+from harness.check import patiently
+from harness.dual import Script
+from harness.kafka_wire import CLOSED, Broker
 
-from wire import CLOSED, Broker  # noqa: E402
-
-from harness.check import TARGET, end, patiently, report  # noqa: E402
-
-KEPT = Path(__file__).parent / "real.json"
-RECORDING = os.environ.get("RECORD") == "1" and TARGET == "real"
 TOPIC, PARTITIONS = "both-orders", 4
 NO_ID = "00000000-0000-0000-0000-000000000000"
 
-kept = json.loads(KEPT.read_text()) if KEPT.exists() else {}
-recorded: dict = {}
+script = Script("real.json", "both protocols: ")
 brokers = {node: Broker(node) for node in (1, 2, 3)}
 
 
-def step(name: str, seen: str) -> str:
-    assert name not in recorded, name
-    recorded[name] = seen
-    trouble = "" if RECORDING or kept.get(name) == seen else f"saw {seen}, Kafka answers {kept.get(name)}"
-    report(f"both protocols: {name}", trouble=trouble)
-    return seen
+def step(name: str, seen: str) -> None:
+    script.step(name, lambda: seen)
 
 
 def coordinator(group: str) -> Broker:
@@ -302,8 +289,4 @@ def refusals() -> None:
 brokers[1].ask("CreateTopics", 7, topics=[{"name": TOPIC, "num_partitions": PARTITIONS, "replication_factor": 3, "assignments": [], "configs": []}], timeout_ms=20000, validate_only=False)
 served = {entry.api_key for entry in brokers[1].ask("ApiVersions", 3, client_software_name="dual", client_software_version="1").api_keys}
 step("which APIs of share groups are announced", str(sorted(served & {*range(76, 80), *range(83, 88)})))
-for part in (both_ways, static_members, refusals):
-    part()
-if RECORDING:
-    KEPT.write_text(json.dumps(recorded, indent=1) + "\n")
-end()
+script.run(both_ways, static_members, refusals)

@@ -1,6 +1,6 @@
 """The script of a dual run: each step's answer is compared with what real Kafka 4.0 answered.
 
-`RECORD=1 conformance/run kafka-dual --target real` writes the answers anew. A step is a function that returns plain data; its name
+`RECORD=1 conformance/run SUITE --target real` writes the answers anew. A step is a function that returns plain data; its name
 says what is asked. Steps run in order, since later ones read what earlier ones wrote.
 """
 
@@ -10,16 +10,17 @@ import sys
 import traceback
 from pathlib import Path
 
-from harness.check import TARGET, end, report
+from .check import TARGET, end, report
 
 RECORDING = os.environ.get("RECORD") == "1" and TARGET == "real"
 
 
 class Script:
-    """The steps of one program, and the file beside it with the real answers."""
+    """The steps of one program, and the file beside it with the real answers. `about` stands before the names of steps that are told."""
 
-    def __init__(self, kept: str):
-        self._path = Path(__file__).parent / kept
+    def __init__(self, kept: str, about: str = ""):
+        self._path = Path(sys.argv[0]).resolve().parent / kept
+        self._about = about
         self._kept = json.loads(self._path.read_text()) if self._path.exists() else {}
         self._recorded: dict = {}
 
@@ -33,11 +34,12 @@ class Script:
         assert name not in self._recorded, f"two steps are named {name}"
         self._recorded[name] = seen
         if RECORDING:
-            report(name)
+            trouble = ""
         elif name not in self._kept:
-            report(name, trouble=f"{self._path.name} does not know this step: record it")
+            trouble = f"{self._path.name} does not know this step: record it"
         else:
-            report(name, trouble=difference(seen, self._kept[name]))
+            trouble = difference(seen, self._kept[name])
+        report(f"{self._about}{name}", trouble=trouble)
 
     def run(self, *parts) -> None:
         """Runs the parts one after the other, and ends the program."""
