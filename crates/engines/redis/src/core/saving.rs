@@ -8,7 +8,7 @@ use crate::cluster::slots::slot_of;
 use crate::cluster::{InstanceId, Run};
 use crate::error::Refusal;
 use crate::rdb::{Damage, Item, Options, Reader, Usage};
-use crate::state::snapshot::{PAUSE, SLICE};
+use crate::state::snapshot::{SLICE, next_slice};
 use crate::state::{Dataset, LastUse, UsageClock};
 use crate::wire::{OwnedRequest, Reply};
 
@@ -160,7 +160,7 @@ impl Cluster {
             self.saving.in_flight += bytes.len();
             self.saving.parts.push(SavePart { shard: save.shard, is_first, is_last, bytes });
         }
-        self.saving.next_slice = ctx.now() + PAUSE;
+        self.saving.next_slice = next_slice(ctx);
     }
 
     /// Parts of snapshots, in order.

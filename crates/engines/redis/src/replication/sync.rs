@@ -9,7 +9,7 @@ use crate::cluster::{InstanceId, Run};
 use crate::core::Cluster;
 use crate::rdb::{self, Options, Writer};
 use crate::state::Dataset;
-use crate::state::snapshot::{PAUSE, SLICE};
+use crate::state::snapshot::{PAUSE, SLICE, next_slice};
 
 /// How much of a snapshot a replica may be behind with reading it.
 const UNREAD_MAX: u64 = 8 << 20;
@@ -117,7 +117,7 @@ impl Cluster {
         if let Some(whole) = &mut running.whole {
             whole.extend_from_slice(&bytes);
         }
-        sync.due = ctx.now() + PAUSE;
+        sync.due = next_slice(ctx);
         if is_last {
             let clients = std::mem::take(&mut sync.clients);
             clients.into_iter().for_each(|place| self.end_snapshot(place, &running));

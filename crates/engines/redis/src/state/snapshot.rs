@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use atoll_kernel::{Context, Moment};
+
 use super::dataset::Dataset;
 use super::keyspace::{Entry, Keyspace};
 use crate::rdb::{Options, Usage, Writer};
@@ -12,8 +14,14 @@ use crate::rdb::{Options, Usage, Writer};
 /// How much of a snapshot is written between two requests, in bytes: some hundred microseconds of small keys, which is how long
 /// requests may wait for it.
 pub(crate) const SLICE: usize = 48 << 10;
-/// From the end of a slice to the beginning of the next others have their turn.
+/// Between two slices others have their turn.
 pub(crate) const PAUSE: Duration = Duration::from_millis(1);
+
+/// When the slice after one that has just been written is due. A call knows one moment, that of its beginning: the pause is from
+/// the end of the slice, or slices that take longer than it would follow one another.
+pub(crate) fn next_slice(ctx: &Context<'_>) -> Moment {
+    ctx.kernel().now() + PAUSE
+}
 
 /// The snapshot that is being written, and what became of those before.
 #[derive(Debug, Default)]
