@@ -355,6 +355,17 @@ impl Cluster {
         self.instances[instance].stats.rejected += 1;
     }
 
+    /// Says that these requests of a connection are about to be applied. That changes nothing but how long it takes.
+    #[inline]
+    pub(crate) fn expect<'r>(&self, conn: ConnId, requests: impl Iterator<Item = Request<'r>>) {
+        let Some(client) = self.clients.get(conn) else { return };
+        let dataset = self.instances[client.instance].dataset.and_then(|dataset| self.datasets.get(dataset));
+        if let Some(database) = dataset.and_then(|dataset| dataset.databases.get(client.database)) {
+            // Of nearly all commands the first argument is a key.
+            database.expect(requests.filter_map(|request| request.get(1)));
+        }
+    }
+
     /// Executes a request; its reply is appended to `out`.
     ///
     /// The caller's contract: requests of one connection come one after the other, and after [`Outcome::Parked`] none

@@ -32,7 +32,7 @@ use crate::replication::MasterCall;
 use crate::saver::{self, News, Saver};
 use crate::tls::{Certificates, Tls};
 use crate::user_file;
-use crate::wire::Parser;
+use crate::wire::{Parser, Pipeline};
 use crate::{ConnId, InstanceAddress};
 
 /// The part of the stack, in rules and in the ledger.
@@ -177,6 +177,8 @@ struct Shared {
     journal: RefCell<Journal>,
     nodes_file: RefCell<NodesFile>,
     saver: RefCell<Saver>,
+    /// Of the connection whose input is being handled.
+    pipeline: RefCell<Pipeline>,
     tls: RefCell<Option<Tls>>,
     /// How many connections each instance may have, once for each of its listeners.
     permits: Vec<Permits>,
@@ -294,6 +296,7 @@ async fn run(
         journal: RefCell::new(journal),
         nodes_file: RefCell::new(nodes_file),
         saver: RefCell::new(saver),
+        pipeline: RefCell::default(),
         tls: RefCell::new(tls),
         permits: listeners.iter().map(|bound| bound.socket.permits()).collect(),
         synced: Notify::new(),
@@ -476,6 +479,42 @@ struct Buffers {
     limits: ConnectionLimits,
 }
 
+impl Buffers {
+    /// True if no request may be executed before the replies so far are written, or at all.
+    fn must_stop(&self) -> bool {
+        self.is_parked || self.closes || self.has_more
+    }
+
+    /// Gives the core what was read of the input from `start` on. Returns how much of it was executed.
+    fn execute(
+        &mut self,
+        cluster: &mut Cluster,
+        ctx: &Context<'_>,
+        conn: ConnId,
+        pipeline: &Pipeline,
+        start: usize,
+    ) -> usize {
+        let input = &self.input[start..];
+        if pipeline.len() > 1 {
+            cluster.expect(conn, pipeline.requests(input).map(|(request, _)| request));
+        }
+        let mut executed = 0;
+        for (request, end) in pipeline.requests(input) {
+            match cluster.apply(ctx, conn, &request, &mut self.output) {
+                Outcome::Done => {}
+                Outcome::Parked => self.is_parked = true,
+                Outcome::Close => self.closes = true,
+            }
+            executed = end;
+            self.has_more = self.output.len() > OUTPUT_TARGET;
+            if self.must_stop() {
+                break;
+            }
+        }
+        executed
+    }
+}
+
 impl Task<'_> {
     async fn serve(&mut self) -> io::Result<()> {
         loop {
@@ -503,30 +542,22 @@ impl Task<'_> {
         let mut consumed = 0;
         let stored = shared.live.with(|cluster, ctx| {
             cluster.count_read(*conn);
-            let mut limits = cluster.limits(*conn);
-            while !buffers.is_parked && !buffers.closes {
-                let rest = &buffers.input[consumed..];
-                match parser.parse(rest, limits) {
-                    Ok(Some(length)) => {
-                        match cluster.apply(ctx, *conn, &parser.request(rest), &mut buffers.output) {
-                            Outcome::Done => {}
-                            Outcome::Parked => buffers.is_parked = true,
-                            Outcome::Close => buffers.closes = true,
+            let pipeline = &mut *shared.pipeline.borrow_mut();
+            while !buffers.must_stop() {
+                match pipeline.read(parser, &buffers.input[consumed..], cluster.limits(*conn)) {
+                    Ok(0) => break,
+                    Ok(length) => {
+                        let executed = buffers.execute(cluster, ctx, *conn, pipeline, consumed);
+                        consumed += executed;
+                        if executed < length {
+                            // What was read ahead is read again when its time has come.
+                            parser.reset();
                         }
-                        consumed += length;
                     }
-                    Ok(None) => break,
                     Err(error) => {
                         buffers.output.extend_from_slice(format!("-ERR {error}\r\n").as_bytes());
                         buffers.closes = true;
                     }
-                }
-                if limits.unauthenticated {
-                    limits = cluster.limits(*conn);
-                }
-                if buffers.output.len() > OUTPUT_TARGET {
-                    buffers.has_more = true;
-                    break;
                 }
             }
             buffers.limits = cluster.connection_limits(*conn);

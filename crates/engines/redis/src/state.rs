@@ -1,7 +1,7 @@
 //! What Redis holds: values and their encodings, the key space, and the data that replicas share.
 //!
 //! - [`Value`] in `value.rs`: the types and their encodings.
-//! - [`Keyspace`] in `keyspace.rs`: keys, values and deadlines of one database.
+//! - [`Keyspace`] in `keyspace.rs`: keys, values and deadlines of one database, over the hash table in `table.rs`.
 //! - `memory.rs`: what values take; `usage.rs` and `eviction.rs`: which of them go when there are too many.
 //! - [`Dataset`] in `dataset.rs`: one physical copy, its owner, and followers that see it through overlays.
 //! - `feed.rs`: the stream of commands in bytes, for replicas outside of the stack.
@@ -30,6 +30,7 @@ mod set;
 pub(crate) mod snapshot;
 mod stream;
 mod stream_group;
+mod table;
 #[cfg(test)]
 mod tests;
 mod usage;

@@ -108,8 +108,8 @@ impl Cluster {
         answer
     }
 
-    /// What an instance sees of its data, for a client or for itself.
-    #[inline]
+    /// What an instance sees of its data, for a client or for itself. It is built where it is used: moving it costs more.
+    #[inline(always)]
     pub(crate) fn db(
         &mut self,
         ctx: &Context<'_>,
@@ -138,7 +138,7 @@ impl Cluster {
             index: client.map_or(0, |client| client.database),
             follower,
             interest: &mut instance.interest,
-            thresholds: self.config.settings.thresholds,
+            thresholds: &self.config.settings.thresholds,
             compresses: self.config.settings.dumps_compressed,
             checks_payloads: !self.switches.skips_checksums,
             now_ms,

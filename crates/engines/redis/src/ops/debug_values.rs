@@ -155,7 +155,7 @@ pub(super) fn object(session: &mut Session<'_>) -> Answer {
         let idle = entry.last_use.idle_s(&db.clock);
         let nodes = match &entry.value {
             Value::List(list) if list.encoding() == "quicklist" => {
-                let (nodes, bytes) = list.nodes(&db.thresholds);
+                let (nodes, bytes) = list.nodes(db.thresholds);
                 format!(
                     " ql_nodes:{nodes} ql_avg_node:{:.2} ql_listpack_max:{} ql_compressed:0 ql_uncompressed_size:{bytes}",
                     list.len() as f64 / nodes as f64,

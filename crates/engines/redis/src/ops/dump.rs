@@ -60,8 +60,8 @@ pub(super) fn restore(call: &mut Call<'_>) -> Answer {
         return Err(Refusal::text("ERR Invalid TTL value, must be >= 0"));
     }
     let restored = match call.db.checks_payloads {
-        true => rdb::restore_payload(payload, &call.db.thresholds),
-        false => rdb::restore_unchecked(payload, &call.db.thresholds),
+        true => rdb::restore_payload(payload, call.db.thresholds),
+        false => rdb::restore_unchecked(payload, call.db.thresholds),
     };
     let value = restored.map_err(|damage| match damage {
         Damage::VersionOrChecksum => Refusal::text("ERR DUMP payload version or checksum are wrong"),

@@ -26,7 +26,7 @@ fn set_pairs(call: &mut Call<'_>) -> Result<usize, Refusal> {
     let hash = write(call, key)?;
     let mut added = 0;
     for index in (2..request.len()).step_by(2) {
-        added += usize::from(hash.set(request.arg(index), request.arg(index + 1), &thresholds));
+        added += usize::from(hash.set(request.arg(index), request.arg(index + 1), thresholds));
     }
     call.db.changed(key);
     Ok(added)
@@ -162,7 +162,7 @@ pub(super) fn hincrby(call: &mut Call<'_>) -> Answer {
     };
     let new = old.checked_add(by).ok_or(Refusal::text("ERR increment or decrement would overflow"))?;
     let thresholds = call.db.thresholds;
-    write(call, key)?.set(field, itoa::Buffer::new().format(new).as_bytes(), &thresholds);
+    write(call, key)?.set(field, itoa::Buffer::new().format(new).as_bytes(), thresholds);
     call.db.changed(key);
     call.out.integer(new);
     Ok(Then::Done)
@@ -176,7 +176,7 @@ pub(super) fn hincrbyfloat(call: &mut Call<'_>) -> Answer {
     let old = read(call, key)?.and_then(|hash| hash.get(field)).cloned().unwrap_or_else(|| Blob::from_slice(b"0"));
     let sum = add_floats(&old, by, Refusal::text("ERR hash value is not a float"))?;
     let thresholds = call.db.thresholds;
-    write(call, key)?.set(field, sum.as_bytes(), &thresholds);
+    write(call, key)?.set(field, sum.as_bytes(), thresholds);
     call.db.changed(key);
     call.instead([b"HSET", key, field, sum.as_bytes()]);
     call.out.bulk(sum.as_bytes());

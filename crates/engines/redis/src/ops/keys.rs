@@ -19,7 +19,7 @@ pub(super) fn unlink(call: &mut Call<'_>) -> Answer {
     let request = call.request;
     let mut deleted = 0;
     for key in request.tail(1) {
-        let parts = call.db.peek(key).map_or(0, |entry| entry.value.parts_count(&call.db.thresholds));
+        let parts = call.db.peek(key).map_or(0, |entry| entry.value.parts_count(call.db.thresholds));
         if call.db.delete(key) {
             deleted += 1;
             call.db.lazily_freed += u64::from(parts > LAZY_FREE_FROM);

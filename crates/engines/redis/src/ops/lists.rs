@@ -30,7 +30,7 @@ fn push(call: &mut Call<'_>, at_left: bool, only_if_exists: bool) -> Answer {
     }
     let list = write(call, key)?;
     for item in request.tail(2) {
-        list.push(item, at_left, &thresholds);
+        list.push(item, at_left, thresholds);
     }
     let length = list.len();
     call.db.changed(key);
@@ -59,7 +59,7 @@ pub(super) fn take(call: &mut Call<'_>, key: &[u8], at_left: bool, count: usize)
     let thresholds = call.db.thresholds;
     let Some(entry) = call.db.write(key) else { return Ok(Vec::new()) };
     let Value::List(list) = &mut entry.value else { return Err(Refusal::WrongType) };
-    let taken: Vec<Blob> = (0..count.min(list.len())).filter_map(|_| list.pop(at_left, &thresholds)).collect();
+    let taken: Vec<Blob> = (0..count.min(list.len())).filter_map(|_| list.pop(at_left, thresholds)).collect();
     if !taken.is_empty() {
         call.db.changed(key);
         call.db.remove_if_empty(key);
@@ -132,7 +132,7 @@ pub(super) fn lset(call: &mut Call<'_>) -> Answer {
     let (key, number, item, thresholds) = (call.arg(1), call.integer(2), call.arg(3), call.db.thresholds);
     let length = read(call, key)?.ok_or(Refusal::NoSuchKey)?.len();
     let place = index(number?, length).ok_or(Refusal::IndexOutOfRange)?;
-    write(call, key)?.set(place, item, &thresholds);
+    write(call, key)?.set(place, item, thresholds);
     call.db.changed(key);
     call.out.ok();
     Ok(Then::Done)
@@ -161,7 +161,7 @@ pub(super) fn ltrim(call: &mut Call<'_>) -> Answer {
     let (start, end) = (call.integer(2)?, call.integer(3)?);
     if let Some(length) = read(call, key)?.map(List::len) {
         let (first, last) = range(start, end, length).unwrap_or((0, 0));
-        write(call, key)?.trim(first, last, &thresholds);
+        write(call, key)?.trim(first, last, thresholds);
         call.db.changed(key);
         call.db.remove_if_empty(key);
     }
@@ -174,7 +174,7 @@ pub(super) fn lrem(call: &mut Call<'_>) -> Answer {
     let limit = if count == 0 { usize::MAX } else { usize::try_from(count.unsigned_abs()).unwrap_or(usize::MAX) };
     let mut removed = 0;
     if read(call, key)?.is_some() {
-        removed = write(call, key)?.remove(item, limit, count >= 0, &thresholds);
+        removed = write(call, key)?.remove(item, limit, count >= 0, thresholds);
     }
     if removed > 0 {
         call.db.changed(key);
@@ -200,7 +200,7 @@ pub(super) fn linsert(call: &mut Call<'_>) -> Answer {
         return Ok(Then::Done);
     };
     let list = write(call, key)?;
-    list.insert(place + after, item, &thresholds);
+    list.insert(place + after, item, thresholds);
     let length = list.len();
     call.db.changed(key);
     call.out.count(length);
@@ -307,12 +307,12 @@ pub(super) fn transfer(
     let item = if source == target {
         // A list that turns is never empty in between: its deadline stays.
         let list = write(call, source)?;
-        let Some(item) = list.pop(from_left, &thresholds) else { return Ok(None) };
-        list.push(&item, to_left, &thresholds);
+        let Some(item) = list.pop(from_left, thresholds) else { return Ok(None) };
+        list.push(&item, to_left, thresholds);
         item
     } else {
         let Some(item) = take(call, source, from_left, 1)?.pop() else { return Ok(None) };
-        write(call, target)?.push(&item, to_left, &thresholds);
+        write(call, target)?.push(&item, to_left, thresholds);
         item
     };
     call.db.changed(target);

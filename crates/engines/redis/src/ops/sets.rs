@@ -24,7 +24,7 @@ fn write<'c>(call: &'c mut Call<'_>, key: &[u8]) -> Result<&'c mut Set, Refusal>
 pub(super) fn sadd(call: &mut Call<'_>) -> Answer {
     let (key, request, thresholds) = (call.arg(1), call.request, call.db.thresholds);
     let set = write(call, key)?;
-    let added = request.tail(2).filter(|member| set.add(member, &thresholds)).count();
+    let added = request.tail(2).filter(|member| set.add(member, thresholds)).count();
     if added > 0 {
         call.db.changed(key);
     }
@@ -94,7 +94,7 @@ pub(super) fn smove(call: &mut Call<'_>) -> Answer {
     }
     remove(call, source, &mut std::iter::once(member))?;
     let thresholds = call.db.thresholds;
-    if write(call, target)?.add(member, &thresholds) {
+    if write(call, target)?.add(member, thresholds) {
         call.db.changed(target);
     }
     call.out.flag(true);
@@ -214,7 +214,7 @@ fn algebra_store(call: &mut Call<'_>, operation: Algebra) -> Answer {
     } else {
         let mut set = Set::default();
         for member in &result {
-            set.add(member, &thresholds);
+            set.add(member, thresholds);
         }
         call.db.set(target, Value::Set(Box::new(set)));
     }

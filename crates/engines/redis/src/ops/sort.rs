@@ -189,7 +189,7 @@ fn store(call: &mut Call<'_>, target: &[u8], found: &[Option<Blob>]) {
         let thresholds = call.db.thresholds;
         let mut list = List::default();
         for element in found {
-            list.push(element.as_deref().unwrap_or_default(), false, &thresholds);
+            list.push(element.as_deref().unwrap_or_default(), false, thresholds);
         }
         call.db.set(target, Value::List(Box::new(list)));
     }

@@ -124,7 +124,7 @@ pub(super) fn add(
             None => added += 1,
             Some(before) => updated += usize::from(before != score),
         }
-        set.insert(member, score, &thresholds);
+        set.insert(member, score, thresholds);
     }
     if added + updated > 0 {
         call.db.changed(key);

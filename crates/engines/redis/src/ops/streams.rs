@@ -230,7 +230,7 @@ pub(super) fn xadd(call: &mut Call<'_>) -> Answer {
         return Err(Refusal::text("ERR The stream has exhausted the last possible ID, unable to add more items"));
     }
     let id = generate(stream, options.id, now_ms)?;
-    stream.append(id, items.clone(), &thresholds);
+    stream.append(id, items.clone(), thresholds);
     let mut exact = None;
     if let Some(trimming) = options.trimming {
         stream.trim(trimming.trim, trimming.is_approximate, trimming.limit);

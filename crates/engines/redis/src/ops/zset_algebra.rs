@@ -232,7 +232,7 @@ pub(super) fn store(call: &mut Call<'_>, target: &[u8], members: &[(Blob, Score)
     let thresholds = call.db.thresholds;
     let mut set = SortedSet::default();
     for (member, score) in members {
-        set.insert(member, *score, &thresholds);
+        set.insert(member, *score, thresholds);
     }
     call.db.set(target, Value::SortedSet(Box::new(set)));
 }

@@ -56,7 +56,7 @@ pub(crate) struct Db<'a> {
     /// Seen through the overlay of this follower; None: the instance owns the dataset.
     pub(crate) follower: Option<usize>,
     pub(crate) interest: &'a mut Interest,
-    pub(crate) thresholds: Thresholds,
+    pub(crate) thresholds: &'a Thresholds,
     /// `rdbcompression`, for DUMP.
     pub(crate) compresses: bool,
     /// RESTORE looks at checksums.
@@ -405,7 +405,7 @@ impl Db<'_> {
             _ => self.dataset.databases[self.index].get_mut(key),
         };
         if let Some(entry) = entry {
-            entry.value = rdb::restore_payload(&rdb::dump_payload(&entry.value, false), &thresholds)?;
+            entry.value = rdb::restore_payload(&rdb::dump_payload(&entry.value, false), thresholds)?;
             entry.last_use = LastUse::now(&clock);
         }
         Ok(())

@@ -4,14 +4,14 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use atoll_kernel::Stream;
-use indexmap::IndexMap;
 
 use super::memory::{KEY_BYTES, SAMPLES, outside};
+use super::table::Table;
 use super::usage::LastUse;
 use super::value::{Blob, Value};
 
-/// A keyed hash: fast, and its keys are drawn when the process starts, so that clients cannot aim for collisions. The
-/// order of an [`IndexMap`] does not depend on it.
+/// A keyed hash: fast, and its keys are drawn when the process starts, so that clients cannot aim for collisions. Nothing
+/// that a client sees may depend on it.
 pub(crate) type Hasher = foldhash::fast::RandomState;
 
 /// The deadline of a key that has none.
@@ -47,19 +47,16 @@ impl Entry {
     }
 }
 
-/// One database. Keys stand densely in a vector, with a hash table of positions beside it: so a cursor is a position,
-/// a random key is one draw, and iteration does not depend on hashes.
+/// One database.
 #[derive(Debug, Default)]
 pub(crate) struct Keyspace {
-    map: IndexMap<Blob, Entry, Hasher>,
+    table: Table,
     /// Deadlines in order. An element counts only if the key still has that very deadline.
     deadlines: BinaryHeap<Reverse<(i64, Blob)>>,
     expiring: usize,
     saving: Option<Saving>,
     /// What all values and names take outside of the table, in units.
     units: u64,
-    /// Where something was changed last.
-    hint: usize,
     /// How many walks there were, modulo 255, from 1 on.
     walks: u8,
 }
@@ -80,7 +77,7 @@ struct Saving {
 
 impl Keyspace {
     pub(crate) fn len(&self) -> usize {
-        self.map.len()
+        self.table.len()
     }
 
     /// How many keys have a deadline.
@@ -90,33 +87,38 @@ impl Keyspace {
 
     #[inline]
     pub(crate) fn get(&self, key: &[u8]) -> Option<&Entry> {
-        self.map.get(key)
+        self.table.get(key)
     }
 
     /// Where a key stands, for [`Keyspace::at`] and [`Keyspace::entry_mut`].
     #[inline]
     pub(crate) fn find(&self, key: &[u8]) -> Option<usize> {
-        self.map.get_index_of(key)
+        self.table.find(key)
+    }
+
+    /// Says that these keys are about to be looked up.
+    #[inline]
+    pub(crate) fn expect<'k>(&self, keys: impl Iterator<Item = &'k [u8]>) {
+        self.table.expect(keys);
     }
 
     #[inline]
     pub(crate) fn entry_mut(&mut self, position: usize) -> Option<&mut Entry> {
-        self.hint = position;
-        self.map.get_index_mut(position).map(|(_, entry)| entry)
+        self.table.at_mut(position).map(|(_, entry)| entry)
     }
 
     #[inline]
     pub(crate) fn get_mut(&mut self, key: &[u8]) -> Option<&mut Entry> {
-        self.map.get_mut(key)
+        self.table.get_mut(key)
     }
 
     /// The key at a position.
     pub(crate) fn at(&self, index: usize) -> Option<(&Blob, &Entry)> {
-        self.map.get_index(index)
+        self.table.at(index)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&Blob, &Entry)> {
-        self.map.iter()
+        self.table.iter()
     }
 
     /// Puts an entry in place. Returns the one that was there.
@@ -126,14 +128,13 @@ impl Keyspace {
         entry.saved_in = self.saving.as_ref().map_or(0, |saving| saving.number);
         let deadline = entry.expire_at_ms;
         entry.accounted = 0;
-        let before = match self.map.get_full_mut(key) {
-            Some((position, _, place)) => {
-                self.hint = position;
+        let before = match self.table.get_mut(key) {
+            Some(place) => {
                 self.units -= u64::from(place.accounted);
                 Some(std::mem::replace(place, entry))
             }
             None => {
-                self.hint = self.map.insert_full(Blob::from_slice(key), entry).0;
+                self.table.add(key, entry);
                 None
             }
         };
@@ -147,7 +148,7 @@ impl Keyspace {
 
     pub(crate) fn remove(&mut self, key: &[u8]) -> Option<Entry> {
         self.preserve(key);
-        let entry = self.map.swap_remove(key)?;
+        let entry = self.table.remove(key)?;
         self.units -= u64::from(entry.accounted);
         if entry.expire_at_ms != NEVER {
             self.expiring -= 1;
@@ -158,9 +159,9 @@ impl Keyspace {
     /// Counts a key as what it takes now. To be called when its value was changed in place.
     #[inline]
     pub(crate) fn account(&mut self, key: &[u8]) {
-        let is_hinted = self.map.get_index(self.hint).is_some_and(|(name, _)| name.as_slice() == key);
-        let Some(position) = (if is_hinted { Some(self.hint) } else { self.map.get_index_of(key) }) else { return };
-        if let Some((name, entry)) = self.map.get_index_mut(position) {
+        if let Some(position) = self.table.find(key)
+            && let Some((name, entry)) = self.table.at_mut(position)
+        {
             let bytes = outside(name) + entry.value.memory(SAMPLES);
             let units = u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX);
             self.units = self.units - u64::from(entry.accounted) + u64::from(units);
@@ -170,7 +171,7 @@ impl Keyspace {
 
     /// What the database takes: its keys, their values, their deadlines.
     pub(crate) fn memory(&self) -> u64 {
-        (self.map.len() * KEY_BYTES) as u64 + self.units * UNIT as u64 + self.deadlines_memory()
+        (self.table.len() * KEY_BYTES) as u64 + self.units * UNIT as u64 + self.deadlines_memory()
     }
 
     /// What deadlines take.
@@ -181,8 +182,8 @@ impl Keyspace {
     /// Any key, or any with a deadline, each as likely as the others. None if there is none.
     pub(crate) fn sample(&mut self, is_volatile: bool, random: &mut Stream) -> Option<(&Blob, &Entry)> {
         if !is_volatile {
-            let count = self.map.len() as u64;
-            return if count == 0 { None } else { self.map.get_index(random.below(count) as usize) };
+            let count = self.table.len() as u64;
+            return if count == 0 { None } else { self.table.at(random.below(count) as usize) };
         }
         if self.expiring == 0 {
             return None;
@@ -194,25 +195,25 @@ impl Keyspace {
         loop {
             let all = self.deadlines.as_slice();
             let Reverse((deadline, key)) = all.get(random.below(all.len() as u64) as usize)?;
-            let position = self.map.get_index_of(key.as_slice());
-            let found = position.and_then(|position| self.map.get_index(position));
+            let position = self.table.find(key.as_slice());
+            let found = position.and_then(|position| self.table.at(position));
             if found.is_some_and(|(_, entry)| entry.expire_at_ms == *deadline) {
-                return self.map.get_index(position?);
+                return self.table.at(position?);
             }
         }
     }
 
     fn forget_old_deadlines(&mut self) {
-        let map = &self.map;
+        let table = &self.table;
         self.deadlines.retain(|Reverse((deadline, key))| {
-            map.get(key.as_slice()).is_some_and(|entry| entry.expire_at_ms == *deadline)
+            table.get(key.as_slice()).is_some_and(|entry| entry.expire_at_ms == *deadline)
         });
     }
 
     /// Gives a key a deadline, or takes it away with [`NEVER`]. False if there is no such key.
     pub(crate) fn set_deadline(&mut self, key: &[u8], deadline: i64) -> bool {
         self.preserve(key);
-        let Some(entry) = self.map.get_mut(key) else { return false };
+        let Some(entry) = self.table.get_mut(key) else { return false };
         let was = std::mem::replace(&mut entry.expire_at_ms, deadline);
         if was != deadline {
             self.deadline_changed(key, was, deadline);
@@ -240,7 +241,7 @@ impl Keyspace {
     pub(crate) fn pop_expired(&mut self, now_ms: i64) -> Option<Blob> {
         while self.next_deadline().is_some_and(|deadline| deadline <= now_ms) {
             let Reverse((deadline, key)) = self.deadlines.pop()?;
-            if self.map.get(key.as_slice()).is_some_and(|entry| entry.expire_at_ms == deadline) {
+            if self.table.get(key.as_slice()).is_some_and(|entry| entry.expire_at_ms == deadline) {
                 return Some(key);
             }
         }
@@ -251,10 +252,10 @@ impl Keyspace {
     pub(crate) fn begin_saving(&mut self, database: usize) {
         self.walks = self.walks.checked_add(1).unwrap_or_else(|| {
             // Marks of walks long ago would be taken for those of walks to come.
-            self.map.values_mut().for_each(|entry| entry.saved_in = 0);
+            self.table.values_mut().for_each(|entry| entry.saved_in = 0);
             1
         });
-        self.saving = Some(Saving { number: self.walks, database, rest: self.map.len(), early: Vec::new() });
+        self.saving = Some(Saving { number: self.walks, database, rest: self.table.len(), early: Vec::new() });
     }
 
     pub(crate) fn end_saving(&mut self) {
@@ -270,7 +271,7 @@ impl Keyspace {
     #[inline]
     pub(crate) fn preserve(&mut self, key: &[u8]) {
         if let Some(saving) = &mut self.saving
-            && let Some(entry) = self.map.get_mut(key)
+            && let Some(entry) = self.table.get_mut(key)
             && entry.saved_in != saving.number
         {
             entry.saved_in = saving.number;
@@ -286,8 +287,8 @@ impl Keyspace {
             wants_more = write(&key, &entry);
         }
         while wants_more && saving.rest > 0 {
-            saving.rest = (saving.rest - 1).min(self.map.len());
-            if let Some((key, entry)) = self.map.get_index_mut(saving.rest)
+            saving.rest = (saving.rest - 1).min(self.table.len());
+            if let Some((key, entry)) = self.table.at_mut(saving.rest)
                 && entry.saved_in != saving.number
             {
                 entry.saved_in = saving.number;

@@ -10,10 +10,10 @@ use super::value::{Blob, Value};
 
 /// How many elements stand for all if nothing else is asked for.
 pub(crate) const SAMPLES: usize = 5;
-/// What a key takes in the table of a database: its entry, its hash, and its share of the table of positions.
-pub(crate) const KEY_BYTES: usize = size_of::<Blob>() + size_of::<Entry>() + size_of::<u64>() + INDEX_BYTES;
+/// What a key takes in the table of a database: its entry, and its share of the table of positions.
+pub(crate) const KEY_BYTES: usize = size_of::<(Blob, Entry)>() + INDEX_BYTES;
 /// A position and a byte of its hash, in a table that is two thirds full on average.
-const INDEX_BYTES: usize = 16;
+const INDEX_BYTES: usize = 8;
 
 /// What the allocator takes for so many bytes: a header, multiples of 16, and no less than 32.
 pub(crate) fn allocated(bytes: usize) -> usize {

@@ -129,6 +129,12 @@ impl Parser {
         }
     }
 
+    /// Forgets what was read of a request that is not whole: the next call of [`Parser::parse`] begins anew.
+    pub(crate) fn reset(&mut self) {
+        self.is_inside = false;
+        self.bulk = None;
+    }
+
     /// How many bytes the parser holds besides the input.
     pub fn size(&self) -> usize {
         self.spans.capacity() * size_of::<Span>() + self.arena.capacity()
@@ -139,21 +145,15 @@ impl Parser {
     fn argument(&mut self, input: &[u8], limits: Limits) -> Result<bool, ProtocolError> {
         let length = match self.bulk {
             Some(length) => length,
-            None => match input.get(self.position) {
-                None => return Ok(false),
-                Some(b'$') => {
-                    let line = number_line(input, self.position + 1, ProtocolError::BulkTooBig)?;
-                    let Some((length, next)) = line else { return Ok(false) };
-                    let length = length
-                        .filter(|length| *length >= 0 && length.unsigned_abs() <= limits.bulk_length_max)
-                        .ok_or(ProtocolError::InvalidBulk)?;
-                    if length > UNAUTHENTICATED_BULK_MAX && limits.unauthenticated {
-                        return Err(ProtocolError::UnauthenticatedBulk);
-                    }
-                    self.position = next;
-                    usize::try_from(length).map_err(|_| ProtocolError::InvalidBulk)?
+            None => match short_header(&input[self.position..]) {
+                Some((length, header)) => {
+                    self.position += header;
+                    length
                 }
-                Some(other) => return Err(ProtocolError::ExpectedBulk(*other)),
+                None => match self.header(input, limits)? {
+                    Some(length) => length,
+                    None => return Ok(false),
+                },
             },
         };
         // The two bytes after an argument are skipped unread, as Redis does.
@@ -166,6 +166,25 @@ impl Parser {
         self.bulk = None;
         self.missing -= 1;
         Ok(true)
+    }
+
+    /// Reads the header of an argument: its length; None if it is not all there.
+    fn header(&mut self, input: &[u8], limits: Limits) -> Result<Option<usize>, ProtocolError> {
+        match input.get(self.position) {
+            None => return Ok(None),
+            Some(b'$') => {}
+            Some(other) => return Err(ProtocolError::ExpectedBulk(*other)),
+        }
+        let line = number_line(input, self.position + 1, ProtocolError::BulkTooBig)?;
+        let Some((length, next)) = line else { return Ok(None) };
+        let length = length
+            .filter(|length| *length >= 0 && length.unsigned_abs() <= limits.bulk_length_max)
+            .ok_or(ProtocolError::InvalidBulk)?;
+        if length > UNAUTHENTICATED_BULK_MAX && limits.unauthenticated {
+            return Err(ProtocolError::UnauthenticatedBulk);
+        }
+        self.position = next;
+        usize::try_from(length).map(Some).map_err(|_| ProtocolError::InvalidBulk)
     }
 
     fn inline(&mut self, input: &[u8]) -> Result<Option<usize>, ProtocolError> {
@@ -183,6 +202,18 @@ impl Parser {
     }
 }
 
+/// Of nearly all arguments the length is one or two digits: what it is, and how long its header is. No limit is below it.
+#[inline]
+fn short_header(rest: &[u8]) -> Option<(usize, usize)> {
+    match rest {
+        [b'$', a @ b'0'..=b'9', b'\r', b'\n', ..] => Some((usize::from(a - b'0'), 4)),
+        [b'$', a @ b'1'..=b'9', b @ b'0'..=b'9', b'\r', b'\n', ..] => {
+            Some((usize::from(a - b'0') * 10 + usize::from(b - b'0'), 5))
+        }
+        _ => None,
+    }
+}
+
 /// The number between `start` and the next CR LF, and where the line after it begins; None if the line has not ended.
 /// The number is None if it is none.
 #[inline]
@@ -192,13 +223,8 @@ fn number_line(
     too_big: ProtocolError,
 ) -> Result<Option<(Option<i64>, usize)>, ProtocolError> {
     let rest = input.get(start..).unwrap_or_default();
-    // Nearly all headers are one or two digits.
-    match rest {
-        [a @ b'0'..=b'9', b'\r', b'\n', ..] => return Ok(Some((Some(i64::from(a - b'0')), start + 3))),
-        [a @ b'1'..=b'9', b @ b'0'..=b'9', b'\r', b'\n', ..] => {
-            return Ok(Some((Some(i64::from(a - b'0') * 10 + i64::from(b - b'0')), start + 4)));
-        }
-        _ => {}
+    if let [digit @ b'0'..=b'9', b'\r', b'\n', ..] = rest {
+        return Ok(Some((Some(i64::from(digit - b'0')), start + 3)));
     }
     let Some(end) = memchr::memchr(b'\r', rest) else {
         return if rest.len() > LINE_MAX { Err(too_big) } else { Ok(None) };
