@@ -310,13 +310,7 @@ async fn run(
     tokio::task::spawn_local(follower::answer_calls(Rc::clone(&shared), called));
     tokio::task::spawn_local(mover::make_calls(Rc::clone(&shared), moving));
     let driving = Rc::clone(&shared);
-    tokio::task::spawn_local(async move {
-        let after = |cluster: &mut Cluster, ctx: &Context<'_>| {
-            driving.hand_out(cluster);
-            driving.store(cluster, ctx);
-        };
-        driving.live.drive(after).await;
-    });
+    tokio::task::spawn_local(async move { driving.drive().await });
     let ticking = Rc::clone(&shared);
     tokio::task::spawn_local(async move { ticking.sync_every_second().await });
     let _ = ready.send(Ok(()));
@@ -335,6 +329,15 @@ async fn run(
 }
 
 impl Shared {
+    /// Lets the core do what is due, and passes on what comes of it.
+    async fn drive(&self) {
+        let after = |cluster: &mut Cluster, ctx: &Context<'_>| {
+            self.hand_out(cluster);
+            self.store(cluster, ctx);
+        };
+        self.live.drive(after).await;
+    }
+
     /// Writes what is still to be written.
     fn close(&self) {
         self.live.with(|cluster, ctx| {
