@@ -4,12 +4,14 @@
 //! - [`generated`]: one file per message, written by `cargo xtask kafka-codegen`, over the functions in [`primitive`];
 //! - [`batch`]: record batches, validated by their headers and checksums;
 //! - [`validation`] and [`compression`]: what is inside of a producer's batch, checked as it passes by;
+//! - [`consumer_protocol`]: what consumers tell each other through their group's coordinator;
 //! - [`control`]: how transactions ended, as partitions keep it;
 //! - [`record`]: the records inside a batch, where a broker must know them, and of the batches that brokers write themselves;
 //! - [`retained`]: what the log cleaner leaves of a batch.
 
 pub mod batch;
 pub mod compression;
+pub mod consumer_protocol;
 pub mod control;
 pub mod frame;
 pub mod generated;

@@ -15,12 +15,12 @@ use super::migration::Going;
 use super::{protocol, storing_error};
 use crate::cluster::{Caller, Cluster, Outcome, base64_url, milliseconds};
 use crate::error::ErrorCode;
-use crate::wire::Response;
 use crate::wire::generated::leave_group_request::MemberIdentity;
 use crate::wire::generated::leave_group_response::MemberResponse;
 use crate::wire::generated::{
     HeartbeatRequest, JoinGroupRequest, JoinGroupResponse, SyncGroupRequest, SyncGroupResponse,
 };
+use crate::wire::{Response, consumer_protocol};
 
 /// The version of JoinGroup since which members are told their ids before they count.
 const IDS_FIRST_SINCE: i16 = 4;
@@ -66,7 +66,7 @@ impl Cluster {
         let Some(view) = self.group_view(ctx, caller.node, &name) else { return Ok(Outcome::Close) };
         let first = request.protocols.first().ok_or(ErrorCode::InconsistentGroupProtocol)?;
         let (protocol_name, subscription) = (first.name.clone(), first.metadata.clone());
-        let told = protocol::read_subscription(subscription).map_err(|_| ErrorCode::UnknownServerError)?;
+        let told = consumer_protocol::read_subscription(subscription).map_err(|_| ErrorCode::UnknownServerError)?;
         let owned = protocol::by_id(&told.owned, view.image);
         let topic_names: BTreeSet<String> = told.topics.iter().cloned().collect();
         let reads_anew = topic_names != known.topic_names;

@@ -17,7 +17,7 @@ use super::{Group, GroupRecord, Member, Phase, protocol};
 use crate::cluster::{Caller, Cluster, Outcome, milliseconds};
 use crate::error::ErrorCode;
 use crate::state::image::Image;
-use crate::wire::Response;
+use crate::wire::{Response, consumer_protocol};
 
 /// Who brings it about that only members of the classic protocol are in a group.
 pub(super) enum Going<'a> {
@@ -141,7 +141,7 @@ impl Group {
         for (id, classic) in &self.members {
             let assigned = match classic.assignment.is_empty() {
                 true => Assignment::new(),
-                false => match protocol::read_assignment(classic.assignment.clone()) {
+                false => match consumer_protocol::read_assignment(classic.assignment.clone()) {
                     Err(_) => return Err(Unfit::Malformed),
                     Ok((_, true)) => return Err(Unfit::OwnAssignor),
                     Ok((named, false)) => protocol::by_id(&named, image),
@@ -150,7 +150,8 @@ impl Group {
             if self.protocol.is_none() || !pairs(&assigned).all(|partition| seen.insert(partition)) {
                 return Err(Unfit::NeverAssigned);
             }
-            let told = protocol::read_subscription(self.subscription(classic)).map_err(|_| Unfit::Malformed)?;
+            let told =
+                consumer_protocol::read_subscription(self.subscription(classic)).map_err(|_| Unfit::Malformed)?;
             let member = ConsumerMember {
                 instance_id: classic.instance_id.clone(),
                 rack_id: told.rack_id,
