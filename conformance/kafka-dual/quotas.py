@@ -153,7 +153,9 @@ def muting() -> None:
     everything = [change([{"entity_type": part["entity_type"], "entity_name": part["entity_name"]} for part in entry["entity"]], *[(value["key"], None) for value in entry["values"]]) for entry in describe()["entries"]]
     step("AlterClientQuotas removes all", lambda: sorted(entry["error_code"] for entry in alter(*everything)["entries"]))
     described_at_all(0)
-    ask("CreateTopics", 5, topics=[{"name": "muted", "num_partitions": 1, "replication_factor": 3, "assignments": [], "configs": []}], timeout_ms=10000)
+    # Records have the date that they have in every run.
+    kept = [{"name": "retention.ms", "value": "-1"}]
+    ask("CreateTopics", 5, topics=[{"name": "muted", "num_partitions": 1, "replication_factor": 3, "assignments": [], "configs": kept}], timeout_ms=10000)
     home = patiently(leader)
 
     def produce(client: str, kilobytes: int, acks: int = 1):

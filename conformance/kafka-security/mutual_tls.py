@@ -9,9 +9,10 @@ import socket
 import ssl
 import uuid
 
-from confluent_kafka import KafkaException, Producer
+from confluent_kafka import Producer
 from confluent_kafka.admin import AclBinding, AclOperation, AclPermissionType, AdminClient, NewTopic, ResourcePatternType, ResourceType
 from kafka import KafkaProducer
+from refused import refusal
 
 from harness.check import check, end, equal, eventually
 
@@ -43,18 +44,6 @@ def allow(principal: str, *operations: AclOperation) -> None:
 
 def sees(config: dict) -> bool:
     return TOPIC in AdminClient(config).list_topics(timeout=15).topics
-
-
-def refusal(config: dict) -> str:
-    """What librdkafka says when it is not let in."""
-    told = []
-    client = AdminClient({**config, "error_cb": lambda error: told.append(str(error))})
-    try:
-        client.list_topics(timeout=5)
-    except KafkaException:
-        client.poll(0.5)
-        return " ".join(told)
-    raise AssertionError("it was let in")
 
 
 def produced(config: dict) -> str:

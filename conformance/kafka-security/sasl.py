@@ -15,6 +15,7 @@ from confluent_kafka.admin import (
     UserScramCredentialUpsertion,
 )
 from kafka import KafkaAdminClient
+from refused import refusal
 
 from harness.check import check, end, equal, eventually
 
@@ -34,18 +35,6 @@ def login(mechanism: str, user: str, password: str, **more) -> dict:
         "sasl.password": password,
         **more,
     }
-
-
-def refusal(config: dict) -> str:
-    """What librdkafka was told when it was not let in."""
-    told = []
-    client = AdminClient({**config, "error_cb": lambda error: told.append(str(error))})
-    try:
-        client.list_topics(timeout=6)
-    except KafkaException:
-        pass
-    client.poll(0.5)
-    return " ".join(told)
 
 
 @check("librdkafka: PLAIN")
