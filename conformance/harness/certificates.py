@@ -2,7 +2,8 @@
 
     AUTHORITY_PEM, SERVER_CHAIN_PEM, SERVER_KEY_PEM   in a configuration become the text, on one line and with `\\n` for its ends
 
-In the folder of the run are `authority.pem`, and for each of `CLIENTS` a `NAME.pem` and a `NAME.key`.
+In the folder of the run are `authority.pem`, `server.pem` and `server.key`, which a configuration may name as files as well, and
+for each of `CLIENTS` a `NAME.pem` and a `NAME.key`.
 """
 
 from pathlib import Path
@@ -20,7 +21,7 @@ KEY = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
 
 def filled_in(text: str, folder: Path) -> str:
     """The text with certificates in place of their names; they are made when it names one."""
-    if "_PEM" not in text:
+    if "_PEM" not in text and "authority.pem" not in text:
         return text
     make(folder)
     files = {"AUTHORITY_PEM": "authority.pem", "SERVER_CHAIN_PEM": "server.pem", "SERVER_KEY_PEM": "server.key"}

@@ -32,6 +32,8 @@ pub struct MoveCall {
     pub host: String,
     /// Its port.
     pub port: u16,
+    /// Whether it is spoken to over TLS, as `tls-cluster` says of all targets.
+    pub is_encrypted: bool,
     /// How long the target may be silent.
     pub patience: Duration,
     /// RESP.
@@ -199,7 +201,8 @@ impl Cluster {
             reply: Vec::new(),
         });
         let (node, host) = (self.instances[id].node, wish.host.clone());
-        self.moving.calls.push(MoveCall { number, node, host, port: wish.port, patience: wish.patience, bytes });
+        let (port, patience, is_encrypted) = (wish.port, wish.patience, self.config.settings.tls.is_for_cluster);
+        self.moving.calls.push(MoveCall { number, node, host, port, is_encrypted, patience, bytes });
         number
     }
 

@@ -1,4 +1,5 @@
-//! Connections that go out: to the real master that a single server follows. What comes is the core's to understand.
+//! Connections that go out to real servers, and the one to the real master that a single server follows: what comes is the
+//! core's to understand.
 
 use std::io;
 use std::net::SocketAddr;
@@ -6,7 +7,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use atoll_kernel::{Endpoint, Link, NodeId, Plane};
-use atoll_net::{Connection, Transport, connect_tls, dial, within};
+use atoll_net::{Transport, connect_tls, dial, within};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 
@@ -23,7 +24,8 @@ pub(super) async fn answer_calls(shared: Rc<Shared>, mut calls: mpsc::UnboundedR
 
 /// Calls a master, and stays connected for as long as both want it.
 async fn follow(shared: Rc<Shared>, call: MasterCall) {
-    let connected = connect_to_master(&shared, &call).await.ok().and_then(|(connection, addresses)| {
+    let connecting = connect(&shared, call.node, (&call.host, call.port), call.is_encrypted, call.patience);
+    let connected = connecting.await.ok().and_then(|(connection, addresses)| {
         let conn = shared.live.with(|cluster, ctx| cluster.master_connected(ctx, &call, addresses))?;
         Some((connection, conn))
     });
@@ -40,33 +42,31 @@ async fn follow(shared: Rc<Shared>, call: MasterCall) {
     shared.live.with(|cluster, _| cluster.disconnect(conn));
 }
 
-/// A connection from a node to a server outside of the stack.
+/// The addresses of both ends of a connection.
+type Ends = Option<(SocketAddr, SocketAddr)>;
+
+/// A connection from a node to a server outside of the stack, whose handshake is over if it is encrypted.
 pub(super) async fn connect(
     shared: &Shared,
     node: NodeId,
     (host, port): (&str, u16),
+    is_encrypted: bool,
     patience: Duration,
-) -> io::Result<Connection> {
+) -> io::Result<(Transport, Ends)> {
     let link = Link { from: Endpoint::Node(node), to: Endpoint::Client, plane: Plane::Client, part: PART };
     let addresses: Vec<SocketAddr> = within(patience, tokio::net::lookup_host((host, port))).await?.collect();
-    let address = addresses.first().ok_or(io::ErrorKind::NotFound)?;
-    dial(&shared.host, link, *address, patience).await
-}
-
-/// The connection to a master, and the addresses of both its ends.
-async fn connect_to_master(
-    shared: &Shared,
-    call: &MasterCall,
-) -> io::Result<(Transport, Option<(SocketAddr, SocketAddr)>)> {
-    let connection = connect(shared, call.node, (&call.host, call.port), call.patience).await?;
+    let address = *addresses.first().ok_or(io::ErrorKind::NotFound)?;
+    let connection = dial(&shared.host, link, address, patience).await?;
     let ends = connection.peer_address().zip(connection.local_address());
-    let (true, Some((address, _))) = (call.is_encrypted, ends) else { return Ok((Transport::Plain(connection), ends)) };
+    if !is_encrypted {
+        return Ok((Transport::Plain(connection), ends));
+    }
     let config = shared.live.with(|cluster, _| {
         let mut tls = shared.tls.borrow_mut();
         tls.as_mut()?.client(&cluster.config().settings.tls)
     });
     let config = config.ok_or(io::ErrorKind::InvalidInput)?;
-    let stream = connect_tls(connection, config, address.ip(), call.patience).await?;
+    let stream = connect_tls(connection, config, address.ip(), patience).await?;
     Ok((Transport::encrypted(stream), ends))
 }
 

@@ -41,14 +41,14 @@ async fn carry(shared: Rc<Shared>, call: MoveCall) {
 /// Sends everything, and reads until the core has all answers.
 async fn exchange(shared: &Shared, call: &MoveCall) -> Result<(), (MoveStage, io::Error)> {
     let patience = call.patience;
-    let connecting = connect(shared, call.node, (&call.host, call.port), patience).await;
-    let mut connection = connecting.map_err(|error| match error.kind() {
-        // Redis finds out when it writes.
-        io::ErrorKind::ConnectionRefused => (MoveStage::Writing, error),
+    let connecting = connect(shared, call.node, (&call.host, call.port), call.is_encrypted, patience).await;
+    let (mut connection, _) = connecting.map_err(|error| match error.kind() {
+        // Redis finds out when it writes, unless a handshake comes before that.
+        io::ErrorKind::ConnectionRefused if !call.is_encrypted => (MoveStage::Writing, error),
         _ => (MoveStage::Connecting, error),
     })?;
     for chunk in call.bytes.chunks(CHUNK) {
-        let written = within(patience, connection.write_all(chunk)).await;
+        let written = within(patience, connection.write_whole(chunk)).await;
         written.map_err(|error| (MoveStage::Writing, error))?;
     }
     let mut input = vec![0; 4 << 10];
