@@ -205,6 +205,54 @@ def configurations() -> None:
     step("IncrementalAlterConfigs with a wrong value", lambda: alter("retention.ms", "soon"))
     step("IncrementalAlterConfigs with an unknown option", lambda: alter("no.such", "1"))
     step("IncrementalAlterConfigs of an unknown topic", lambda: alter("retention.ms", "1", name="none-such"))
+    sources()
+
+
+def sources() -> None:
+    """Where options have their values from: the topic or group itself, one broker, all brokers, Kafka."""
+
+    def describe(name: str, keys=None, kind: int = 2, node: int = 1):
+        asked = {"resource_type": kind, "resource_name": name, "configuration_keys": keys}
+        found = brokers[node].ask("DescribeConfigs", 4, resources=[asked], include_synonyms=True, include_documentation=False)
+        # By their names, as tools sort them too; but which value counts is told by the order of the synonyms.
+        return sorted([entry.name, entry.value, entry.config_source, [[one.name, one.value, one.source] for one in entry.synonyms]] for entry in found.results[0].configs)
+
+    def alter(kind: int, name: str, key: str, value: str | None) -> None:
+        asked = {"resource_type": kind, "resource_name": name, "configs": [{"name": key, "config_operation": int(value is None), "value": value}]}
+        answer = ask("IncrementalAlterConfigs", 1, resources=[asked], validate_only=False)
+        assert answer["responses"][0]["error_code"] == 0, answer
+
+    def from_there(source: int, count: int, *asked, **more):
+        """The description once so many values are from this source. Kafka names a source before it takes the value from it."""
+
+        def seen():
+            found = describe(*asked, **more)
+            assert sum(entry[2] == source and entry[1] == entry[3][0][1] for entry in found) == count, found
+            return found
+
+        return patiently(seen)
+
+    step("DescribeConfigs of a topic with synonyms", lambda: from_there(1, 3, "config"))
+    keys = ["retention.ms", "segment.ms", "flush.ms", "max.message.bytes", "compression.type"]
+    for key, value in (("log.retention.ms", "300000000"), ("message.max.bytes", "900000"), ("compression.type", "lz4")):
+        alter(4, "", key, value)
+    step("DescribeConfigs of a topic has what all brokers have", lambda: from_there(3, 3, "by-hand", keys))
+    step("CreateTopics tells what all brokers have", lambda: [[entry["name"], entry["value"], entry["config_source"]] for entry in create(created("from-all"))["topics"][0]["configs"] if entry["name"] in keys])
+    alter(4, "1", "log.retention.ms", "200000000")
+    step("DescribeConfigs of a topic has what the asked broker has", lambda: from_there(2, 1, "by-hand", keys))
+    step("DescribeConfigs of a topic asked of another broker", lambda: from_there(3, 3, "by-hand", keys, node=2))
+    step("DescribeConfigs of a topic's own value with synonyms", lambda: describe("config", ["retention.ms"]))
+    alter(4, "1", "log.retention.ms", None)
+    for key in ("log.retention.ms", "message.max.bytes", "compression.type"):
+        alter(4, "", key, None)
+    alter(32, "sourced", "consumer.session.timeout.ms", "50000")
+    step("DescribeConfigs of a group with synonyms", lambda: [entry for entry in from_there(8, 1, "sourced", kind=32) if entry[0].startswith("consumer.")])
+    alter(32, "sourced", "consumer.session.timeout.ms", None)
+
+    def as_before():
+        assert all(entry[2] == 5 for node in brokers for entry in describe("by-hand", keys, node=node))
+
+    patiently(as_before)
 
 
 def expecting(answer, value: str):

@@ -17,7 +17,7 @@ pub use cleaner::CleanerConfig;
 pub use group::{GROUP_OPTIONS, GroupBounds, GroupTimes, MigrationPolicy};
 pub use security::SecurityConfig;
 pub use shown::{SHOWN_OPTIONS, Shown};
-pub(crate) use topic::topic_default_objection;
+pub(crate) use topic::{DEFAULTS_ELSEWHERE, topic_default_objection};
 pub use topic::{OptionKind, TOPIC_OPTIONS, TopicConfig, TopicOption, topic_option};
 pub use transaction::TransactionConfig;
 

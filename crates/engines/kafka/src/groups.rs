@@ -32,6 +32,7 @@ use std::time::Duration;
 use atoll_kernel::{Context, Moment, NodeId};
 use bytes::Bytes;
 
+use self::consumer::MemberState;
 use crate::cluster::{ANONYMOUS, Caller, Cluster, Need, Side, Then, Ticket, Waiting, milliseconds};
 use crate::error::ErrorCode;
 use crate::state::image::{OFFSETS_TOPIC, PartitionKey};
@@ -311,6 +312,9 @@ impl Cluster {
             let session = self.consumer_session(node, name);
             for member in group.consumer.iter_mut().flat_map(|consumer| consumer.members.values_mut()) {
                 member.session_ends = ctx.now() + session;
+                // What it is to give up it has the whole time for once more.
+                member.revocation_ends = (member.state == MemberState::UnrevokedPartitions)
+                    .then(|| ctx.now() + milliseconds(member.rebalance_timeout_ms));
             }
         }
         groups

@@ -12,7 +12,7 @@ use crate::wire::compression::Codec;
 pub struct TopicOption {
     /// Its name.
     pub name: &'static str,
-    /// The broker's option that is its default, where Atoll has that.
+    /// The broker's option that is its default. Where that cannot be set here, it has the default below.
     pub broker_name: Option<&'static str>,
     /// Its default otherwise.
     pub default: &'static str,
@@ -100,19 +100,19 @@ const COMPRESSIONS: &[&str] = &["uncompressed", "zstd", "lz4", "snappy", "gzip",
 /// All topic options of Kafka 4.0, in order of their names.
 pub const TOPIC_OPTIONS: &[TopicOption] = &[
     option("cleanup.policy", Some("log.cleanup.policy"), "delete", OptionKind::List(&["compact", "delete"])),
-    option("compression.gzip.level", None, "-1", OptionKind::Int(-1)),
-    option("compression.lz4.level", None, "9", OptionKind::Int(1)),
+    option("compression.gzip.level", Some("compression.gzip.level"), "-1", OptionKind::Int(-1)),
+    option("compression.lz4.level", Some("compression.lz4.level"), "9", OptionKind::Int(1)),
     option("compression.type", Some("compression.type"), "producer", OptionKind::Choice(COMPRESSIONS)),
-    option("compression.zstd.level", None, "3", OptionKind::Int(-131_072)),
+    option("compression.zstd.level", Some("compression.zstd.level"), "3", OptionKind::Int(-131_072)),
     option("delete.retention.ms", Some("log.cleaner.delete.retention.ms"), "86400000", OptionKind::Long(0)),
-    option("file.delete.delay.ms", None, "60000", OptionKind::Long(0)),
+    option("file.delete.delay.ms", Some("log.segment.delete.delay.ms"), "60000", OptionKind::Long(0)),
     option("flush.messages", Some("log.flush.interval.messages"), FOREVER, OptionKind::Long(1)),
-    option("flush.ms", None, FOREVER, OptionKind::Long(0)),
+    option("flush.ms", Some("log.flush.interval.ms"), FOREVER, OptionKind::Long(0)),
     option("follower.replication.throttled.replicas", None, "", OptionKind::List(&[])),
-    option("index.interval.bytes", None, "4096", OptionKind::Int(0)),
+    option("index.interval.bytes", Some("log.index.interval.bytes"), "4096", OptionKind::Int(0)),
     option("leader.replication.throttled.replicas", None, "", OptionKind::List(&[])),
-    option("local.retention.bytes", None, "-2", OptionKind::Long(-2)),
-    option("local.retention.ms", None, "-2", OptionKind::Long(-2)),
+    option("local.retention.bytes", Some("log.local.retention.bytes"), "-2", OptionKind::Long(-2)),
+    option("local.retention.ms", Some("log.local.retention.ms"), "-2", OptionKind::Long(-2)),
     option("max.compaction.lag.ms", Some("log.cleaner.max.compaction.lag.ms"), FOREVER, OptionKind::Long(1)),
     option("max.message.bytes", Some("message.max.bytes"), "1048588", OptionKind::Int(0)),
     option(
@@ -136,17 +136,25 @@ pub const TOPIC_OPTIONS: &[TopicOption] = &[
     option("min.cleanable.dirty.ratio", Some("log.cleaner.min.cleanable.ratio"), "0.5", OptionKind::Fraction),
     option("min.compaction.lag.ms", Some("log.cleaner.min.compaction.lag.ms"), "0", OptionKind::Long(0)),
     option("min.insync.replicas", Some("min.insync.replicas"), "1", OptionKind::Int(1)),
-    option("preallocate", None, "false", OptionKind::Bool),
+    option("preallocate", Some("log.preallocate"), "false", OptionKind::Bool),
     option("remote.log.copy.disable", None, "false", OptionKind::Bool),
     option("remote.log.delete.on.disable", None, "false", OptionKind::Bool),
     option("remote.storage.enable", None, "false", OptionKind::Bool),
     option("retention.bytes", Some("log.retention.bytes"), "-1", OptionKind::Long(i64::MIN)),
     option("retention.ms", Some("log.retention.ms"), "604800000", OptionKind::Long(-1)),
     option("segment.bytes", Some("log.segment.bytes"), "1073741824", OptionKind::Int(14)),
-    option("segment.index.bytes", None, "10485760", OptionKind::Int(4)),
-    option("segment.jitter.ms", None, "0", OptionKind::Long(0)),
+    option("segment.index.bytes", Some("log.index.size.max.bytes"), "10485760", OptionKind::Int(4)),
+    option("segment.jitter.ms", Some("log.roll.jitter.ms"), "0", OptionKind::Long(0)),
     option("segment.ms", Some("log.roll.ms"), "604800000", OptionKind::Long(1)),
     option("unclean.leader.election.enable", Some("unclean.leader.election.enable"), "false", OptionKind::Bool),
+];
+
+/// Brokers' options without a default, and those in other units that have one in their place.
+pub(crate) const DEFAULTS_ELSEWHERE: [(&str, &str, &str); 4] = [
+    ("log.flush.interval.ms", "log.flush.scheduler.interval.ms", FOREVER),
+    ("log.retention.ms", "log.retention.hours", "168"),
+    ("log.roll.jitter.ms", "log.roll.jitter.hours", "0"),
+    ("log.roll.ms", "log.roll.hours", "168"),
 ];
 
 /// An option by its name.

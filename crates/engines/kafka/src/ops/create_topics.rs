@@ -88,15 +88,17 @@ fn create(
             replication_factor: -1,
             topic_config_error_code: ErrorCode::TopicAuthorizationFailed.code(),
             configs: Some(Vec::new()),
-            ..made(cluster, &new)
+            ..made(cluster, caller, &new)
         },
-        Ok(()) => made(cluster, &new),
+        Ok(()) => made(cluster, caller, &new),
     }
 }
 
-fn made(cluster: &Cluster, new: &NewTopic) -> CreatableTopicResult {
+fn made(cluster: &Cluster, caller: &Caller, new: &NewTopic) -> CreatableTopicResult {
     let topic = cluster.authority.topics.get(&new.name);
-    let mut configs: Vec<_> = super::describe_configs::topic_options(cluster, &new.options)
+    let controller = cluster.plane.leader().unwrap_or(caller.node);
+    let described = super::describe_configs::topic_options(cluster, controller, &cluster.authority, &new.options);
+    let mut configs: Vec<_> = described
         .into_iter()
         .map(|described| CreatableTopicConfigs {
             name: described.name,

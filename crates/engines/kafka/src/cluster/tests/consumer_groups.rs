@@ -237,6 +237,33 @@ fn a_group_outlives_its_coordinator() {
 }
 
 #[test]
+fn who_gives_nothing_up_is_fenced_by_the_next_coordinator_as_well() {
+    let mut group = Group::new(4);
+    group.join("a", &["orders"], None, None);
+    let all = group.members["a"].owned.clone();
+    group.join("b", &["orders"], None, None);
+    // Told to give up half of what it has, it keeps everything.
+    let clings = |group: &mut Group| {
+        group.members.get_mut("a").unwrap().owned = all.clone();
+        (group.beat("a"), group.beat("b"))
+    };
+    assert_eq!(clings(&mut group), (0, 0));
+    let (dead, asked) = (group.coordinator, NodeId(if group.coordinator.0 == 1 { 2 } else { 1 }));
+    group.world.simulation.inject(&Fault::Kill(dead));
+    group.world.run_for(15_000);
+    group.coordinator = NodeId(group.world.find_coordinator(asked, "readers").expect("an answer").1 as u16);
+    assert_ne!(group.coordinator, dead);
+    // Its time began when the coordinator took over, and not when it was heard of.
+    group.world.run_for(14_000);
+    assert_eq!(clings(&mut group), (0, 0));
+    group.world.run_for(16_000);
+    assert_eq!(clings(&mut group), (25, 0));
+    group.members.remove("a");
+    group.settle();
+    assert_eq!(group.shares(), [4]);
+}
+
+#[test]
 fn a_group_has_times_of_its_own_within_the_brokers_bounds() {
     let mut group = Group::new(1);
     let mut set = |name: &str, value: &str| {
