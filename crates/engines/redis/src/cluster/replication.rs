@@ -367,6 +367,7 @@ impl Cluster {
         let position = self.position_of(id);
         let undone = self.datasets[dataset].promote(id, keeps);
         self.record_lost(ctx, undone, &Cause::TakenOver { by: id, from: old_master, position });
+        self.name_stranded(ctx, id, old_master);
     }
 
     /// An instance follows `master` from now on. If it was a master, its blocked clients are sent away.
@@ -423,11 +424,21 @@ impl Cluster {
             Cause::Claimed { by } => {
                 (node(*by), format!("node {} claimed the slot in a newer epoch before it had this key", node(*by)))
             }
+            Cause::Stranded { by, from } => (
+                node(*by),
+                format!(
+                    "node {} took over from node {} without knowing that the slot was on its way there: it has this key \
+                     still, and nobody is sent to it",
+                    node(*by),
+                    node(*from)
+                ),
+            ),
             Cause::Died { id } => (node(*id), format!("node {} died before another had this write", node(*id))),
         };
         let allowed_by = match cause {
             Cause::Died { .. } => "asynchronous replication (min-replicas-to-write 0), appendonly no".to_owned(),
             Cause::Claimed { .. } => "of two claims of a slot the newer one holds".to_owned(),
+            Cause::Stranded { .. } => "a master's open slots are not replicated".to_owned(),
             Cause::PowerLost { .. } => {
                 format!("appendfsync {}", self.config.get("appendfsync").unwrap_or_default())
             }
@@ -458,6 +469,7 @@ pub(super) enum Cause {
     TakenOver { by: InstanceId, from: InstanceId, position: u64 },
     Resynchronised { master: InstanceId },
     Claimed { by: InstanceId },
+    Stranded { by: InstanceId, from: InstanceId },
     Died { id: InstanceId },
     PowerLost { id: InstanceId },
 }

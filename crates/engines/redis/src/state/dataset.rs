@@ -1,5 +1,7 @@
 //! One physical copy of a shard's data, the instance whose data it is, and the instances that see it almost so.
 
+use std::collections::BTreeSet;
+
 use super::eviction::Pool;
 use super::feed::Feed;
 use super::images::Images;
@@ -16,6 +18,9 @@ pub(crate) type Owner = usize;
 
 /// A write that an instance had acknowledged and that is no longer anywhere: its key, and how many there were.
 pub(crate) type Undone = (Blob, u64);
+
+/// So many keys whose deletion was undone are remembered.
+const REVIVED_MAX: usize = 100_000;
 
 /// An instance that shares a dataset without owning it.
 #[derive(Debug)]
@@ -60,6 +65,8 @@ pub(crate) struct Dataset {
     pub(crate) feed: Feed,
     /// Which keys are to go first when memory is short.
     pub(super) pool: Pool,
+    /// Keys that were deleted, as a move does at its source, and are there again since that was undone.
+    revived: BTreeSet<Blob>,
 }
 
 impl Dataset {
@@ -80,6 +87,7 @@ impl Dataset {
             saves: Saves::default(),
             feed: Feed::default(),
             pool: Pool::default(),
+            revived: BTreeSet::new(),
         }
     }
 
@@ -293,6 +301,7 @@ impl Dataset {
             if writes > 0 {
                 undone.push((key.clone(), writes));
             }
+            self.note_revived(&key, value.as_ref());
             self.replace(0, &key, value);
         }
         if old_owner_keeps {
@@ -330,6 +339,19 @@ impl Dataset {
             Some(heir) => (self.promote(heir, false), false),
             None => (self.iter_all().map(|(key, _)| (key.clone(), 1)).collect(), true),
         }
+    }
+
+    /// What the owner did to a key is about to be undone.
+    pub(super) fn note_revived(&mut self, key: &[u8], value: Option<&Entry>) {
+        let is_deletion = value.is_some() && self.databases[0].get(key).is_none();
+        if is_deletion && self.revived.len() < REVIVED_MAX {
+            self.revived.insert(Blob::from_slice(key));
+        }
+    }
+
+    /// True if a key had been deleted, and is there again since that was undone.
+    pub(crate) fn is_revived(&self, key: &[u8]) -> bool {
+        self.revived.contains(key)
     }
 
     fn iter_all(&self) -> impl Iterator<Item = (&Blob, &Entry)> {

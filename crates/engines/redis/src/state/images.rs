@@ -199,6 +199,9 @@ impl Dataset {
                 if writes > 0 {
                     lost.push((key.clone(), writes));
                 }
+                if database == 0 {
+                    self.note_revived(&key, value.as_ref());
+                }
                 self.replace(database, &key, value);
             }
         }

@@ -368,12 +368,11 @@ fn play(seed: u64, config: &Config, menu: &FaultMenu, is_resharding: bool) -> Mo
         model.receive();
     }
     model.heal();
-    if is_resharding {
-        model.settle_slots(seed, &mut stream);
-    }
+    let complaint = if is_resharding { model.settle_slots(&mut stream) } else { None };
     if model.is_shown {
         println!("{}", model.stage.sim.kernel.trace_lines().join("\n"));
     }
+    assert!(complaint.is_none(), "seed {seed}: {}", complaint.unwrap_or_default());
     model.losses = model.check(seed);
     model
 }
