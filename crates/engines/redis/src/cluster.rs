@@ -12,6 +12,7 @@
 //! - `manual.rs`: failover on request.
 //! - `route.rs`: whether a request is served here, redirected or refused.
 //! - `saved.rs`: what of all this is kept when the stack starts again.
+//! - `stranded.rs`: keys that are left where nobody is sent for them.
 //! - `syncs.rs`: what an instance says to have on disk.
 //! - `settle.rs`: when all is well the bus rests, because its messages would change nothing.
 //!
@@ -31,6 +32,7 @@ mod route;
 mod saved;
 mod settle;
 pub(crate) mod slots;
+mod stranded;
 mod syncs;
 mod topology;
 

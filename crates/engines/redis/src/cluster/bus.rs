@@ -4,7 +4,7 @@
 //! each instance pings others, suspects (PFAIL) one that leaves a ping unanswered for the node timeout, and declares it
 //! failed (FAIL) when a majority of the masters that own slots suspects it too.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -40,11 +40,20 @@ pub(crate) struct Bus {
     pub(crate) syncs: BTreeSet<(Moment, InstanceId, InstanceId)>,
     /// When streams that were held back for a moment go out.
     pub(crate) flush_at: Option<Moment>,
+    /// Slots that are, or were, on their way, and who may have keys of each without owning it.
+    pub(super) imports: BTreeMap<u16, BTreeSet<InstanceId>>,
 }
 
 impl Bus {
     pub(crate) fn new() -> Bus {
-        Bus { network: Network::new("redis"), next_tick: None, wakes: 0, syncs: BTreeSet::new(), flush_at: None }
+        Bus {
+            network: Network::new("redis"),
+            next_tick: None,
+            wakes: 0,
+            syncs: BTreeSet::new(),
+            flush_at: None,
+            imports: BTreeMap::new(),
+        }
     }
 }
 

@@ -67,8 +67,8 @@ impl Cluster {
         self.record_lost(ctx, lost, &Cause::PowerLost { id });
     }
 
-    /// A process has started: if it is a master, what its disk holds is the truth.
-    pub(super) fn read_disk(&mut self, id: InstanceId) {
+    /// A master whose successor is none any more has started, or is asked for its data: what it has is the truth.
+    pub(super) fn resume_branch(&mut self, id: InstanceId) {
         let Some(dataset) = self.instances[id].dataset else { return };
         let owner = self.datasets[dataset].owner;
         if owner != id && self.is_master(id) && !self.is_master(owner) {

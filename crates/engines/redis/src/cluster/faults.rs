@@ -159,7 +159,7 @@ impl Cluster {
                 MasterLink::down(master, None, now).trying_at(ctx.now() + loading)
             });
         }
-        self.read_disk(id);
+        self.resume_branch(id);
         if self.instances[id].dataset.is_none() {
             self.begin_dataset(id);
         }

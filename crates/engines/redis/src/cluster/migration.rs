@@ -277,37 +277,17 @@ impl Cluster {
         self.pass_on_deletion(ctx, id, 0, keys.iter().map(Blob::as_slice));
     }
 
-    /// An instance has taken over from a master to which slots were on their way, and knows nothing of that: keys that have
-    /// arrived already stay where they are, but nobody is sent there for them. Redis loses them so, too.
-    pub(super) fn name_stranded(&mut self, ctx: &Context<'_>, id: InstanceId, from: InstanceId) {
-        let importing = &self.instances[from].view.importing;
-        let owner = |slot: u16| self.instances[id].view.owner(slot);
-        let slots: Vec<u16> =
-            importing.keys().copied().filter(|slot| owner(*slot).is_some_and(|owner| owner != id)).collect();
-        if slots.is_empty() {
-            return;
-        }
-        let Some(db) = self.db_at(ctx, id, 0) else { return };
-        let keys: Vec<Blob> = db.keys().filter(|key| slots.binary_search(&slot_of(key)).is_ok()).cloned().collect();
-        let mut lost = Vec::new();
-        for key in keys {
-            let slot = slot_of(&key);
-            let owners =
-                (0..self.instances.len()).filter(|other| self.instances[*other].view.owner(slot) == Some(*other));
-            let owners: Vec<InstanceId> = owners.collect();
-            if !owners.into_iter().any(|owner| self.has_same(ctx, id, owner, &key)) {
-                lost.push((key, 1));
-            }
-        }
-        self.record_lost(ctx, lost, &Cause::Stranded { by: id, from });
-    }
-
     /// True if another instance has the same key from the same source: equal values may also come from equal commands, of
     /// which both were acknowledged.
-    fn has_same(&mut self, ctx: &Context<'_>, id: InstanceId, other: InstanceId, key: &[u8]) -> bool {
+    pub(super) fn has_same(&mut self, ctx: &Context<'_>, id: InstanceId, other: InstanceId, key: &[u8]) -> bool {
         let is_revived =
             |id: InstanceId| self.instances[id].dataset.is_some_and(|dataset| self.datasets[dataset].is_revived(key));
         (is_revived(id) || is_revived(other)) && self.fingerprint(ctx, id, key) == self.fingerprint(ctx, other, key)
+    }
+
+    /// True if a key has come back to an instance, after it had been moved or deleted, with a failover or a loss of power.
+    pub(super) fn is_revived(&self, id: InstanceId, key: &[u8]) -> bool {
+        self.instances[id].dataset.is_some_and(|dataset| self.datasets[dataset].is_revived(key))
     }
 
     fn fingerprint(&mut self, ctx: &Context<'_>, id: InstanceId, key: &[u8]) -> Option<Fingerprint> {

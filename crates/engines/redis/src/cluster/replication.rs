@@ -293,6 +293,7 @@ impl Cluster {
 
     /// A replica asks to follow this master: at once if it can catch up, else after a full synchronisation.
     pub(super) fn sync_requested(&mut self, ctx: &Context<'_>, id: InstanceId, replica: InstanceId) {
+        self.resume_branch(id);
         let settings = &self.config.settings;
         let Some(dataset) = self.instances[id].dataset.filter(|dataset| self.datasets[*dataset].owner == id) else {
             return;
@@ -367,7 +368,7 @@ impl Cluster {
         let position = self.position_of(id);
         let undone = self.datasets[dataset].promote(id, keeps);
         self.record_lost(ctx, undone, &Cause::TakenOver { by: id, from: old_master, position });
-        self.name_stranded(ctx, id, old_master);
+        self.inherit_imports(id, old_master);
     }
 
     /// An instance follows `master` from now on. If it was a master, its blocked clients are sent away.
@@ -424,13 +425,11 @@ impl Cluster {
             Cause::Claimed { by } => {
                 (node(*by), format!("node {} claimed the slot in a newer epoch before it had this key", node(*by)))
             }
-            Cause::Stranded { by, from } => (
-                node(*by),
+            Cause::Stranded { at, slot } => (
+                node(*at),
                 format!(
-                    "node {} took over from node {} without knowing that the slot was on its way there: it has this key \
-                     still, and nobody is sent to it",
-                    node(*by),
-                    node(*from)
+                    "slot {slot} was closed while node {} had this key and did not own it: nobody is sent there for it",
+                    node(*at)
                 ),
             ),
             Cause::Died { id } => (node(*id), format!("node {} died before another had this write", node(*id))),
@@ -438,7 +437,9 @@ impl Cluster {
         let allowed_by = match cause {
             Cause::Died { .. } => "asynchronous replication (min-replicas-to-write 0), appendonly no".to_owned(),
             Cause::Claimed { .. } => "of two claims of a slot the newer one holds".to_owned(),
-            Cause::Stranded { .. } => "a master's open slots are not replicated".to_owned(),
+            Cause::Stranded { .. } => {
+                "which slots are on their way is not replicated, and closing one moves no keys".to_owned()
+            }
             Cause::PowerLost { .. } => {
                 format!("appendfsync {}", self.config.get("appendfsync").unwrap_or_default())
             }
@@ -469,7 +470,7 @@ pub(super) enum Cause {
     TakenOver { by: InstanceId, from: InstanceId, position: u64 },
     Resynchronised { master: InstanceId },
     Claimed { by: InstanceId },
-    Stranded { by: InstanceId, from: InstanceId },
+    Stranded { at: InstanceId, slot: u16 },
     Died { id: InstanceId },
     PowerLost { id: InstanceId },
 }

@@ -25,6 +25,7 @@ impl Cluster {
                 }
             }
             self.wants_saving = true;
+            self.name_stranded(ctx);
             self.rest_if_settled(ctx);
         }
         self.flush_streams(ctx);

@@ -45,6 +45,7 @@ fn change_slots(session: &mut Session<'_>, ranges: &[(u16, u16)], is_taken_away:
     view.importing.retain(|slot, _| !seen[usize::from(*slot)]);
     if is_taken_away {
         view.release(ranges);
+        ranges.iter().flat_map(|(first, last)| *first..=*last).for_each(|slot| session.cluster.note_import(id, slot));
     } else {
         view.assign(ranges, id);
     }
@@ -138,6 +139,7 @@ pub(super) fn setslot(session: &mut Session<'_>) -> Answer {
             }
             let from = slot_peer(session, "I don't know about node")?;
             session.cluster.instances[id].view.importing.insert(slot, from);
+            session.cluster.note_import(id, slot);
         }
         (word, 4) if is(word, "STABLE") => {
             let view = &mut session.cluster.instances[id].view;

