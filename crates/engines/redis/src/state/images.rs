@@ -235,8 +235,8 @@ impl Dataset {
         lost
     }
 
-    /// A master has started with what its disk holds, and that is the truth from now on; what others have beyond it is
-    /// theirs until they give it up.
+    /// A master has started with what its disk holds, or has prevailed over its successor, and what it has is the truth from
+    /// now on; what others have beyond it is theirs until they give it up.
     pub(crate) fn restart_owner(&mut self, instance: usize) {
         let old_owner = self.owner;
         let beyond = self.promote(instance, true);
@@ -245,6 +245,8 @@ impl Dataset {
                 self.followers[index].overlay.own_writes(key, *writes);
             }
         }
-        self.sync_all();
+        if !self.images.is_empty() {
+            self.sync_all();
+        }
     }
 }
