@@ -144,6 +144,20 @@ def debian_source(package: str) -> Path:
     return cached("source", [package], build) / "source"
 
 
+def rdkafka_performance() -> Path:
+    """librdkafka's load generator, which Debian has the source of but no package."""
+    source = debian_source("librdkafka")
+    program = source / "examples/rdkafka_performance"
+    with locked(CACHE / "rdkafka_performance.lock"):
+        if not program.exists():
+            debian("make", "make")
+            if not (source / "src/librdkafka.a").exists():
+                run(["./configure", "--disable-curl"], 300, folder=source)
+                run(["make", "-j2", "libs"], 900, folder=source)
+            run(["make", "-C", "examples", "rdkafka_performance"], 300, folder=source)
+    return program
+
+
 def git_source(repository: str, commit: str) -> Path:
     """What a repository held at one commit. Git's own `url.BASE.insteadOf` can name a mirror of it."""
 

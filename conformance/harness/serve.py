@@ -10,7 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from . import targets
+from . import install, targets
 from .suites import Suite
 
 
@@ -21,6 +21,8 @@ def main() -> None:
         with targets.real(engine, Path(folder)) as environment:
             # What only prepared the start (formatting, forming the cluster) is told apart by the engine itself.
             seconds = float(environment.pop("START_SECONDS", time.monotonic() - started))
+            if sys.argv[1].startswith("kafka"):
+                environment["RDKAFKA_PERFORMANCE"] = str(install.rdkafka_performance())
             pids = [int(pid) for pid in environment.pop("SERVER_PIDS").split(",")]
             print(json.dumps({"environment": environment, "pids": pids, "start_seconds": seconds}), flush=True)
             sys.stdin.read()

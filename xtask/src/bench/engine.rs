@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -171,12 +171,37 @@ fn answer(atoll: &Path, folder: &Path, words: &[&str]) -> Result<String> {
 
 /// Runs a load generator on its own core and returns what it printed.
 pub fn load(command: &[String]) -> Result<String> {
-    let done = Command::new("nice")
-        .args(["-n", "-10", "taskset", "-c", CLIENT_CORE])
-        .args(command)
-        .stdin(Stdio::null())
-        .output()
-        .with_context(|| format!("{} is needed", command[0]))?;
+    printed(on_client_core(command).output(), command)
+}
+
+/// A load generator that runs beside another one.
+pub struct Background(Child, Vec<String>);
+
+impl Background {
+    pub fn start(command: &[String]) -> Result<Background> {
+        let started = on_client_core(command).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+        Ok(Background(started.with_context(|| format!("{} is needed", command[0]))?, command.to_vec()))
+    }
+
+    /// Waits until it ends, and returns what it printed.
+    pub fn finish(self) -> Result<String> {
+        printed(self.0.wait_with_output(), &self.1)
+    }
+
+    pub fn end(mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn on_client_core(command: &[String]) -> Command {
+    let mut pinned = Command::new("nice");
+    pinned.args(["-n", "-10", "taskset", "-c", CLIENT_CORE]).args(command).stdin(Stdio::null());
+    pinned
+}
+
+fn printed(done: std::io::Result<Output>, command: &[String]) -> Result<String> {
+    let done = done.with_context(|| format!("{} is needed", command[0]))?;
     let text = String::from_utf8_lossy(&done.stdout).into_owned();
     if !done.status.success() {
         bail!("{}: {}{}", command[0], text, String::from_utf8_lossy(&done.stderr));

@@ -1,12 +1,18 @@
-//! Kafka's own performance tools beside Apache Kafka 4.0: one broker, and three brokers with three replicas.
+//! Atoll beside Apache Kafka 4.0: one broker, and three brokers with three replicas.
+//!
+//! `clients.rs` runs the load generators, `latency.rs` measures single records. Cases are librdkafka's unless they say Java.
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 
 use super::Options;
-use super::engine::{Engine, load};
-use super::report::{Figure, Report, Row, Sample};
+use super::engine::Engine;
+use super::report::{Comparison, Figure, Report, Row, Sample, median};
+use clients::{Client, Told, Tools};
+
+pub mod clients;
+pub mod latency;
 
 const ONE: &str = "apiVersion: atoll.dev/v1alpha1
 kind: Stack
@@ -24,28 +30,60 @@ engines:
   redis: {enabled: false}
   kubernetes: {enabled: false}
 ";
-/// As Kafka's scripts start the tools, with a heap that fits beside the brokers.
-const JAVA: [&str; 4] = ["java", "-Xmx512m", "-XX:+UseG1GC", "-Dorg.slf4j.simpleLogger.defaultLogLevel=error"];
+/// Partitions of a topic where nothing else is said, and of the two that are compared.
+const PARTITIONS: u32 = 3;
+const FEW: u32 = 10;
+const MANY: u32 = 1000;
+/// Records whose latency is measured one by one, and those before them: Java compiles what has run often enough.
+const SINGLE_RECORDS: u64 = 2000;
+const WARMING_RECORDS: u64 = 20_000;
 
-/// A size of record, how many make a sample of a few seconds, and the acknowledgement to produce with.
+/// What is produced, by whom; `records` make a sample of a few seconds.
+#[derive(Clone, Copy)]
 struct Case {
+    client: Client,
     record_bytes: u32,
     records: u64,
     acks: &'static str,
+    partitions: u32,
+    /// Whether it is read back as well, which gives a row of its own.
+    is_consumed: bool,
 }
 
+const SMALL: Case = Case {
+    client: Client::Librdkafka,
+    record_bytes: 100,
+    records: 6_000_000,
+    acks: "all",
+    partitions: PARTITIONS,
+    is_consumed: true,
+};
+const LARGE: Case = Case { record_bytes: 1024, records: 1_200_000, ..SMALL };
+/// For any number of brokers.
 const CASES: &[Case] = &[
-    Case { record_bytes: 100, records: 1_000_000, acks: "1" },
-    Case { record_bytes: 100, records: 1_000_000, acks: "all" },
-    Case { record_bytes: 1024, records: 300_000, acks: "1" },
-    Case { record_bytes: 1024, records: 300_000, acks: "all" },
+    Case { acks: "1", is_consumed: false, ..SMALL },
+    SMALL,
+    Case { acks: "1", is_consumed: false, ..LARGE },
+    LARGE,
+    Case { client: Client::Java, records: 2_000_000, ..SMALL },
+    Case { client: Client::Java, records: 400_000, ..LARGE },
 ];
+/// For one broker: what many partitions cost.
+const FEW_AND_MANY: [Case; 2] = [Case { partitions: FEW, ..LARGE }, Case { partitions: MANY, ..LARGE }];
+
+/// A topic of one sample.
+pub struct Topic<'e> {
+    servers: &'e str,
+    name: String,
+    partitions: u32,
+    records: u64,
+}
 
 /// One topology: the engines under comparison and how many replicas a topic has there.
 struct Bench<'a> {
     engines: [&'a Engine; 2],
     brokers: u32,
-    jars: String,
+    tools: Tools,
     options: &'a Options,
     /// Numbers the topics, since every sample has its own.
     topics: u32,
@@ -55,10 +93,10 @@ pub fn run(options: &Options) -> Result<()> {
     let ours = if options.is_calibration { "Kafka again" } else { "Atoll" };
     let mut report = Report { name: "kafka", real: "Kafka 4.0", ours, rows: Vec::new(), figures: Vec::new() };
     for (brokers, real, stack) in [(1, "kafka-single", ONE), (3, "kafka", THREE)] {
-        if !options.wants(&prefix(brokers))
-            && options.only.is_some()
-            && CASES.iter().all(|case| !is_wanted(options, brokers, case))
-        {
+        let cases: Vec<Case> = cases(brokers).filter(|case| case.is_wanted(options, brokers)).collect();
+        let latency = format!("{} end to end", prefix(brokers));
+        let idle = format!("{} idle", prefix(brokers));
+        if cases.is_empty() && !options.wants(&latency) && !options.wants(&idle) {
             continue;
         }
         let first = Engine::real(real, "Kafka 4.0")?;
@@ -66,173 +104,161 @@ pub fn run(options: &Options) -> Result<()> {
             true => Engine::real(real, "Kafka 4.0")?,
             false => Engine::atoll(options, stack, false)?,
         };
-        let jars = first.variable("JARS")?.to_owned();
-        let mut bench = Bench { engines: [&first, &second], brokers, jars, options, topics: 0 };
-        for case in CASES.iter().filter(|case| is_wanted(options, brokers, case)) {
-            report.rows.extend(bench.measure(case));
+        report.figures.push(start(&first, &second, brokers));
+        report.figures.push(resident(&first, &second, &idle)?);
+        let mut bench = Bench { engines: [&first, &second], brokers, tools: Tools::of(&first)?, options, topics: 0 };
+        for case in &cases {
+            let rows = bench.measure(case);
+            report.figures.extend(scaling(&report.rows, &rows));
+            report.rows.extend(rows);
         }
-        report.figures.extend(figures(&first, &second, brokers)?);
+        if options.wants(&latency) {
+            report.figures.extend(bench.latencies(&latency)?);
+        }
+        report.figures.push(resident(&first, &second, &format!("{} loaded", prefix(brokers)))?);
     }
     report.finish()
+}
+
+fn cases(brokers: u32) -> impl Iterator<Item = Case> {
+    let more: &[Case] = if brokers == 1 { &FEW_AND_MANY } else { &[] };
+    CASES.iter().chain(more).copied()
 }
 
 fn prefix(brokers: u32) -> String {
     if brokers == 1 { "1 broker".to_owned() } else { format!("{brokers} brokers RF {brokers}") }
 }
 
-fn produce_name(brokers: u32, case: &Case) -> String {
-    format!("{} produce {} B acks={}", prefix(brokers), case.record_bytes, case.acks)
-}
+impl Case {
+    fn produce_name(&self, brokers: u32) -> String {
+        self.name(brokers, &format!("produce {} B acks={}", self.record_bytes, self.acks))
+    }
 
-fn consume_name(brokers: u32, case: &Case) -> String {
-    format!("{} consume {} B", prefix(brokers), case.record_bytes)
-}
+    fn consume_name(&self, brokers: u32) -> String {
+        self.name(brokers, &format!("consume {} B", self.record_bytes))
+    }
 
-fn is_wanted(options: &Options, brokers: u32, case: &Case) -> bool {
-    options.wants(&produce_name(brokers, case)) || options.wants(&consume_name(brokers, case))
+    fn name(&self, brokers: u32, what: &str) -> String {
+        let by = if self.client == Client::Java { " Java" } else { "" };
+        let of = if self.partitions == PARTITIONS { String::new() } else { format!(" {} partitions", self.partitions) };
+        format!("{}{of}{by} {what}", prefix(brokers))
+    }
+
+    fn is_wanted(&self, options: &Options, brokers: u32) -> bool {
+        let is_consumed = self.is_consumed && options.wants(&self.consume_name(brokers));
+        options.wants(&self.produce_name(brokers)) || is_consumed
+    }
 }
 
 impl Bench<'_> {
-    /// All rounds of a case. What acks=all has produced is consumed as well, so each size gives one consuming row.
+    /// All rounds of a case.
     fn measure(&mut self, case: &Case) -> Vec<Row> {
         let empty = |case: String| Row { case, real: Vec::new(), ours: Vec::new(), trouble: None };
-        let mut rows = vec![empty(produce_name(self.brokers, case))];
-        if case.acks == "all" {
-            rows.push(empty(consume_name(self.brokers, case)));
+        let mut rows = vec![empty(case.produce_name(self.brokers))];
+        if case.is_consumed {
+            rows.push(empty(case.consume_name(self.brokers)));
         }
-        for round in 0..self.options.rounds {
-            for turn in 0..2 {
-                let is_real = (round + turn) % 2 == 0;
-                let engine = self.engines[usize::from(!is_real)];
-                let samples = match self.samples(case, engine, rows.len() == 2) {
-                    Ok(samples) => samples,
-                    Err(error) => {
-                        eprintln!("{}: {}: {error:#}", rows[0].case, engine.label);
-                        rows[0].trouble = Some(format!("{}: {error:#}", engine.label));
-                        return rows;
-                    }
-                };
-                for (row, sample) in rows.iter_mut().zip(samples) {
-                    if is_real { row.real.push(sample) } else { row.ours.push(sample) }
+        for which in self.turns() {
+            let engine = self.engines[which];
+            let samples = match self.samples(case, engine) {
+                Ok(samples) => samples,
+                Err(error) => {
+                    eprintln!("{}: {}: {error:#}", rows[0].case, engine.label);
+                    rows[0].trouble = Some(format!("{}: {error:#}", engine.label));
+                    return rows;
                 }
+            };
+            for (row, sample) in rows.iter_mut().zip(samples) {
+                if which == 0 { row.real.push(sample) } else { row.ours.push(sample) }
             }
         }
         for both in rows.iter().filter_map(Row::compare) {
             eprintln!(
-                "{:<36} throughput {:.2}x   processor {:.2}x",
+                "{:<48} throughput {:.2}x   processor {:.2}x",
                 both.case, both.throughput_ratio, both.processor_ratio
             );
         }
         rows
     }
 
+    /// The engines in turn: real, ours, ours, real …
+    fn turns(&self) -> Vec<usize> {
+        (0..self.options.rounds).flat_map(|round| [round % 2, (round + 1) % 2]).collect()
+    }
+
     /// Produces into a fresh topic, and reads it back when asked to.
-    fn samples(&mut self, case: &Case, engine: &Engine, is_consuming: bool) -> Result<Vec<Sample>> {
-        self.topics += 1;
-        let topic = format!("bench-{}-{}", self.brokers, self.topics);
-        let servers = engine.variable("KAFKA_BOOTSTRAP_SERVERS")?.to_owned();
-        let replicas = self.brokers.to_string();
-        let create = [
-            "--bootstrap-server",
-            &servers,
-            "--create",
-            "--topic",
-            &topic,
-            "--partitions",
-            "3",
-            "--replication-factor",
-            &replicas,
-        ];
-        self.tool("org.apache.kafka.tools.TopicCommand", &create)?;
-        let records = self.options.operations(case.records);
-        let (count, bytes) = (records.to_string(), case.record_bytes.to_string());
-        let (bootstrap, acks) = (format!("bootstrap.servers={servers}"), format!("acks={}", case.acks));
-        let produce = [
-            "--topic",
-            &topic,
-            "--num-records",
-            &count,
-            "--record-size",
-            &bytes,
-            "--throughput",
-            "-1",
-            "--producer-props",
-            &bootstrap,
-            &acks,
-        ];
-        let mut samples = vec![self.timed(
-            engine,
-            records,
-            "org.apache.kafka.tools.ProducerPerformance",
-            &produce,
-            parse_producer,
-        )?];
-        if is_consuming {
-            let consume =
-                ["--bootstrap-server", &servers, "--topic", &topic, "--messages", &count, "--timeout", "60000"];
-            samples.push(self.timed(
-                engine,
-                records,
-                "org.apache.kafka.tools.ConsumerPerformance",
-                &consume,
-                parse_consumer,
-            )?);
+    fn samples(&mut self, case: &Case, engine: &Engine) -> Result<Vec<Sample>> {
+        let topic = self.topic(engine, case.partitions, self.options.operations(case.records))?;
+        let tools = &self.tools;
+        let produce = || tools.produce(case.client, &topic, case.record_bytes, case.acks);
+        let mut samples = vec![timed(engine, topic.records, produce)?];
+        if case.is_consumed {
+            samples.push(timed(engine, topic.records, || tools.consume(case.client, &topic))?);
         }
-        let delete = ["--bootstrap-server", servers.as_str(), "--delete", "--topic", &topic];
-        self.tool("org.apache.kafka.tools.TopicCommand", &delete)?;
+        self.tools.delete(topic.servers, "bench-")?;
         Ok(samples)
     }
 
-    fn timed(
-        &self,
-        engine: &Engine,
-        records: u64,
-        class: &str,
-        arguments: &[&str],
-        parse: fn(&str) -> Result<(f64, f64, f64)>,
-    ) -> Result<Sample> {
-        let before = engine.processor_time()?;
-        let printed = self.tool(class, arguments)?;
-        let used = engine.processor_time()? - before;
-        let (throughput, p50_ms, p99_ms) = parse(&printed)?;
-        Ok(Sample { throughput, processor_us: Sample::processor(used, records), p50_ms, p99_ms })
+    /// A fresh topic.
+    fn topic<'e>(&mut self, engine: &'e Engine, partitions: u32, records: u64) -> Result<Topic<'e>> {
+        self.topics += 1;
+        let servers = engine.variable("KAFKA_BOOTSTRAP_SERVERS")?;
+        let topic = Topic { servers, name: format!("bench-{}", self.topics), partitions, records };
+        self.tools.create(&topic, self.brokers)?;
+        Ok(topic)
     }
 
-    fn tool(&self, class: &str, arguments: &[&str]) -> Result<String> {
-        let mut words: Vec<String> = JAVA.map(str::to_owned).into();
-        words.extend(["-cp".to_owned(), self.jars.clone(), class.to_owned()]);
-        words.extend(arguments.iter().map(|word| (*word).to_owned()));
-        load(&words)
+    /// All rounds of records that go alone: their median and 99th percentile.
+    fn latencies(&mut self, name: &str) -> Result<Vec<Figure>> {
+        for engine in self.engines {
+            let topic = self.topic(engine, 1, WARMING_RECORDS)?;
+            latency::end_to_end(&self.tools, &topic, latency::WARMING_RATE)?;
+        }
+        let mut told = [Vec::new(), Vec::new()];
+        for which in self.turns() {
+            let engine = self.engines[which];
+            let topic = self.topic(engine, 1, self.options.operations(SINGLE_RECORDS))?;
+            told[which].push(latency::end_to_end(&self.tools, &topic, latency::RATE)?);
+            self.tools.delete(topic.servers, "bench-")?;
+        }
+        let figure = |percentile: &str, of: fn(&(f64, f64)) -> f64| {
+            let [real, ours] = told.each_ref().map(|told| median(told.iter().map(of).collect()).unwrap_or_default());
+            Figure { name: format!("{name} {percentile}"), unit: "ms", real, ours }
+        };
+        Ok(vec![figure("p50", |told| told.0), figure("p99", |told| told.1)])
     }
 }
 
-/// Throughput, median and 99th percentile from the producer's last line:
-/// `N records sent, X records/sec (…), … ms avg latency, … ms max latency, … ms 50th, … ms 95th, … ms 99th, … ms 99.9th.`
-pub fn parse_producer(printed: &str) -> Result<(f64, f64, f64)> {
-    let line = printed.lines().rev().find(|line| line.contains(" 99th")).context("the producer printed no summary")?;
-    let before = |mark: &str| -> Option<f64> {
-        let head = &line[..line.find(mark)?];
-        head.rsplit([' ', ',']).find(|word| !word.is_empty())?.parse().ok()
-    };
-    let throughput = before(" records/sec").context("the producer printed no throughput")?;
-    Ok((throughput, before(" ms 50th").unwrap_or(0.0), before(" ms 99th").unwrap_or(0.0)))
+fn timed(engine: &Engine, records: u64, run: impl FnOnce() -> Result<Told>) -> Result<Sample> {
+    let before = engine.processor_time()?;
+    let (throughput, p50_ms, p99_ms) = run()?;
+    let used = engine.processor_time()? - before;
+    Ok(Sample { throughput, processor_us: Sample::processor(used, records), p50_ms, p99_ms })
 }
 
-/// Records a second while fetching, the last of the columns that the consumer prints; it tells no latencies.
-pub fn parse_consumer(printed: &str) -> Result<(f64, f64, f64)> {
-    let line =
-        printed.lines().rev().find(|line| line.split(", ").count() == 10).context("the consumer printed no result")?;
-    let Some(Ok(throughput)) = line.rsplit(", ").next().map(|field| field.trim().parse::<f64>()) else {
-        bail!("the consumer printed {line}")
+/// How much faster few partitions are than many, for each engine by itself, once the rows of both are there.
+fn scaling(before: &[Row], rows: &[Row]) -> Vec<Figure> {
+    let (few, many) = (format!(" {FEW} partitions"), format!(" {MANY} partitions"));
+    let pairs = rows.iter().filter_map(|row| {
+        let counterpart = row.case.replace(&many, &few);
+        let with_few = before.iter().find(|other| other.case == counterpart).filter(|_| counterpart != row.case)?;
+        Some((row.case.replace(&many, &format!("{few} beside {MANY}")), with_few.compare()?, row.compare()?))
+    });
+    let faster = |(name, few, many): (String, Comparison, Comparison)| Figure {
+        name,
+        unit: "x",
+        real: few.real.throughput / many.real.throughput,
+        ours: few.ours.throughput / many.ours.throughput,
     };
-    Ok((throughput, 0.0, 0.0))
+    pairs.map(faster).collect()
 }
 
-fn figures(real: &Engine, ours: &Engine, brokers: u32) -> Result<Vec<Figure>> {
-    let mib = |engine: &Engine| -> Result<f64> { Ok(engine.resident()? as f64 / (1 << 20) as f64) };
+fn start(real: &Engine, ours: &Engine, brokers: u32) -> Figure {
     let ms = |time: Duration| time.as_secs_f64() * 1e3;
-    Ok(vec![
-        Figure { name: format!("{} resident", prefix(brokers)), unit: "MiB", real: mib(real)?, ours: mib(ours)? },
-        Figure { name: format!("{} start", prefix(brokers)), unit: "ms", real: ms(real.start), ours: ms(ours.start) },
-    ])
+    Figure { name: format!("{} start", prefix(brokers)), unit: "ms", real: ms(real.start), ours: ms(ours.start) }
+}
+
+fn resident(real: &Engine, ours: &Engine, name: &str) -> Result<Figure> {
+    let mib = |engine: &Engine| -> Result<f64> { Ok(engine.resident()? as f64 / (1 << 20) as f64) };
+    Ok(Figure { name: format!("{name}, resident"), unit: "MiB", real: mib(real)?, ours: mib(ours)? })
 }

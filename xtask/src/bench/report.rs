@@ -112,8 +112,10 @@ impl Report {
     }
 
     fn table(&self) -> String {
+        let rows = self.rows.iter().map(|row| row.case.len());
+        let width = rows.chain(self.figures.iter().map(|figure| figure.name.len() + 5)).max().unwrap_or(0).max(34);
         let mut text = format!(
-            "\n{:<34} {:>12} {:>12} {:>6}   {:>9} {:>9} {:>6}   {:>8} {:>8}\n",
+            "\n{:<width$} {:>12} {:>12} {:>6}   {:>9} {:>9} {:>6}   {:>8} {:>8}\n",
             "case", self.real, self.ours, "ratio", "us cpu/op", "us cpu/op", "ratio", "p99 ms", "p99 ms"
         );
         for row in &self.rows {
@@ -121,7 +123,7 @@ impl Report {
                 (Some(both), _) => {
                     let _ = writeln!(
                         text,
-                        "{:<34} {:>12.0} {:>12.0} {:>6.2}   {:>9.2} {:>9.2} {:>6.2}   {:>8.2} {:>8.2}",
+                        "{:<width$} {:>12.0} {:>12.0} {:>6.2}   {:>9.2} {:>9.2} {:>6.2}   {:>8.2} {:>8.2}",
                         both.case,
                         both.real.throughput,
                         both.ours.throughput,
@@ -135,14 +137,14 @@ impl Report {
                 }
                 (None, trouble) => {
                     let reason = trouble.as_deref().unwrap_or("no sample").lines().next().unwrap_or_default();
-                    let _ = writeln!(text, "{:<34} not compared: {reason}", row.case);
+                    let _ = writeln!(text, "{:<width$} not compared: {reason}", row.case);
                 }
             }
         }
         for figure in &self.figures {
             let Figure { name, unit, real, ours } = figure;
             let named = format!("{name} ({unit})");
-            let _ = writeln!(text, "{named:<34} {real:>12.2} {ours:>12.2} {:>6.3}", ours / real);
+            let _ = writeln!(text, "{named:<width$} {real:>12.2} {ours:>12.2} {:>6.3}", ours / real);
         }
         text
     }

@@ -1,6 +1,7 @@
 //! The load generators' outputs are read as they print them, and medians are medians.
 
-use super::kafka::{parse_consumer, parse_producer};
+use super::kafka::clients::{parse_java_consumer, parse_java_producer, parse_librdkafka};
+use super::kafka::latency::percentiles_ms;
 use super::redis;
 use super::report::{Row, Sample, median};
 use super::saving;
@@ -26,15 +27,33 @@ fn the_producer_prints_percentiles() {
     let printed = "50000 records sent, 9998.0 records/sec (0.95 MB/sec), 1.2 ms avg latency, 9.0 ms max latency.\n\
                    1000000 records sent, 412371.134021 records/sec (39.33 MB/sec), 431.54 ms avg latency, 644.00 ms max latency, \
                    450 ms 50th, 601 ms 95th, 630 ms 99th, 641 ms 99.9th.\n";
-    assert_eq!(parse_producer(printed).unwrap(), (412371.134021, 450.0, 630.0));
-    assert!(parse_producer("nothing").is_err());
+    assert_eq!(parse_java_producer(printed).unwrap(), (412371.134021, 450.0, 630.0));
+    assert!(parse_java_producer("nothing").is_err());
 }
 
 #[test]
 fn the_consumer_prints_columns() {
     let printed = "start.time, end.time, data.consumed.in.MB, MB.sec, data.consumed.in.nMsg, nMsg.sec, rebalance.time.ms, fetch.time.ms, fetch.MB.sec, fetch.nMsg.sec\n\
                    2026-01-01 10:00:00:000, 2026-01-01 10:00:05:000, 95.3, 19.0, 1000000, 200000.0, 3000, 2000, 47.6, 500000.0\n";
-    assert_eq!(parse_consumer(printed).unwrap(), (500000.0, 0.0, 0.0));
+    assert_eq!(parse_java_consumer(printed).unwrap(), (500000.0, 0.0, 0.0));
+}
+
+#[test]
+fn librdkafka_prints_a_rate_of_what_was_delivered() {
+    let produced = "% Sending 1000 messages of size 100 bytes\n% 1000 messages produced (100000 bytes), 1000 delivered (offset 0, 0 failed) \
+                    in 10ms: 100000 msgs/s and 10.00 MB/s, 0 produce failures, 0 in queue, no compression\n";
+    assert_eq!(parse_librdkafka(produced).unwrap().0, 100000.0);
+    let consumed = "% 10 messages (1000 bytes) consumed in 1ms: 10 msgs/s (1.00 MB/s)\n\
+                    % 1000 messages (100000 bytes) consumed in 4ms: 250000 msgs/s (25.00 MB/s)\n% Average application fetch latency: 1us\n";
+    assert_eq!(parse_librdkafka(consumed).unwrap().0, 250000.0);
+    assert!(parse_librdkafka("% Sending 1000 messages of size 100 bytes\n").is_err());
+}
+
+#[test]
+fn latencies_are_without_the_first_fifth() {
+    let waits: String = (0..200).map(|us| format!("{}\n", if us < 40 { 90000 } else { (us - 39) * 10 })).collect();
+    assert_eq!(percentiles_ms(&waits).unwrap(), (0.81, 1.59));
+    assert!(percentiles_ms("").is_err());
 }
 
 #[test]
