@@ -7,7 +7,8 @@
 //!   leaving that stack: the core executes it and comes back with the reply. So a script can be left alone in the
 //!   middle of anything, and a slow one is, whenever its share of instructions is used up; until it ends, others are
 //!   answered BUSY.
-//! - `convert.rs`: values of Lua ↔ RESP.
+//! - `entry.rs`: how a script begins, and `redis.call`.
+//! - `reply.rs` and `convert.rs`: RESP → values of Lua, and back.
 //!
 //! What bounds a script: memory ([`MEMORY_MAX`]), the depth of calls, and instructions. Time is counted in
 //! instructions ([`INSTRUCTIONS_PER_MS`]), because a core has no clock that moves during a call, and because runs of the
@@ -20,24 +21,30 @@ mod cjson;
 mod cjson_decode;
 mod cmsgpack;
 mod convert;
+mod entry;
 mod functions;
 mod number;
 mod pack;
+mod reply;
 mod sandbox;
 mod shebang;
+mod texts;
 
 use std::rc::Rc;
 
 use corosensei::stack::DefaultStack;
 use corosensei::{Coroutine, CoroutineResult};
+use foldhash::fast::FixedState;
 use indexmap::IndexMap;
-use mlua::{Function, Lua, Table};
+use mlua::{Function, Lua};
 
 pub(crate) use bridge::{Kill, Signal, Wish};
 pub(crate) use functions::{FunctionEntry, FunctionInfo, Libraries, Library, metadata as library_metadata};
 pub(crate) use shebang::{ScriptFlags, Shebang, flags_of as script_flags};
 
 use bridge::Bridge;
+use entry::JobPointer;
+use texts::Texts;
 
 /// What all scripts of an instance may hold, in bytes.
 pub(crate) const MEMORY_MAX: usize = 512 << 20;
@@ -49,8 +56,6 @@ pub(crate) const SLICE: u64 = 500_000;
 pub(crate) const INSTRUCTIONS_MAX: u64 = 60_000 * INSTRUCTIONS_PER_MS;
 /// Scripts whose source is longer than this all together make the oldest of them leave the cache.
 const CACHE_SIZE_MAX: usize = 64 << 20;
-/// What a string in a table takes beyond its bytes, about.
-const ITEM_SIZE: usize = 64;
 /// The stack of a script. Only what is used of it takes memory.
 const STACK_SIZE: usize = 32 << 20;
 
@@ -69,9 +74,11 @@ pub(crate) fn digest(code: &[u8]) -> Digest {
 }
 
 /// A script in the cache.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Script {
     pub(crate) flags: ScriptFlags,
+    /// Its digest, as errors name it.
+    pub(crate) name: Rc<str>,
     size: usize,
     body: Function,
 }
@@ -79,15 +86,15 @@ pub(crate) struct Script {
 /// What is to be run.
 #[derive(Clone, Debug)]
 pub(crate) enum Body {
-    Script(Script),
-    Function(Function),
+    Script(Rc<Script>),
+    Function(Rc<FunctionEntry>),
 }
 
 /// A script or function with its keys and arguments.
 pub(crate) struct Job<'a> {
     pub(crate) body: Body,
     /// What an error calls it: the digest, or the function's name.
-    pub(crate) name: String,
+    pub(crate) name: Rc<str>,
     pub(crate) keys: Vec<&'a [u8]>,
     pub(crate) arguments: Vec<&'a [u8]>,
     /// The version of RESP that the client's reply is to be in.
@@ -112,16 +119,18 @@ pub(crate) struct Engine {
     // The order matters: a script that is under way ends before the interpreter does.
     fiber: Option<Fiber>,
     stack: Option<DefaultStack>,
-    scripts: IndexMap<Digest, Script>,
+    scripts: IndexMap<Digest, Rc<Script>, FixedState>,
+    texts: Texts,
     scripts_size: usize,
     /// Functions by name, as loaded from the data set's libraries.
-    pub(crate) functions: IndexMap<String, FunctionEntry>,
+    pub(crate) functions: IndexMap<String, Rc<FunctionEntry>>,
     /// Which version of the data set's libraries that is.
     pub(crate) functions_version: u64,
     pub(crate) bridge: Rc<Bridge>,
-    globals: Table,
+    /// Runs the code of a library.
     run: Function,
-    call: Function,
+    /// Begins scripts and functions.
+    starter: Rc<Function>,
     /// Gives a library what it sees while it is loaded, and takes it away again.
     loading: sandbox::Loading,
     register: functions::Register,
@@ -154,14 +163,14 @@ impl Engine {
         Ok(Engine {
             fiber: None,
             stack: Some(stack),
-            scripts: IndexMap::new(),
+            scripts: IndexMap::default(),
+            texts: Texts::default(),
             scripts_size: 0,
             functions: IndexMap::new(),
             functions_version: 0,
             bridge,
-            globals: sandbox.globals,
             run: sandbox.run,
-            call: sandbox.call,
+            starter: Rc::new(sandbox.starter),
             loading: sandbox.loading,
             register: sandbox.register,
             lua: sandbox.lua,
@@ -169,18 +178,30 @@ impl Engine {
     }
 
     /// The script of this digest, if it is in the cache.
-    pub(crate) fn script(&self, digest: &Digest) -> Option<&Script> {
+    pub(crate) fn script(&self, digest: &Digest) -> Option<&Rc<Script>> {
         self.scripts.get(digest)
     }
 
+    /// The script of this text, if it is in the cache.
+    pub(crate) fn script_of(&self, code: &[u8]) -> Option<&Rc<Script>> {
+        self.scripts.get(&self.texts.digest(code))
+    }
+
+    /// The script of this text, which is put into the cache. The error is what the client is told.
+    pub(crate) fn evaluated(&mut self, code: &[u8]) -> Result<&Rc<Script>, String> {
+        let digest = self.texts.keep(code);
+        self.load(digest, code)
+    }
+
     /// Puts a script into the cache. The error is what the client is told.
-    pub(crate) fn load(&mut self, digest: Digest, code: &[u8]) -> Result<&Script, String> {
+    pub(crate) fn load(&mut self, digest: Digest, code: &[u8]) -> Result<&Rc<Script>, String> {
         if !self.scripts.contains_key(&digest) {
             let (flags, code) = shebang::script(code)?;
             let body = self
                 .compile(&code, "@user_script")
                 .map_err(|error| format!("ERR Error compiling script (new function): {}", error.trim_end()))?;
-            let script = Script { flags, size: code.len(), body };
+            let name = String::from_utf8_lossy(&digest).into();
+            let script = Rc::new(Script { flags, name, size: code.len(), body });
             self.scripts_size += script.size;
             while self.scripts_size > CACHE_SIZE_MAX && !self.scripts.is_empty() {
                 self.scripts_size -= self.scripts.shift_remove_index(0).map_or(0, |(_, script)| script.size);
@@ -206,45 +227,20 @@ impl Engine {
         })
     }
 
-    /// Begins a script. [`Engine::resume`] runs it.
-    pub(crate) fn begin(&mut self, job: &Job<'_>) -> Result<(), String> {
-        self.begin_prepared(job).map_err(|error| format!("ERR Error running script {}, {error}", job.name))
-    }
-
-    fn begin_prepared(&mut self, job: &Job<'_>) -> mlua::Result<()> {
-        let size = job.keys.iter().chain(&job.arguments).map(|item| item.len() + ITEM_SIZE).sum();
-        let start = sandbox::with_room(&self.lua, size, || self.start(job))?;
-        self.bridge.begin(&job.name, job.pause_at);
-        let Some(stack) = self.stack.take() else { return Err(mlua::Error::runtime("a script is running")) };
-        let (bridge, is_resp3) = (Rc::clone(&self.bridge), job.is_resp3);
-        self.fiber = Some(Coroutine::with_stack(stack, move |yielder, _| {
-            bridge.inside(yielder, || sandbox::run(&bridge, &start, is_resp3))
-        }));
-        Ok(())
-    }
-
-    /// Puts keys and arguments where the script looks for them.
-    fn start(&self, job: &Job<'_>) -> mlua::Result<sandbox::Start> {
-        let list = |items: &[&[u8]]| -> mlua::Result<Table> {
-            let table = self.lua.create_table_with_capacity(items.len(), 0)?;
-            for item in items {
-                table.raw_push(self.lua.create_string(item)?)?;
-            }
-            Ok(table)
+    /// Runs a script until it wants something or ends. [`Engine::resume`] goes on with it.
+    pub(crate) fn begin(&mut self, job: &Job<'_>) -> Result<Turn, String> {
+        let Some(stack) = self.stack.take() else {
+            return Err(format!("ERR Error running script {}, a script is running", job.name));
         };
-        let (keys, arguments) = (list(&job.keys)?, list(&job.arguments)?);
-        match &job.body {
-            Body::Script(script) => {
-                self.globals.raw_set("KEYS", keys)?;
-                self.globals.raw_set("ARGV", arguments)?;
-                Ok(sandbox::Start { driver: self.run.clone(), body: script.body.clone(), lists: None })
-            }
-            Body::Function(body) => {
-                self.globals.raw_set("KEYS", mlua::Nil)?;
-                self.globals.raw_set("ARGV", mlua::Nil)?;
-                Ok(sandbox::Start { driver: self.call.clone(), body: body.clone(), lists: Some((keys, arguments)) })
-            }
-        }
+        self.bridge.begin(job.pause_at);
+        let (bridge, starter) = (Rc::clone(&self.bridge), Rc::clone(&self.starter));
+        // The job itself is looked at before the script's first instruction, and so before this returns.
+        let (pointer, body, name, is_resp3) =
+            (JobPointer::new(job), job.body.clone(), Rc::clone(&job.name), job.is_resp3);
+        self.fiber = Some(Coroutine::with_stack(stack, move |yielder, _| {
+            bridge.inside(yielder, || sandbox::run(&bridge, &starter, (pointer, &body, &name), is_resp3))
+        }));
+        Ok(self.resume(Signal::Go))
     }
 
     /// Goes on with the script until it wants something or ends.
@@ -258,5 +254,47 @@ impl Engine {
                 Turn::End(reply)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs a script whose commands are all answered with `reply`.
+    fn evaluate(engine: &mut Engine, code: &[u8], reply: &[u8]) -> Vec<u8> {
+        let script = Rc::clone(engine.evaluated(code).expect("it compiles"));
+        let (name, keys) = (Rc::clone(&script.name), vec![b"x".as_slice()]);
+        let body = Body::Script(script);
+        let job = Job { body, name, keys, arguments: Vec::new(), is_resp3: false, pause_at: INSTRUCTIONS_MAX };
+        let mut turn = engine.begin(&job).expect("no other script runs");
+        loop {
+            match turn {
+                Turn::End(reply) => return reply,
+                Turn::Wish(_) => {
+                    reply.clone_into(&mut engine.bridge.reply.borrow_mut());
+                    turn = engine.resume(Signal::Go);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_scripts_leave_is_collected_before_it_is_much() {
+        let mut engine = Engine::new().expect("there is memory");
+        assert_eq!(evaluate(&mut engine, b"collectgarbage('stop')", b""), b"$-1\r\n");
+        for _ in 0..10_000 {
+            assert_eq!(evaluate(&mut engine, b"return redis.call('incr', KEYS[1])", b":1\r\n"), b":1\r\n");
+        }
+        let used = engine.usage().1;
+        assert!(used < 100 << 10, "{used} bytes are in use");
+    }
+
+    #[test]
+    fn replies_too_large_for_a_look_beforehand_are_made_all_the_same() {
+        let mut engine = Engine::new().expect("there is memory");
+        let long = [b"*2\r\n$100000\r\n".as_slice(), &[b'a'; 100_000], b"\r\n*1\r\n:7\r\n"].concat();
+        let code = b"local reply = redis.call('x') return {#reply[1], reply[2]}";
+        assert_eq!(evaluate(&mut engine, code, &long), b"*2\r\n:100000\r\n*1\r\n:7\r\n");
     }
 }

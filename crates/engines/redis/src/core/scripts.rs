@@ -1,5 +1,6 @@
 //! Scripts and the core: how they are run, what they may do, and what others are told meanwhile.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use atoll_kernel::{Context, Moment};
@@ -10,8 +11,7 @@ use crate::cluster::{InstanceId, Route, Run as Process, decide};
 use crate::error::Refusal;
 use crate::ops::{Command, Flags, Then};
 use crate::scripting::{
-    Engine, INSTRUCTIONS_MAX, INSTRUCTIONS_PER_MS, Job, Kill, SLICE, ScriptFlags, Signal, Turn, Wish, digest,
-    script_flags,
+    Engine, INSTRUCTIONS_MAX, INSTRUCTIONS_PER_MS, Job, Kill, SLICE, ScriptFlags, Signal, Turn, Wish, script_flags,
 };
 use crate::wire::{OwnedRequest, Reply, Request, encode};
 
@@ -47,7 +47,7 @@ pub(crate) struct ScriptRun {
     pub(crate) place: usize,
     pub(crate) id: InstanceId,
     pub(crate) is_function: bool,
-    pub(crate) name: String,
+    pub(crate) name: Rc<str>,
     pub(crate) is_read_only: bool,
     pub(crate) flags: ScriptFlags,
     pub(crate) began: Moment,
@@ -153,15 +153,18 @@ impl Cluster {
         let dataset = self.instances[id].dataset.and_then(|dataset| self.datasets.get(dataset));
         let log_start = dataset.and_then(|dataset| dataset.log.as_ref()).map_or(0, Vec::len);
         let mut scripting = self.scripts.take(id)?;
-        if let Err(error) = scripting.engine.begin(job) {
-            self.scripts.put(id, scripting);
-            return Err(Refusal::text(error));
-        }
+        let first = match scripting.engine.begin(job) {
+            Ok(turn) => turn,
+            Err(error) => {
+                self.scripts.put(id, scripting);
+                return Err(Refusal::text(error));
+            }
+        };
         let mut run = ScriptRun {
             place,
             id,
             is_function,
-            name: std::mem::take(&mut job.name),
+            name: Rc::clone(&job.name),
             is_read_only: is_read_only || flags.no_writes,
             flags,
             began: ctx.now(),
@@ -176,7 +179,7 @@ impl Cluster {
             writes: 0,
             is_orphan: false,
         };
-        let reply = self.drive(ctx, &mut scripting.engine, &mut run);
+        let reply = self.drive(ctx, &mut scripting.engine, &mut run, first);
         if reply.is_none() {
             run.request = request.to_owned();
             scripting.run = Some(run);
@@ -187,11 +190,17 @@ impl Cluster {
         Ok(reply)
     }
 
-    /// Lets a script run. Its reply, or None if it is to go on later.
-    fn drive(&mut self, ctx: &Context<'_>, engine: &mut Engine, run: &mut ScriptRun) -> Option<Vec<u8>> {
-        let mut signal = Signal::Go;
+    /// Gives a script what it wants, until it ends. Its reply, or None if it is to go on later.
+    fn drive(
+        &mut self,
+        ctx: &Context<'_>,
+        engine: &mut Engine,
+        run: &mut ScriptRun,
+        mut turn: Turn,
+    ) -> Option<Vec<u8>> {
         loop {
-            match engine.resume(std::mem::replace(&mut signal, Signal::Go)) {
+            let mut signal = Signal::Go;
+            match turn {
                 Turn::End(reply) => {
                     self.settle_log(run);
                     return Some(reply);
@@ -205,6 +214,7 @@ impl Cluster {
                 }
                 Turn::Wish(Wish::Pause) => engine.bridge.kill(Kill::Ceiling),
             }
+            turn = engine.resume(signal);
         }
     }
 
@@ -221,7 +231,8 @@ impl Cluster {
             let Some(mut scripting) = self.scripts.of[id].take() else { continue };
             let Some(mut run) = scripting.run.take() else { continue };
             run.log_start = self.log_length(id);
-            let reply = self.drive(ctx, &mut scripting.engine, &mut run);
+            let turn = scripting.engine.resume(Signal::Go);
+            let reply = self.drive(ctx, &mut scripting.engine, &mut run, turn);
             if let Some(mut reply) = reply {
                 self.append_own_pushes(run.place, &mut reply);
                 self.scripts.busy -= 1;
@@ -320,7 +331,7 @@ impl Cluster {
         match name {
             "eval" | "eval_ro" if !body.starts_with(b"#!") => None,
             "eval" | "eval_ro" => {
-                let cached = self.scripts.engine(id).and_then(|engine| engine.script(&digest(body)));
+                let cached = self.scripts.engine(id).and_then(|engine| engine.script_of(body));
                 cached.map_or_else(|| script_flags(body), |script| Some(script.flags))
             }
             "evalsha" | "evalsha_ro" => {
@@ -514,7 +525,8 @@ impl Cluster {
 
     /// A script has ended. Several commands of one script are a transaction to replicas and to the append-only file.
     fn settle_log(&mut self, run: &mut ScriptRun) {
-        if run.writes == 0 {
+        // A single command stands in the log as it should.
+        if run.writes == 0 || run.writes == 1 && run.held.is_empty() {
             return;
         }
         self.hold_log(run);

@@ -23,7 +23,7 @@ pub(super) fn fcall(session: &mut Session<'_>) -> Answer {
         return Err(Refusal::text("ERR Bad number of keys provided"));
     }
     let (keys, arguments) = keys_and_arguments(session.request)?;
-    run(session, (function.flags, true), Body::Function(function.body), name, keys, arguments)
+    run(session, (function.flags, true), Body::Function(function), name.into(), keys, arguments)
 }
 
 /// The libraries of the data that the connection's instance sees.

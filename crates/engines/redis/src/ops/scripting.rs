@@ -1,5 +1,7 @@
 //! EVAL, EVALSHA, SCRIPT: <https://redis.io/docs/latest/commands/?group=scripting>.
 
+use std::rc::Rc;
+
 use super::{Answer, Session, Then, is};
 use crate::core::OUT_OF_MEMORY;
 use crate::error::Refusal;
@@ -11,22 +13,22 @@ const NO_SCRIPT: &str = "NOSCRIPT No matching script. Please use EVAL.";
 pub(super) fn eval(session: &mut Session<'_>) -> Answer {
     let code = session.arg(1);
     let (keys, arguments) = keys_and_arguments(session.request)?;
-    let digest = digest(code);
-    let loaded = session.cluster.with_engine(session.id, |engine| engine.load(digest, code).cloned())?;
+    let loaded = session.cluster.with_engine(session.id, |engine| engine.evaluated(code).cloned())?;
     let script = loaded.map_err(Refusal::text)?;
-    run(session, (script.flags, false), Body::Script(script), name_of(&digest), keys, arguments)
+    run_script(session, script, keys, arguments)
 }
 
 pub(super) fn evalsha(session: &mut Session<'_>) -> Answer {
     let (keys, arguments) = keys_and_arguments(session.request)?;
     let Ok(digest) = session.arg(1).to_ascii_lowercase().try_into() else { return Err(Refusal::text(NO_SCRIPT)) };
-    let script: Option<Script> = session.cluster.with_engine(session.id, |engine| engine.script(&digest).cloned())?;
+    let script = session.cluster.with_engine(session.id, |engine| engine.script(&digest).cloned())?;
     let script = script.ok_or(Refusal::text(NO_SCRIPT))?;
-    run(session, (script.flags, false), Body::Script(script), name_of(&digest), keys, arguments)
+    run_script(session, script, keys, arguments)
 }
 
-fn name_of(digest: &[u8]) -> String {
-    String::from_utf8_lossy(digest).into_owned()
+fn run_script(session: &mut Session<'_>, script: Rc<Script>, keys: Words<'_>, arguments: Words<'_>) -> Answer {
+    let (flags, name) = (script.flags, Rc::clone(&script.name));
+    run(session, (flags, false), Body::Script(script), name, keys, arguments)
 }
 
 /// Some of a request's arguments.
@@ -47,11 +49,11 @@ pub(super) fn run(
     session: &mut Session<'_>,
     (flags, is_function): (ScriptFlags, bool),
     body: Body,
-    name: String,
+    name: Rc<str>,
     keys: Vec<&[u8]>,
     arguments: Vec<&[u8]>,
 ) -> Answer {
-    let is_read_only = session.arg(0).len() > 3 && session.arg(0).to_ascii_lowercase().ends_with(b"_ro");
+    let is_read_only = session.arg(0).last_chunk().is_some_and(|end: &[u8; 3]| end.eq_ignore_ascii_case(b"_ro"));
     check(session, flags, is_read_only)?;
     let is_resp3 = session.out.is_resp3();
     let mut job = Job { body, name, keys, arguments, is_resp3, pause_at: 0 };

@@ -5,8 +5,8 @@ use std::rc::Rc;
 use mlua::{Function, Lua, MultiValue, Table, Value};
 
 use super::bridge::{Bridge, Wish};
-use super::convert;
-use super::sandbox::{Coded, bytes, is_refused, numeric, results, with_room};
+use super::sandbox::{Coded, bytes, is_refused, numeric, results};
+use super::{convert, entry, reply};
 use crate::VERSION;
 
 const NO_ARGUMENTS: &str = "Please specify at least one argument for this redis lib call";
@@ -111,7 +111,6 @@ fn put_request(bridge: &Bridge, arguments: &MultiValue) -> Result<(), &'static s
 
 /// Executes a command: what `redis.call` and `redis.pcall` have in common. An error is raised, or returned as a table.
 fn invoke(lua: &Lua, bridge: &Rc<Bridge>, raises: bool) -> mlua::Result<Function> {
-    let bridge = Rc::clone(bridge);
     let fail = move |lua: &Lua, text: &[u8], is_counted: bool| {
         if raises {
             return refuse(text);
@@ -124,26 +123,29 @@ fn invoke(lua: &Lua, bridge: &Rc<Bridge>, raises: bool) -> mlua::Result<Function
         }
         Ok(error)
     };
-    lua.create_function(move |lua, arguments: MultiValue| {
-        if !bridge.is_inside() {
-            return fail(lua, OUTSIDE.as_bytes(), false);
-        }
-        if let Err(text) = put_request(&bridge, &arguments) {
-            return fail(lua, text.as_bytes(), false);
-        }
-        drop(arguments);
-        bridge.wish(Wish::Execute);
-        if let Some(kill) = bridge.killed.get() {
+    let state = Rc::clone(bridge);
+    let complain = move |lua: &Lua, arguments: MultiValue| {
+        let text = match state.is_inside() {
+            false => OUTSIDE,
+            true if arguments.is_empty() => NO_ARGUMENTS,
+            true => BAD_ARGUMENT,
+        };
+        fail(lua, text.as_bytes(), false)
+    };
+    let state = Rc::clone(bridge);
+    let answer = move |lua: &Lua, ()| {
+        if let Some(kill) = state.killed.get() {
             return refuse(kill.message().as_bytes());
         }
-        let reply = bridge.reply.borrow();
+        let reply = state.reply.borrow();
         if reply.first() == Some(&b'-') {
             // The command has counted it already.
             return fail(lua, &reply, true);
         }
-        // An element of a reply is three bytes at least, and some forty as a value of Lua.
-        with_room(lua, reply.len() * 16, || convert::read(lua, &mut reply.as_slice()))
-    })
+        // SAFETY: this is a protected call, and it owns nothing.
+        unsafe { lua.exec_raw((), |state| reply::push(state, &mut reply.as_slice())) }
+    };
+    entry::caller(lua, bridge, lua.create_function(complain)?, lua.create_function(answer)?)
 }
 
 /// Adds the functions that raise errors of Redis.

@@ -69,11 +69,12 @@ pub(crate) struct Bridge {
     pub(crate) is_resp3: Cell<bool>,
     /// `redis.set_repl`: 1 the append-only file, 2 replicas.
     pub(crate) replication: Cell<u8>,
-    pub(super) name: RefCell<String>,
     pub(super) failure: RefCell<Option<Failure>>,
     pub(super) instructions: Cell<u64>,
     pub(crate) pause_at: Cell<u64>,
     pub(super) killed: Cell<Option<Kill>>,
+    /// How many scripts have ended since the collector was made to begin.
+    pub(super) ended: Cell<u32>,
     /// The state of `math.random`: from script to script the numbers go on.
     pub(super) random: Cell<u64>,
 }
@@ -89,21 +90,20 @@ impl Default for Bridge {
             reply: RefCell::default(),
             is_resp3: Cell::default(),
             replication: Cell::new(REPLICATE_ALL),
-            name: RefCell::default(),
             failure: RefCell::default(),
             instructions: Cell::default(),
             pause_at: Cell::default(),
             killed: Cell::default(),
+            ended: Cell::default(),
             random: Cell::new(super::number::RANDOM_START),
         }
     }
 }
 
 impl Bridge {
-    pub(super) fn begin(&self, name: &str, pause_at: u64) {
+    pub(super) fn begin(&self, pause_at: u64) {
         self.is_resp3.set(false);
         self.replication.set(REPLICATE_ALL);
-        name.clone_into(&mut self.name.borrow_mut());
         *self.failure.borrow_mut() = None;
         self.instructions.set(0);
         self.pause_at.set(pause_at);

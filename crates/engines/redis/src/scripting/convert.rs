@@ -1,8 +1,8 @@
-//! Values of Lua ↔ RESP: <https://redis.io/docs/latest/develop/interact/programmability/lua-api/#data-type-conversion>.
+//! Values of Lua → RESP: <https://redis.io/docs/latest/develop/interact/programmability/lua-api/#data-type-conversion>.
 
-use mlua::{Lua, Table, Value};
+use mlua::{Table, Value};
 
-use super::number::{exact_integer, format_general};
+use super::number;
 use super::sandbox::numeric;
 use crate::wire::Reply;
 
@@ -123,99 +123,13 @@ fn write_array(out: &mut Reply<'_>, table: &Table, is_script_resp3: bool, depth:
     }
 }
 
-/// An argument of `redis.call`: a string, or a number in as few digits as read back the same.
+/// An argument of a command: a string, or a number in as few digits as read back the same.
 pub(super) fn argument(value: &Value, push: impl FnOnce(&[u8])) -> bool {
-    let number = match value {
-        Value::String(text) => {
-            push(&text.as_bytes());
-            return true;
-        }
-        Value::Integer(number) => *number as f64,
-        Value::Number(number) => *number,
+    match value {
+        Value::String(text) => push(&text.as_bytes()),
+        Value::Integer(number) => number::spell(*number as f64, push),
+        Value::Number(number) => number::spell(*number, push),
         _ => return false,
-    };
-    match exact_integer(number) {
-        Some(integer) => push(itoa::Buffer::new().format(integer).as_bytes()),
-        None => push(format_general(number, 17).as_bytes()),
     }
     true
-}
-
-/// Reads one reply of the core. It is ours, and so always whole.
-pub(super) fn read(lua: &Lua, rest: &mut &[u8]) -> mlua::Result<Value> {
-    let Some((&kind, after)) = rest.split_first() else { return Ok(Value::Boolean(false)) };
-    let end = memchr::memchr(b'\r', after).unwrap_or(after.len());
-    let line = &after[..end];
-    *rest = after.get(end + 2..).unwrap_or_default();
-    let number = || crate::state::parse_integer(line).unwrap_or(-1);
-    match kind {
-        b':' => Ok(Value::Number(number() as f64)),
-        b'$' => match usize::try_from(number()) {
-            Ok(length) => Ok(Value::String(lua.create_string(take(rest, length))?)),
-            Err(_) => Ok(Value::Boolean(false)),
-        },
-        b'+' => single(lua, "ok", line),
-        b'-' => single(lua, "err", line),
-        b'*' | b'>' => match usize::try_from(number()) {
-            Ok(length) => {
-                let array = lua.create_table_with_capacity(length.min(1024), 0)?;
-                for index in 1..=length {
-                    array.raw_set(index, read(lua, rest)?)?;
-                }
-                Ok(Value::Table(array))
-            }
-            Err(_) => Ok(Value::Boolean(false)),
-        },
-        b'_' => Ok(Value::Nil),
-        b'#' => Ok(Value::Boolean(line == b"t")),
-        b',' => {
-            let number = std::str::from_utf8(line).ok().and_then(|text| text.parse::<f64>().ok()).unwrap_or(f64::NAN);
-            wrapped(lua, "double", Value::Number(number))
-        }
-        b'(' => single(lua, "big_number", line),
-        b'=' => {
-            let text = take(rest, usize::try_from(number()).unwrap_or(0));
-            let verbatim = lua.create_table()?;
-            verbatim.raw_set("format", lua.create_string(text.get(..3).unwrap_or_default())?)?;
-            verbatim.raw_set("string", lua.create_string(text.get(4..).unwrap_or_default())?)?;
-            wrapped(lua, "verbatim_string", Value::Table(verbatim))
-        }
-        // An attribute is passed over: scripts see what follows it.
-        b'|' => {
-            for _ in 0..number().saturating_mul(2) {
-                read(lua, rest)?;
-            }
-            read(lua, rest)
-        }
-        b'%' | b'~' => read_keyed(lua, kind == b'%', number(), rest),
-        _ => Ok(Value::Nil),
-    }
-}
-
-fn read_keyed(lua: &Lua, is_map: bool, length: i64, rest: &mut &[u8]) -> mlua::Result<Value> {
-    let table = lua.create_table()?;
-    for _ in 0..length {
-        let key = read(lua, rest)?;
-        let value = if is_map { read(lua, rest)? } else { Value::Boolean(true) };
-        if !key.is_nil() {
-            table.raw_set(key, value)?;
-        }
-    }
-    wrapped(lua, if is_map { "map" } else { "set" }, Value::Table(table))
-}
-
-fn take<'a>(rest: &mut &'a [u8], length: usize) -> &'a [u8] {
-    let (bytes, after) = rest.split_at(length.min(rest.len()));
-    *rest = after.get(2..).unwrap_or_default();
-    bytes
-}
-
-fn single(lua: &Lua, field: &str, text: &[u8]) -> mlua::Result<Value> {
-    wrapped(lua, field, Value::String(lua.create_string(text)?))
-}
-
-fn wrapped(lua: &Lua, field: &str, value: Value) -> mlua::Result<Value> {
-    let table = lua.create_table()?;
-    table.raw_set(field, value)?;
-    Ok(Value::Table(table))
 }

@@ -103,7 +103,7 @@ impl Engine {
         let body =
             self.compile(code, "@user_function").map_err(|error| format!("ERR Error compiling function: {error}"))?;
         let Some(mut stack) = self.stack.take() else { return Err("ERR a script is running".to_owned()) };
-        self.bridge.begin("", LOAD_MS_MAX * INSTRUCTIONS_PER_MS);
+        self.bridge.begin(LOAD_MS_MAX * INSTRUCTIONS_PER_MS);
         let bridge = Rc::clone(&self.bridge);
         let (driver, loading, register) = (self.run.clone(), self.loading.clone(), Rc::clone(&self.register));
         let loaded = on_stack(&mut stack, || load(&bridge, &driver, &loading, &register, body));
@@ -132,7 +132,8 @@ impl Engine {
                 && let Ok(functions) = self.load_library(code)
             {
                 // They are called by their names in any case.
-                self.functions.extend(functions.into_iter().map(|(name, entry)| (name.to_ascii_lowercase(), entry)));
+                let functions = functions.into_iter();
+                self.functions.extend(functions.map(|(name, entry)| (name.to_ascii_lowercase(), Rc::new(entry))));
             }
         }
     }

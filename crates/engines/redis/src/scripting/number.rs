@@ -23,6 +23,14 @@ pub(super) fn format_general(number: f64, digits: usize) -> String {
     trimmed(&format!("{number:.decimals$}"))
 }
 
+/// A number as commands get it: in as few digits as read back the same.
+pub(super) fn spell(number: f64, push: impl FnOnce(&[u8])) {
+    match exact_integer(number) {
+        Some(integer) => push(itoa::Buffer::new().format(integer).as_bytes()),
+        None => push(format_general(number, 17).as_bytes()),
+    }
+}
+
 /// The integer that a number is, if it is one that a double holds exactly.
 pub(super) fn exact_integer(number: f64) -> Option<i64> {
     (number.abs() < (1u64 << 52) as f64 && number.fract() == 0.0).then_some(number as i64)

@@ -185,19 +185,19 @@ maths.random, maths.randomseed = native.math.random, native.math.randomseed
 
 -- Each coroutine of Lua 5.1 counts its C calls anew, so how deep they nest is counted here.
 local coroutines = copy(coroutine)
-local depth = 0
+local depth = { 0 }
 local create, resume = coroutine.create, coroutine.resume
 
 local function left(...)
-    depth = depth - 1
+    depth[1] = depth[1] - 1
     return ...
 end
 
 function coroutines.resume(...)
-    if depth >= limits.coroutines then
+    if depth[1] >= limits.coroutines then
         return false, "C stack overflow"
     end
-    depth = depth + 1
+    depth[1] = depth[1] + 1
     return left(caught(resume(...)))
 end
 
@@ -242,17 +242,10 @@ end
 setmetatable(library, { __index = nonexistent })
 local loadable = setmetatable({ redis = seal(library) }, { __index = nonexistent })
 
+-- The code of a library.
 local function run(body)
-    depth = 0
+    depth[1] = 0
     return xpcall(body, native.failed)
 end
 
--- A function of a library is called with its keys and its arguments.
-local function call(body, keys, arguments)
-    depth = 0
-    return xpcall(function()
-        return (body(keys, arguments))
-    end, native.failed)
-end
-
-return env, globals, { shown = getmetatable(env), globals = globals, loadable = loadable }, run, call
+return env, globals, { shown = getmetatable(env), globals = globals, loadable = loadable }, depth, run

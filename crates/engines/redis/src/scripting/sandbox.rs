@@ -6,14 +6,19 @@ use mlua::debug::DebugEvent;
 use mlua::{Function, HookTriggers, Lua, LuaOptions, MultiValue, StdLib, Table, Value, VmState};
 
 use super::bridge::{Bridge, Failure, Kill, Signal, Wish};
+use super::entry::{self, JobPointer};
 use super::functions::{self, Register};
-use super::{MEMORY_MAX, api, bits, cjson, cmsgpack, convert, number, pack};
+use super::{Body, MEMORY_MAX, api, bits, cjson, cmsgpack, convert, number, pack};
 use crate::wire::Reply;
 
 /// How many instructions pass between two looks at whether the script has to stop.
 const HOOK_PERIOD: u32 = 10_000;
 /// How long a pattern may be: the matcher recurses once for each of its items.
 const PATTERN_MAX: usize = 8192;
+/// After so many scripts the collector is to begin, as in Redis: it would wait until memory has doubled.
+const COLLECTOR_PERIOD: u32 = 50;
+/// If more than this is in use, after each script.
+const UNCOLLECTED_MAX: usize = 16 << 20;
 /// How many values `unpack` returns at most: a function of Lua's own has a stack of 8000, with its three arguments.
 const RESULTS_MAX: i64 = 7997;
 /// How deep coroutines may run inside one another. Each can take a 200 C calls of the script's stack.
@@ -22,11 +27,10 @@ const COROUTINES_MAX: usize = 8;
 /// The parts of a fresh interpreter.
 pub(super) struct Sandbox {
     pub(super) lua: Lua,
-    /// The real table behind what scripts see as `_G`.
-    pub(super) globals: Table,
-    /// Runs a script; calls a function.
+    /// Runs the code of a library.
     pub(super) run: Function,
-    pub(super) call: Function,
+    /// Begins scripts and functions.
+    pub(super) starter: Function,
     /// Switches between what a library sees while it is loaded, and what all else sees.
     pub(super) loading: Loading,
     pub(super) register: Register,
@@ -47,13 +51,6 @@ impl Loading {
     }
 }
 
-/// What a script's stack begins with.
-pub(super) struct Start {
-    pub(super) driver: Function,
-    pub(super) body: Function,
-    pub(super) lists: Option<(Table, Table)>,
-}
-
 pub(super) fn build(bridge: &Rc<Bridge>) -> mlua::Result<Sandbox> {
     let libraries = StdLib::TABLE | StdLib::STRING | StdLib::MATH;
     let lua = Lua::new_with(libraries, LuaOptions::new())?;
@@ -66,14 +63,16 @@ pub(super) fn build(bridge: &Rc<Bridge>) -> mlua::Result<Sandbox> {
     let chunk = lua.load(include_str!("sandbox.lua")).set_name("=sandbox");
     let natives = natives(&lua, bridge)?;
     natives.set("register_function", register_function)?;
-    type Parts = (Table, Table, Table, Function, Function);
-    let (env, globals, loading, run, call): Parts = chunk.call((natives, limits))?;
+    let failed = natives.get("failed")?;
+    type Parts = (Table, Table, Table, Table, Function);
+    let (env, globals, loading, depth, run): Parts = chunk.call((natives, limits))?;
     lua.set_globals(env)?;
     let watched = Rc::clone(bridge);
     lua.set_global_hook(hook_triggers(HOOK_PERIOD), move |lua, debug| watch(lua, &watched, debug.event()))?;
     let loading =
         Loading { shown: loading.get("shown")?, globals: loading.get("globals")?, loadable: loading.get("loadable")? };
-    Ok(Sandbox { lua, globals, run, call, loading, register })
+    let starter = entry::starter(&lua, &failed, &globals, &depth)?;
+    Ok(Sandbox { lua, run, starter, loading, register })
 }
 
 fn hook_triggers(period: u32) -> HookTriggers {
@@ -102,8 +101,14 @@ fn watch(lua: &Lua, bridge: &Rc<Bridge>, _event: DebugEvent) -> mlua::Result<VmS
 
 /// After a script has ended: as before the first.
 pub(super) fn reset(lua: &Lua, bridge: &Rc<Bridge>) {
-    lua.gc_restart();
-    if lua.used_memory() > MEMORY_MAX / 2 {
+    let used = lua.used_memory();
+    let ended = bridge.ended.get() + 1;
+    bridge.ended.set(ended % COLLECTOR_PERIOD);
+    if ended == COLLECTOR_PERIOD || used > UNCOLLECTED_MAX {
+        // This starts it even if a script has stopped it, and makes it begin at once.
+        lua.gc_restart();
+    }
+    if used > MEMORY_MAX / 2 {
         // Lua 5.1 collects when memory has doubled, which is too late here.
         let _ = lua.gc_collect();
     }
@@ -112,21 +117,6 @@ pub(super) fn reset(lua: &Lua, bridge: &Rc<Bridge>) {
         // What fails here fails for want of memory, and the next script will say so.
         let _ = lua.set_global_hook(hook_triggers(HOOK_PERIOD), move |lua, debug| watch(lua, &watched, debug.event()));
     }
-}
-
-/// What of ours is smaller than this does not need Lua's memory to be watched at each step.
-const SMALL: usize = 1 << 20;
-
-/// Does `work`, which makes values of about `size` bytes. While there is a limit to its memory, each step of ours inside Lua
-/// is a protected call, which costs far more than the step: for little things it is enough to have looked before.
-pub(super) fn with_room<R>(lua: &Lua, size: usize, work: impl FnOnce() -> mlua::Result<R>) -> mlua::Result<R> {
-    if size > SMALL || lua.used_memory() + SMALL > MEMORY_MAX {
-        return work();
-    }
-    lua.set_memory_limit(0)?;
-    let result = work();
-    lua.set_memory_limit(MEMORY_MAX)?;
-    result
 }
 
 fn natives(lua: &Lua, bridge: &Rc<Bridge>) -> mlua::Result<Table> {
@@ -204,13 +194,14 @@ fn place(lua: &Lua) -> Option<(String, usize)> {
 }
 
 /// Runs a script, and writes its reply. This is the first function on the script's stack.
-pub(super) fn run(bridge: &Bridge, start: &Start, is_resp3: bool) -> Vec<u8> {
+pub(super) fn run(
+    bridge: &Bridge,
+    starter: &Function,
+    (job, body, name): (JobPointer, &Body, &str),
+    is_resp3: bool,
+) -> Vec<u8> {
     let mut out = Vec::new();
-    let result: mlua::Result<(bool, Value)> = match &start.lists {
-        None => start.driver.call(start.body.clone()),
-        Some((keys, arguments)) => start.driver.call((start.body.clone(), keys.clone(), arguments.clone())),
-    };
-    let name = bridge.name.borrow();
+    let result = entry::run(starter, job, body);
     match (result, bridge.failure.take()) {
         (Ok((true, value)), _) => {
             convert::write(&mut Reply::new(&mut out, is_resp3), &value, bridge.is_resp3.get());
