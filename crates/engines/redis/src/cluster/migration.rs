@@ -280,9 +280,8 @@ impl Cluster {
     /// True if another instance has the same key from the same source: equal values may also come from equal commands, of
     /// which both were acknowledged.
     pub(super) fn has_same(&mut self, ctx: &Context<'_>, id: InstanceId, other: InstanceId, key: &[u8]) -> bool {
-        let is_revived =
-            |id: InstanceId| self.instances[id].dataset.is_some_and(|dataset| self.datasets[dataset].is_revived(key));
-        (is_revived(id) || is_revived(other)) && self.fingerprint(ctx, id, key) == self.fingerprint(ctx, other, key)
+        (self.is_revived(id, key) || self.is_revived(other, key))
+            && self.fingerprint(ctx, id, key) == self.fingerprint(ctx, other, key)
     }
 
     /// True if a key has come back to an instance, after it had been moved or deleted, with a failover or a loss of power.

@@ -257,6 +257,10 @@ impl Dataset {
     pub(crate) fn owner_wrote(&mut self, database: usize, key: &[u8]) {
         self.databases[database].account(key);
         self.images.owner_wrote(database, key);
+        if !self.revived.is_empty() {
+            // What came back is no longer what it has.
+            self.revived.remove(key);
+        }
         if !self.is_lockstep {
             for follower in &mut self.followers {
                 follower.overlay.owner_wrote(key);
