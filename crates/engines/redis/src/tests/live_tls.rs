@@ -224,22 +224,22 @@ fn a_server_follows_its_master_over_tls() {
 fn keys_migrate_over_tls_to_servers_of_another_stack() {
     let authority = Authority::new();
     let options = [("tls-port", "6380"), ("tls-cluster", "yes"), ("cluster-enabled", "no")];
-    let (source, _) = start(228, authority.server(228), &options);
-    let (target, _) = start(229, authority.server(1), &options);
+    let (source, _) = start(235, authority.server(235), &options);
+    let (target, _) = start(236, authority.server(1), &options);
     let mut client = TcpStream::connect(source.addresses()[0].1).expect("it listens");
     let value = "x".repeat(200_000);
     let set = format!("*3\r\n$3\r\nSET\r\n$1\r\na\r\n$200000\r\n{value}\r\n");
     exchange(&mut client, set.as_bytes(), "+OK\r\n");
     // Where nobody shakes hands, there is no connection.
     let unreachable = "-IOERR error or timeout connecting to the client\r\n";
-    exchange(&mut client, b"MIGRATE 127.229.0.1 6379 a 0 5000\r\n", unreachable);
-    exchange(&mut client, b"MIGRATE 127.229.0.1 6399 a 0 5000\r\n", unreachable);
-    exchange(&mut client, b"MIGRATE 127.229.0.1 6380 a 0 5000\r\nEXISTS a\r\n", "+OK\r\n:0\r\n");
+    exchange(&mut client, b"MIGRATE 127.236.0.1 6379 a 0 5000\r\n", unreachable);
+    exchange(&mut client, b"MIGRATE 127.236.0.1 6399 a 0 5000\r\n", unreachable);
+    exchange(&mut client, b"MIGRATE 127.236.0.1 6380 a 0 5000\r\nEXISTS a\r\n", "+OK\r\n:0\r\n");
     let mut reader = TcpStream::connect(target.addresses()[0].1).expect("it listens");
     exchange(&mut reader, b"GET a\r\n", &format!("$200000\r\n{value}\r\n"));
     // Without the option it speaks plainly again.
     exchange(&mut client, b"SET b 1\r\nCONFIG SET tls-cluster no\r\n", "+OK\r\n+OK\r\n");
-    exchange(&mut client, b"MIGRATE 127.229.0.1 6379 b 0 5000\r\n", "+OK\r\n");
+    exchange(&mut client, b"MIGRATE 127.236.0.1 6379 b 0 5000\r\n", "+OK\r\n");
     exchange(&mut reader, b"GET b\r\n", "$1\r\n1\r\n");
     target.shut_down();
     source.shut_down();
