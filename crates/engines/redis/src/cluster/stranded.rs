@@ -32,8 +32,8 @@ impl Cluster {
                 self.bus.imports.entry(*slot).or_default().insert(id);
             }
         }
-        let slots: Vec<u16> = self.bus.imports.keys().copied().collect();
-        for slot in slots.into_iter().filter(|slot| !self.is_open(*slot)).collect::<Vec<_>>() {
+        let closed: Vec<u16> = self.bus.imports.keys().copied().filter(|slot| !self.is_open(*slot)).collect();
+        for slot in closed {
             let is_owner = |id: &InstanceId| self.instances[*id].view.owner(slot) == Some(*id);
             let owners: Vec<InstanceId> = (0..self.instances.len()).filter(is_owner).collect();
             if owners.is_empty() {

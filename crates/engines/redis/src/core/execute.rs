@@ -108,8 +108,8 @@ impl Cluster {
         answer
     }
 
-    /// What an instance sees of its data, for a client or for itself. It is built where it is used: moving it costs more.
-    #[inline(always)]
+    /// What an instance sees of its data, for a client or for itself.
+    #[inline]
     pub(crate) fn db(
         &mut self,
         ctx: &Context<'_>,
