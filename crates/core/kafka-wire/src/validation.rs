@@ -2,7 +2,7 @@
 //! as the batch says, one offset each, that nothing follows them, and that their times and keys are allowed. The records
 //! pass by as a stream and are not kept.
 
-use std::io::{self, Read};
+use std::io::{self, BufRead, BufReader};
 
 use bytes::Bytes;
 
@@ -43,12 +43,24 @@ pub enum Refused {
     },
 }
 
+/// What is unpacked of a batch at once.
+const UNPACKED_AT_ONCE: usize = 16 << 10;
+
 /// Checks the records of a batch that is whole, and gives their greatest timestamp.
 pub fn check(header: &BatchHeader, batch: &Bytes, rules: &Rules<'_>) -> Result<i64, Refused> {
-    let codec = Codec::from_number(header.compression()).ok_or(Refused::Packed)?;
     let body = batch.slice(HEADER_SIZE..header.size);
-    let stream = compression::open(codec, body, UNPACKED_MAX).map_err(|_| Refused::Packed)?;
-    let mut records = Stream { inner: io::BufReader::with_capacity(16 << 10, stream), taken: 0 };
+    match Codec::from_number(header.compression()).ok_or(Refused::Packed)? {
+        // They pass by where they lie.
+        Codec::None => check_records(header, Codec::None, &body[..], rules),
+        codec => {
+            let stream = compression::open(codec, body, UNPACKED_MAX).map_err(|_| Refused::Packed)?;
+            check_records(header, codec, BufReader::with_capacity(UNPACKED_AT_ONCE, stream), rules)
+        }
+    }
+}
+
+fn check_records(header: &BatchHeader, codec: Codec, records: impl BufRead, rules: &Rules<'_>) -> Result<i64, Refused> {
+    let mut records = Stream { inner: records, taken: 0 };
     let (mut newest, mut errors, mut timestamps) = (-1, Vec::new(), false);
     for place in 0..header.record_count {
         let seen = records.record(place).map_err(|problem| refused(codec, problem))?;
@@ -122,7 +134,7 @@ struct Stream<R> {
     taken: u64,
 }
 
-impl<R: Read> Stream<R> {
+impl<R: BufRead> Stream<R> {
     fn record(&mut self, place: i32) -> Result<Seen, Problem> {
         let size = u64::try_from(self.varlong()?).map_err(|_| wrong("Found invalid record structure"))?;
         let begin = self.taken;
@@ -156,14 +168,19 @@ impl<R: Read> Stream<R> {
     }
 
     fn is_at_end(&mut self) -> io::Result<bool> {
-        Ok(self.inner.read(&mut [0])? == 0)
+        Ok(self.inner.fill_buf()?.is_empty())
     }
 
     fn byte(&mut self) -> io::Result<u8> {
-        let mut byte = [0];
-        self.inner.read_exact(&mut byte)?;
-        self.taken += 1;
-        Ok(byte[0])
+        let byte = *self.inner.fill_buf()?.first().ok_or(io::ErrorKind::UnexpectedEof)?;
+        self.pass(1);
+        Ok(byte)
+    }
+
+    /// Leaves bytes behind that are there.
+    fn pass(&mut self, count: usize) {
+        self.inner.consume(count);
+        self.taken += count as u64;
     }
 
     fn varlong(&mut self) -> Result<i64, Problem> {
@@ -184,11 +201,14 @@ impl<R: Read> Stream<R> {
         if length < length_min || length > i64::from(i32::MAX) {
             return Err(wrong("Found invalid record structure"));
         }
-        let wanted = u64::try_from(length).unwrap_or(0);
-        let skipped = io::copy(&mut self.inner.by_ref().take(wanted), &mut io::sink())?;
-        self.taken += skipped;
-        if skipped < wanted {
-            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+        let mut wanted = usize::try_from(length).unwrap_or(0);
+        while wanted > 0 {
+            let there = self.inner.fill_buf()?.len().min(wanted);
+            if there == 0 {
+                return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+            }
+            self.pass(there);
+            wanted -= there;
         }
         Ok(length >= 0)
     }
