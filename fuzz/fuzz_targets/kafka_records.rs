@@ -27,11 +27,12 @@ fuzz_target!(|input: &[u8]| {
     assert_eq!(batches.iter().map(|(header, _)| header.size).sum::<usize>(), records.len());
     for (header, bytes) in batches {
         assert!(header.record_count > 0 && header.next_offset() > header.base_offset);
-        let placed = batch::place(&bytes, 1000, 7);
+        let placed = Bytes::from(batch::place(&bytes, 1000, 7).concat());
         let placed_header = BatchHeader::read(&placed).expect("a batch stays one when it gets its place");
         assert_eq!((placed_header.base_offset, placed_header.leader_epoch), (1000, 7));
         batch::validate(&placed).expect("its place is not part of its checksum");
-        batch::validate(&batch::place_with_append_time(&bytes, 0, 0, 123)).expect("the checksum was summed up anew");
+        let stamped = Bytes::from(batch::place_with_append_time(&bytes, 0, 0, 123).concat());
+        batch::validate(&stamped).expect("the checksum was summed up anew");
         // What a leader asks of a producer's records: bombs cost time up to a limit, and no memory.
         let rules = Rules { partition: ("t", 0), now_ms: Some(0), before_max_ms: 9, after_max_ms: 9, needs_keys: true };
         let _ = validation::check(&header, &bytes, &rules);

@@ -189,27 +189,30 @@ pub fn validate(records: &Bytes) -> Result<Vec<(BatchHeader, Bytes)>, BatchError
     Ok(batches)
 }
 
-/// The batch as the log keeps it: with its offset and leader epoch, in memory of its own, so that it does not hold on to
-/// the request that it came in. The checksum covers neither field.
-pub fn place(batch: &[u8], base_offset: i64, leader_epoch: i32) -> Bytes {
-    let mut placed = BytesMut::from(batch);
-    if placed.len() >= HEADER_SIZE {
-        placed[0..8].copy_from_slice(&base_offset.to_be_bytes());
-        placed[12..16].copy_from_slice(&leader_epoch.to_be_bytes());
+/// The batch as the log keeps it: its header, with offset and leader epoch, and its records as they are. The checksum covers
+/// neither field.
+pub fn place(batch: &Bytes, base_offset: i64, leader_epoch: i32) -> [Bytes; 2] {
+    let mut records = batch.clone();
+    let mut header = BytesMut::from(&*records.split_to(HEADER_SIZE.min(batch.len())));
+    if header.len() == HEADER_SIZE {
+        header[0..8].copy_from_slice(&base_offset.to_be_bytes());
+        header[12..16].copy_from_slice(&leader_epoch.to_be_bytes());
     }
-    placed.freeze()
+    [header.freeze(), records]
 }
 
 /// The same for topics with `message.timestamp.type=LogAppendTime`: every record gets the broker's time, and the checksum,
 /// which covers it, is summed up anew.
-pub fn place_with_append_time(batch: &[u8], base_offset: i64, leader_epoch: i32, append_time_ms: i64) -> Bytes {
-    let mut placed = BytesMut::from(&*place(batch, base_offset, leader_epoch));
-    if placed.len() >= HEADER_SIZE {
-        placed[22] |= 0x08;
-        placed[35..43].copy_from_slice(&append_time_ms.to_be_bytes());
-        seal(&mut placed);
+pub fn place_with_append_time(batch: &Bytes, base_offset: i64, leader_epoch: i32, append_time_ms: i64) -> [Bytes; 2] {
+    let [header, records] = place(batch, base_offset, leader_epoch);
+    let mut header = BytesMut::from(header);
+    if header.len() == HEADER_SIZE {
+        header[22] |= 0x08;
+        header[35..43].copy_from_slice(&append_time_ms.to_be_bytes());
+        let sum = crc32c::crc32c_append(crc32c::crc32c(&header[CRC_START..]), &records);
+        header[CRC_START - 4..CRC_START].copy_from_slice(&sum.to_be_bytes());
     }
-    placed.freeze()
+    [header.freeze(), records]
 }
 
 /// The batch as part of its producer's transaction.

@@ -105,7 +105,7 @@ mod tests {
     fn what_is_left_keeps_its_places_and_times() {
         let producer = Producer { id: 7, epoch: 1, sequence: 40 };
         let three: [Fields<'_>; 3] = [(Some(b"a"), Some(b"1")), (Some(b"b"), None), (Some(b"c"), Some(b"3"))];
-        let whole = batch::place(&write_batch(&three, 5_000, Some(producer)), 100, 3);
+        let whole = Bytes::from(batch::place(&write_batch(&three, 5_000, Some(producer)), 100, 3).concat());
         let header = BatchHeader::read(&whole).unwrap();
         for codec in [Codec::None, Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd] {
             let (header, whole) = batch::recompressed(&header, &whole, codec).unwrap();

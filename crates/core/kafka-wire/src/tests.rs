@@ -158,7 +158,7 @@ proptest! {
         let bytes = record::write_batch(&records, timestamp, None);
         let batches = batch::validate(&bytes).unwrap();
         prop_assert_eq!(batches.len(), 1);
-        let placed = batch::place(&batches[0].1, 100, 3);
+        let placed = Bytes::from(batch::place(&batches[0].1, 100, 3).concat());
         let read = record::read_records(&placed).unwrap().unwrap();
         prop_assert_eq!(read.len(), fields.len());
         for (index, (record, (key, value))) in read.iter().zip(&fields).enumerate() {
@@ -232,7 +232,7 @@ fn counts_that_contradict_offsets_are_refused() {
 
 #[test]
 fn log_append_time_changes_the_timestamp_and_the_checksum() {
-    let placed = batch::place_with_append_time(&three_records(), 10, 2, 9_999);
+    let placed = Bytes::from(batch::place_with_append_time(&three_records().into(), 10, 2, 9_999).concat());
     let batches = batch::validate(&placed).unwrap();
     assert_eq!((batches[0].0.max_timestamp, batches[0].0.base_offset, batches[0].0.leader_epoch), (9_999, 10, 2));
     assert!(record::read_records(&placed).unwrap().unwrap().iter().all(|record| record.timestamp == 9_999));

@@ -177,23 +177,27 @@ impl Log {
     ///
     /// May write earlier records out; if that fails, this record is not added.
     pub fn append(&mut self, time_ms: i64, parts: &[&[u8]]) -> Result<u64, LogError> {
-        let bytes: u64 = parts.iter().map(|part| part.len() as u64).sum();
-        let too_large = LogError::TooLarge { bytes, limit: self.config.record_bytes_max };
-        let length =
-            u32::try_from(bytes).ok().filter(|length| *length <= self.config.record_bytes_max).ok_or(too_large)?;
-        let framed = RECORD_OVERHEAD + bytes;
-        self.roll_before(framed)?;
+        let header = self.admit(time_ms, parts)?;
+        let framed = RECORD_OVERHEAD + u64::from(header.length);
         if !self.buffer.is_empty() && self.buffer.len() as u64 + framed > self.config.buffer_bytes as u64 {
             self.flush()?;
         }
         let position = self.end();
-        let header = RecordHeader { length, time_ms };
-        self.buffer.extend_from_slice(&header.encode(position, parts));
-        for part in parts {
-            self.buffer.extend_from_slice(part);
-        }
+        header.write(position, parts, &mut self.buffer);
         self.buffer_newest_time = self.buffer_newest_time.max(time_ms);
         Ok(position)
+    }
+
+    /// Adds a record like [`Log::append`], and hands it and all before it to the operating system at once: for callers who would
+    /// flush after each. The payload comes back in memory of its own. If this fails, the record is not added.
+    pub fn append_through(&mut self, time_ms: i64, parts: &[&[u8]]) -> Result<(u64, Bytes), LogError> {
+        let header = self.admit(time_ms, parts)?;
+        self.flush()?;
+        let position = self.written;
+        let mut record = Vec::with_capacity(RECORD_OVERHEAD as usize + header.length as usize);
+        header.write(position, parts, &mut record);
+        self.hand_over(&record, time_ms)?;
+        Ok((position, Bytes::from(record).slice(RECORD_OVERHEAD as usize..)))
     }
 
     /// Hands all appended records to the operating system, which keeps them if this process dies. On an error (a full disk)
@@ -202,24 +206,15 @@ impl Log {
         if self.buffer.is_empty() {
             return Ok(());
         }
-        if self.cut_unfinished {
-            self.truncate_files(self.written)?;
+        let mut buffer = std::mem::take(&mut self.buffer);
+        if let Err(error) = self.hand_over(&buffer, self.buffer_newest_time) {
+            self.buffer = buffer;
+            return Err(error);
         }
-        let file = self.active_file()?;
-        let Some(active) = self.segments.back_mut() else { return Ok(()) };
-        if let Err(error) = file.write_at(active.offset(self.written), &self.buffer) {
-            self.ragged = true;
-            return Err(error.into());
-        }
-        self.written += self.buffer.len() as u64;
-        active.end = self.written;
-        active.newest_time = active.newest_time.max(self.buffer_newest_time);
         self.buffer_newest_time = i64::MIN;
-        self.ragged = false;
-        if self.buffer.capacity() > BUFFER_KEPT {
-            self.buffer = Vec::new();
-        } else {
-            self.buffer.clear();
+        if buffer.capacity() <= BUFFER_KEPT {
+            buffer.clear();
+            self.buffer = buffer;
         }
         Ok(())
     }
@@ -287,6 +282,34 @@ impl Log {
     fn check_range(&self, position: u64) -> Result<(), LogError> {
         let (start, end) = (self.start, self.end());
         if (start..=end).contains(&position) { Ok(()) } else { Err(LogError::OutOfRange { position, start, end }) }
+    }
+
+    /// The header of a record that can be added, after there is a segment that it fits into.
+    fn admit(&mut self, time_ms: i64, parts: &[&[u8]]) -> Result<RecordHeader, LogError> {
+        let bytes: u64 = parts.iter().map(|part| part.len() as u64).sum();
+        let too_large = LogError::TooLarge { bytes, limit: self.config.record_bytes_max };
+        let length =
+            u32::try_from(bytes).ok().filter(|length| *length <= self.config.record_bytes_max).ok_or(too_large)?;
+        self.roll_before(RECORD_OVERHEAD + bytes)?;
+        Ok(RecordHeader { length, time_ms })
+    }
+
+    /// Writes whole records behind those that are in files.
+    fn hand_over(&mut self, records: &[u8], newest_time: i64) -> Result<(), LogError> {
+        if self.cut_unfinished {
+            self.truncate_files(self.written)?;
+        }
+        let file = self.active_file()?;
+        let Some(active) = self.segments.back_mut() else { return Ok(()) };
+        if let Err(error) = file.write_at(active.offset(self.written), records) {
+            self.ragged = true;
+            return Err(error.into());
+        }
+        self.written += records.len() as u64;
+        active.end = self.written;
+        active.newest_time = active.newest_time.max(newest_time);
+        self.ragged = false;
+        Ok(())
     }
 
     /// Makes sure that there is a segment that `framed` more bytes fit into.

@@ -116,29 +116,33 @@ impl Store {
         log.flush()
     }
 
-    /// Keeps a batch and returns its position.
+    /// Keeps a batch, given in pieces, and returns its position and the batch in memory of its own, so that it does not hold on
+    /// to the request that it came in.
     pub fn append_batch(
         &mut self,
         key: PartitionKey,
         branch: BranchId,
-        batch: &Bytes,
+        [header, records]: &[Bytes; 2],
         time_ms: i64,
-    ) -> Result<u64, LogError> {
+    ) -> Result<(u64, Bytes), LogError> {
         let mut prefix = [0; BATCH_PREFIX];
         prefix[1..].copy_from_slice(&branch.to_be_bytes());
         let log = self.log(key)?;
-        let position = log.append(time_ms, &[&prefix, batch])?;
-        if let Err(error) = log.flush() {
-            // What was not written was not appended: the producer is told so, and the log ends where it ended.
-            log.truncate(position)?;
-            return Err(error);
-        }
+        let (position, payload) = match log.append_through(time_ms, &[&prefix, header, records]) {
+            Ok(appended) => appended,
+            Err(error) => {
+                // What was not written was not appended: the producer is told so, and the log ends where it ended.
+                log.truncate(log.end())?;
+                return Err(error);
+            }
+        };
         let wants_sync = log.wants_sync();
+        let batch = payload.slice(BATCH_PREFIX..);
         self.cache.insert(key, position, batch.clone());
         if wants_sync {
             self.begin_sync(key)?;
         }
-        Ok(position)
+        Ok((position, batch))
     }
 
     /// A round of the log cleaner begins.

@@ -140,6 +140,14 @@ impl RecordHeader {
         bytes
     }
 
+    /// Adds the whole record to what is to be written.
+    pub fn write(&self, position: u64, parts: &[&[u8]], to: &mut Vec<u8>) {
+        to.extend_from_slice(&self.encode(position, parts));
+        for part in parts {
+            to.extend_from_slice(part);
+        }
+    }
+
     /// The header and the checksum that it claims; nothing is verified yet.
     pub fn decode(bytes: &[u8; RECORD_OVERHEAD as usize]) -> (RecordHeader, u32) {
         let checksum = u32::from_le_bytes(std::array::from_fn(|n| bytes[n]));

@@ -23,6 +23,28 @@ fn what_is_appended_is_read_back_from_the_buffer_and_from_files() {
 }
 
 #[test]
+fn what_is_appended_through_is_in_files_with_all_before_it() {
+    let disk = MemoryDisk::simulated();
+    let mut log = open(&disk, small());
+    for n in 0..20u8 {
+        let buffered = append(&mut log, &[n; 30]);
+        let (position, payload) = log.append_through(7, &[b"through ", &[n; 30]]).expect("appends");
+        assert_eq!((position, log.flushed()), (buffered + RECORD_OVERHEAD + 30, log.end()));
+        assert_eq!((&payload[..8], &payload[8..]), (&b"through "[..], &[n; 30][..]));
+        assert_eq!(log.read(position).expect("readable").payload, payload);
+    }
+    assert!(log.segment_count() > 1);
+
+    disk.switch().set(DiskHealth::Full);
+    let (end, before) = (log.end(), payloads(&log));
+    assert_eq!(log.append_through(7, &[b"refused"]), Err(LogError::Disk(DiskError::Full)));
+    disk.switch().set(DiskHealth::Ok);
+    assert_eq!((log.end(), payloads(&log)), (end, before.clone()));
+    drop(log);
+    assert_eq!(payloads(&open(&disk, small())), before);
+}
+
+#[test]
 fn a_log_rolls_and_is_found_again() {
     let disk = MemoryDisk::simulated();
     let mut log = open(&disk, small());
@@ -220,7 +242,11 @@ fn what_a_failed_write_left_behind_is_no_record() {
         let mut accepted = Vec::new();
         for n in 0..10u8 {
             let Ok(position) = log.append(0, &[&[n; 3]]) else { break };
-            if log.append(0, &[&[n; 30]]).and_then(|_| log.flush()).is_ok() {
+            let written = match n % 2 {
+                0 => log.append(0, &[&[n; 30]]).and_then(|_| log.flush()),
+                _ => log.append_through(0, &[&[n; 30]]).map(|_| ()),
+            };
+            if written.is_ok() {
                 accepted.extend([vec![n; 3], vec![n; 30]]);
             } else {
                 log.truncate(position).expect("gives both up");

@@ -120,16 +120,16 @@ impl Cluster {
         let epoch = partition.leadership(leader).map(|led| led.epoch).ok_or(ErrorCode::NotLeaderOrFollower)?;
         let base_offset = partition.tree.end(leader);
         let branch = partition.tree.branch_for_append(leader);
-        let stored = match stamp {
+        let placed = match stamp {
             TimestampType::CreateTime => batch::place(bytes, base_offset, epoch),
             TimestampType::LogAppendTime => batch::place_with_append_time(bytes, base_offset, epoch, wall_ms),
         };
         let max_timestamp = if stamp == TimestampType::CreateTime { header.max_timestamp } else { wall_ms };
         self.keep_changes(key);
-        let position =
-            self.store.append_batch(key, branch, &stored, wall_ms).map_err(|_| ErrorCode::KafkaStorageError)?;
-        let placed = BatchHeader { base_offset, leader_epoch: epoch, max_timestamp, ..*header };
-        let described = describe(&placed, &stored, position);
+        let (position, stored) =
+            self.store.append_batch(key, branch, &placed, wall_ms).map_err(|_| ErrorCode::KafkaStorageError)?;
+        let header = BatchHeader { base_offset, leader_epoch: epoch, max_timestamp, ..*header };
+        let described = describe(&header, &stored, position);
         let partition = self.partitions.get_mut(&key).ok_or(ErrorCode::UnknownTopicOrPartition)?;
         partition.tree.append(leader, described.clone());
         grown(ctx, partition, leader, base_offset);
