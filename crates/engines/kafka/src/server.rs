@@ -181,6 +181,8 @@ struct Client {
     transport: Transport,
     session: Session,
     port: u16,
+    /// Its address, as groups show it.
+    host: String,
     /// What it has sent that is not yet handled.
     input: BytesMut,
     /// What it is to be sent.
@@ -306,7 +308,7 @@ impl Shared {
         let (transport, principal) = transport::open(connection, &door.options, door.tls).await?;
         let session = Session::new(door.options, principal);
         let (input, output) = (BytesMut::new(), VecDeque::new());
-        let mut client = Client { transport, session, port: door.port, input, output };
+        let mut client = Client { transport, session, port: door.port, host: format!("/{ip}"), input, output };
         loop {
             while let Some(frame) = self.next_frame(&mut client)? {
                 match self.handle(&mut client, frame).await? {
@@ -465,11 +467,10 @@ impl Shared {
             Peer::Host => Side::Host,
             Peer::Pod { .. } => Side::Pod,
         };
-        let host = format!("/{}", client_address(connection));
         Caller {
             node: connection.node(),
             side,
-            host,
+            host: client.host.clone(),
             client_id: client_id.unwrap_or_default(),
             version,
             ticket,
