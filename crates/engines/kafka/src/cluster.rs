@@ -140,7 +140,7 @@ pub struct Cluster {
     cleaner: compaction::Cleaner,
     waits: waiting::Waits,
     timers: BinaryHeap<Reverse<Due>>,
-    timers_set: u64,
+    turns: u64,
     /// Partitions whose followers may have something to fetch.
     behind: BTreeSet<PartitionKey>,
     /// Partitions that somebody may have waited for.
@@ -169,8 +169,6 @@ pub(crate) enum Timer {
     Fetched(replication::Fetch),
     /// A follower's next fetch, which tells what it has, reaches the leader.
     FetchedUpTo(replication::Fetch, i64),
-    /// A waiting request's time is up.
-    Deadline(u64),
     /// A group has something to do.
     Group(NodeId, String),
     /// A transaction's markers are tried again.
@@ -201,7 +199,10 @@ pub(crate) enum Expiring {
 /// Kafka's `producer.id.expiration.check.interval.ms`, which is none of its public options.
 const PRODUCERS_CHECKED_MS: u64 = 600_000;
 
-type Due = (Moment, u64, Timer);
+/// When something is due, and what comes first of things that are due at once.
+type Turn = (Moment, u64);
+
+type Due = (Turn, Timer);
 
 impl Cluster {
     /// The cluster as it was left on `disk`, or a new one, with a broker on every node. Blocks while it reads.
@@ -240,7 +241,7 @@ impl Cluster {
             cleaner: compaction::Cleaner::default(),
             waits: waiting::Waits::default(),
             timers: BinaryHeap::new(),
-            timers_set: 0,
+            turns: 0,
             behind: BTreeSet::new(),
             woken: BTreeSet::new(),
             roles: BTreeSet::new(),
@@ -328,8 +329,20 @@ impl Cluster {
     }
 
     pub(crate) fn set_timer(&mut self, at: Moment, timer: Timer) {
-        self.timers_set += 1;
-        self.timers.push(Reverse((at, self.timers_set, timer)));
+        let turn = self.next_turn(at);
+        self.timers.push(Reverse((turn, timer)));
+    }
+
+    /// A turn at some moment, after all that were given for it before.
+    fn next_turn(&mut self, at: Moment) -> Turn {
+        self.turns += 1;
+        (at, self.turns)
+    }
+
+    /// Whose turn it is next: that of a timer or of a request whose time is up.
+    fn first_turn(&self) -> Option<Turn> {
+        let timer = self.timers.peek().map(|Reverse((turn, _))| *turn);
+        [timer, self.waits.first_deadline()].into_iter().flatten().min()
     }
 
     pub(crate) fn answer(&mut self, ticket: Ticket, response: Response) {
@@ -381,7 +394,6 @@ impl Cluster {
             }
             Timer::Fetched(fetch) => self.fetched(ctx, fetch),
             Timer::FetchedUpTo(fetch, end) => self.fetched_up_to(ctx, &fetch, end),
-            Timer::Deadline(id) => self.expire(ctx, id),
             Timer::Group(node, group) => self.group_timer(ctx, node, &group),
             Timer::Markers(node, id) => self.retry_markers(ctx, node, &id),
             Timer::Retention => self.retain(ctx),
@@ -489,16 +501,21 @@ impl Core for Cluster {
     fn advance(&mut self, ctx: &Context<'_>) {
         self.store.finish_syncs();
         self.settle(ctx);
-        while self.timers.peek().is_some_and(|Reverse((due, _, _))| *due <= ctx.now()) {
-            let Some(Reverse((_, _, timer))) = self.timers.pop() else { break };
-            self.handle(ctx, timer);
+        while let Some(turn) = self.first_turn().filter(|(due, _)| *due <= ctx.now()) {
+            match self.waits.take_expired(turn) {
+                Some(id) => self.expire(ctx, id),
+                None => {
+                    let Some(Reverse((_, timer))) = self.timers.pop() else { break };
+                    self.handle(ctx, timer);
+                }
+            }
             self.settle(ctx);
         }
     }
 
     fn next_wake(&self) -> Option<Moment> {
-        let timer = self.timers.peek().map(|Reverse((due, _, _))| *due);
-        [timer, self.plane.next_wake()].into_iter().flatten().min()
+        let turn = self.first_turn().map(|(due, _)| due);
+        [turn, self.plane.next_wake()].into_iter().flatten().min()
     }
 }
 

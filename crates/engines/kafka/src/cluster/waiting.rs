@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use atoll_kernel::{Context, NodeId};
 
-use super::{ACKNOWLEDGED, Caller, Cluster, Outcome, Ticket, Timer, milliseconds};
+use super::{ACKNOWLEDGED, Caller, Cluster, Outcome, Ticket, Turn, milliseconds};
 use crate::error::ErrorCode;
 use crate::ops;
 use crate::state::image::PartitionKey;
@@ -73,6 +73,7 @@ struct Waiter {
     caller: Caller,
     waiting: Waiting,
     keys: Vec<PartitionKey>,
+    deadline: Option<Turn>,
 }
 
 /// All requests that wait.
@@ -82,18 +83,30 @@ pub(super) struct Waits {
     waiters: BTreeMap<u64, Waiter>,
     by_ticket: BTreeMap<Ticket, u64>,
     by_partition: BTreeMap<PartitionKey, BTreeSet<u64>>,
+    /// Whose time is up when. Of those that are answered before, which is nearly all, nothing stays behind.
+    deadlines: BTreeMap<Turn, u64>,
 }
 
 impl Waits {
-    fn add(&mut self, caller: &Caller, waiting: Waiting, keys: &[PartitionKey]) -> u64 {
+    fn add(&mut self, caller: &Caller, waiting: Waiting, keys: &[PartitionKey], deadline: Option<Turn>) {
         let id = self.next;
         self.next += 1;
         self.by_ticket.insert(caller.ticket, id);
-        self.waiters.insert(id, Waiter { caller: caller.clone(), waiting, keys: keys.to_vec() });
+        self.waiters.insert(id, Waiter { caller: caller.clone(), waiting, keys: keys.to_vec(), deadline });
         for key in keys {
             self.by_partition.entry(*key).or_default().insert(id);
         }
-        id
+        self.deadlines.extend(deadline.map(|turn| (turn, id)));
+    }
+
+    /// When the first request's time is up.
+    pub fn first_deadline(&self) -> Option<Turn> {
+        self.deadlines.first_key_value().map(|(turn, _)| *turn)
+    }
+
+    /// The request whose turn it is to expire.
+    pub fn take_expired(&mut self, turn: Turn) -> Option<u64> {
+        self.deadlines.remove(&turn)
     }
 
     fn remove(&mut self, id: u64) -> Option<Waiter> {
@@ -106,6 +119,9 @@ impl Waits {
     fn unlist(&mut self, id: u64, waiter: &Waiter) {
         if self.by_ticket.get(&waiter.caller.ticket) == Some(&id) {
             self.by_ticket.remove(&waiter.caller.ticket);
+        }
+        if let Some(turn) = waiter.deadline {
+            self.deadlines.remove(&turn);
         }
         for key in &waiter.keys {
             if let Some(ids) = self.by_partition.get_mut(key) {
@@ -135,7 +151,7 @@ impl Waits {
 
 impl Cluster {
     pub(super) fn park_until_serving(&mut self, caller: &Caller, request: Request) -> Outcome {
-        self.waits.add(caller, Waiting::Serving(request), &[]);
+        self.waits.add(caller, Waiting::Serving(request), &[], None);
         Outcome::Parked
     }
 
@@ -159,9 +175,8 @@ impl Cluster {
         keys: &[PartitionKey],
         timeout_ms: i32,
     ) -> Outcome {
-        let id = self.waits.add(caller, waiting, keys);
-        let timeout = milliseconds(timeout_ms);
-        self.set_timer(ctx.now() + timeout, Timer::Deadline(id));
+        let deadline = self.next_turn(ctx.now() + milliseconds(timeout_ms));
+        self.waits.add(caller, waiting, keys, Some(deadline));
         self.woken.extend(keys);
         Outcome::Parked
     }
