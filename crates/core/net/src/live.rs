@@ -47,11 +47,11 @@ impl<C: Core> Live<C> {
 
     fn settle(&self, mut borrowed: RefMut<'_, (C, Driver)>) {
         let (core, driver) = &mut *borrowed;
-        let is_due = |core: &C| core.next_wake().is_some_and(|wake| wake <= self.kernel.now());
-        if self.kernel.version() != driver.events_seen() || is_due(core) {
+        let mut wake = core.next_wake();
+        if self.kernel.version() != driver.events_seen() || wake.is_some_and(|wake| wake <= self.kernel.now()) {
             driver.turn(&self.kernel, core);
+            wake = core.next_wake();
         }
-        let wake = core.next_wake();
         let is_earlier = match (wake, self.armed_for.get()) {
             (Some(wake), Some(armed)) => wake < armed,
             (Some(_), None) => true,
