@@ -4,9 +4,9 @@ use std::rc::Rc;
 
 use atoll_net::{Connection, HANDSHAKE_PATIENCE, Transport, accept_tls};
 
-use super::{BoundListener, Buffers, Outbox, Shared, Task};
+use super::task::Task;
+use super::{BoundListener, Outbox, Shared};
 use crate::ConnId;
-use crate::wire::Parser;
 
 /// Serves a listener for as long as the engine lives.
 pub(super) async fn accept(shared: Rc<Shared>, mut bound: BoundListener) {
@@ -45,10 +45,8 @@ async fn serve(shared: &Rc<Shared>, instance: usize, connection: Connection, is_
         Some(Transport::Plain(connection))
     };
     if let Some(connection) = transport {
-        let (parser, buffers) = (Parser::default(), Buffers { limits, ..Buffers::default() });
-        let mut task = Task { shared, connection, conn, outbox, parser, buffers };
         // However a connection ends, its client knows; there is nobody else to tell.
-        let _ = task.serve().await;
+        let _ = Task::new(shared, connection, conn, outbox, limits).serve().await;
     }
     forget(shared, conn);
 }
