@@ -1,8 +1,9 @@
 //! How a synchronous core is driven in real time, on a thread of its own.
 
-use std::cell::{Cell, RefCell, RefMut};
+use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::io;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Wake, Waker};
@@ -12,81 +13,110 @@ use atoll_kernel::{Context, Core, Driver, Kernel, Moment};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::LocalSet;
+use tokio::time::{Sleep, sleep_until};
 
 /// A core that runs live: shared by the tasks of one thread, each of which borrows it for the length of one batch.
 ///
-/// Every borrow begins with the fault events that have happened since the last, and `settle` ends it: it lets the core
-/// do what has become due and re-arms the timer. [`Live::drive`] is the task that wakes the core when it asked for it.
+/// Every borrow begins with the fault events that have happened since the last. The turn ends when all tasks that were
+/// ready have had theirs: then [`Live::drive`] lets the core do what has become due, once for all of them.
 pub struct Live<C> {
     core: RefCell<(C, Driver)>,
     kernel: Kernel,
-    /// Wakes `drive`: the next wake has moved forward, or a fault event happened.
-    rearm: Arc<Notify>,
-    armed_for: Cell<Option<Moment>>,
+    /// Wakes `drive`: the core was called, or a fault event happened.
+    called: Arc<Notify>,
+    /// `drive` has been woken and has not come to it.
+    is_called: Cell<bool>,
 }
 
 impl<C: Core> Live<C> {
     /// Takes a core over. Fault events from now on wake it.
     pub fn new(kernel: &Kernel, core: C) -> Rc<Live<C>> {
-        let rearm = Arc::new(Notify::new());
-        let notified = Arc::clone(&rearm);
+        let called = Arc::new(Notify::new());
+        let notified = Arc::clone(&called);
         kernel.watch(move || notified.notify_one());
         let core = RefCell::new((core, Driver::default()));
-        Rc::new(Live { core, kernel: kernel.clone(), rearm, armed_for: Cell::new(None) })
+        Rc::new(Live { core, kernel: kernel.clone(), called, is_called: Cell::new(false) })
     }
 
-    /// Calls the core at the present moment, after the fault events that it has not seen, and settles.
+    /// Calls the core at the present moment, after the fault events that it has not seen.
     pub fn with<T>(&self, call: impl FnOnce(&mut C, &Context<'_>) -> T) -> T {
         let mut borrowed = self.core.borrow_mut();
         let (core, driver) = &mut *borrowed;
         driver.pass_events(&self.kernel, core);
         let answer = call(core, &Context::new(&self.kernel));
-        self.settle(borrowed);
+        drop(borrowed);
+        self.end_turn_soon();
         answer
     }
 
-    fn settle(&self, mut borrowed: RefMut<'_, (C, Driver)>) {
-        let (core, driver) = &mut *borrowed;
-        let mut wake = core.next_wake();
-        if self.kernel.version() != driver.events_seen() || wake.is_some_and(|wake| wake <= self.kernel.now()) {
-            driver.turn(&self.kernel, core);
-            wake = core.next_wake();
-        }
-        let is_earlier = match (wake, self.armed_for.get()) {
-            (Some(wake), Some(armed)) => wake < armed,
-            (Some(_), None) => true,
-            (None, _) => false,
-        };
-        if is_earlier {
-            self.armed_for.set(wake);
-            self.rearm.notify_one();
+    /// Has `drive` end the turn, after the tasks that are ready now.
+    pub fn end_turn_soon(&self) {
+        if !self.is_called.replace(true) {
+            self.called.notify_one();
         }
     }
 
-    /// Wakes the core whenever it asked for it or a fault event happened, and calls `afterwards` each time, which passes
+    /// Ends every turn: calls `before`, lets the core do what is due, and calls `afterwards` if something was, which passes
     /// on what the core has for others. Never ends. A core that asks for nothing costs nothing.
-    pub async fn drive(&self, afterwards: impl Fn(&mut C, &Context<'_>)) {
+    pub async fn drive(&self, before: impl Fn(&mut C, &Context<'_>), afterwards: impl Fn(&mut C, &Context<'_>)) {
+        let mut alarm = Alarm::default();
         loop {
-            let wake = self.core.borrow().0.next_wake();
-            self.armed_for.set(wake);
-            let deadline = wake.and_then(|wake| self.kernel.real_instant(wake));
+            self.is_called.set(false);
+            alarm.set(&self.kernel, self.end_turn(&before, &afterwards));
             tokio::select! {
                 biased;
-                () = self.rearm.notified() => {}
-                () = sleep_until(deadline) => {}
+                () = self.called.notified() => {}
+                () = alarm.rings() => {}
             }
-            let mut borrowed = self.core.borrow_mut();
-            let (core, driver) = &mut *borrowed;
-            driver.turn(&self.kernel, core);
-            afterwards(core, &Context::new(&self.kernel));
         }
+    }
+
+    /// Returns when the core wants to be woken.
+    fn end_turn(
+        &self,
+        before: &impl Fn(&mut C, &Context<'_>),
+        afterwards: &impl Fn(&mut C, &Context<'_>),
+    ) -> Option<Moment> {
+        let mut borrowed = self.core.borrow_mut();
+        let (core, driver) = &mut *borrowed;
+        before(core, &Context::new(&self.kernel));
+        let wake = core.next_wake();
+        let is_due = wake.is_some_and(|wake| wake <= self.kernel.now());
+        if !is_due && self.kernel.version() == driver.events_seen() {
+            return wake;
+        }
+        driver.turn(&self.kernel, core);
+        afterwards(core, &Context::new(&self.kernel));
+        core.next_wake()
     }
 }
 
-async fn sleep_until(deadline: Option<std::time::Instant>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
-        None => std::future::pending().await,
+/// A timer that is set anew only when it is to ring at another time.
+#[derive(Default)]
+struct Alarm {
+    moment: Option<Moment>,
+    sleep: Option<Pin<Box<Sleep>>>,
+}
+
+impl Alarm {
+    fn set(&mut self, kernel: &Kernel, moment: Option<Moment>) {
+        if self.moment == moment {
+            return;
+        }
+        self.moment = moment;
+        let deadline = moment.and_then(|moment| kernel.real_instant(moment));
+        match (deadline, &mut self.sleep) {
+            (None, sleep) => *sleep = None,
+            (Some(deadline), Some(sleep)) => sleep.as_mut().reset(deadline.into()),
+            (Some(deadline), sleep) => *sleep = Some(Box::pin(sleep_until(deadline.into()))),
+        }
+    }
+
+    async fn rings(&mut self) {
+        match &mut self.sleep {
+            Some(sleep) => sleep.await,
+            None => std::future::pending().await,
+        }
     }
 }
 

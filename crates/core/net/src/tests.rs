@@ -226,7 +226,7 @@ fn a_live_core_is_woken_when_it_asked_and_when_something_happens() {
         let live = Live::new(&kernel, Alarm { rings: 0, events: 0 });
         ready.send(Ok(())).expect("the starter waits");
         tokio::select! {
-            () = live.drive(|alarm, _| report.send((alarm.rings, alarm.events)).expect("the test listens")) => {}
+            () = live.drive(|_, _| {}, |alarm, _| report.send((alarm.rings, alarm.events)).expect("the test listens")) => {}
             () = shutdown.notified() => {}
         }
     })

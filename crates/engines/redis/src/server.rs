@@ -7,6 +7,7 @@ mod accept;
 mod follower;
 mod mover;
 mod outbox;
+mod replies;
 mod task;
 
 use std::cell::RefCell;
@@ -33,6 +34,7 @@ use crate::user_file;
 use crate::wire::Pipeline;
 use crate::{ConnId, InstanceAddress};
 use outbox::Outbox;
+use replies::Replies;
 
 /// The part of the stack, in rules and in the ledger.
 pub const PART: &str = "redis";
@@ -177,6 +179,8 @@ struct Shared {
     /// Wakes connections that wait for the append-only file.
     synced: Notify,
     outboxes: RefCell<BTreeMap<ConnId, Rc<Outbox>>>,
+    /// What was replied in this turn.
+    replied: RefCell<Vec<Rc<Replies>>>,
     /// Masters that are to be called.
     calls: mpsc::UnboundedSender<MasterCall>,
     /// Targets of MIGRATE that are to be called.
@@ -224,6 +228,7 @@ async fn run(
         permits: listeners.iter().map(|bound| bound.socket.permits()).collect(),
         synced: Notify::new(),
         outboxes: RefCell::default(),
+        replied: RefCell::default(),
         calls,
         moves,
     });
@@ -252,19 +257,35 @@ async fn run(
 }
 
 impl Shared {
-    /// Lets the core do what is due, and passes on what comes of it.
+    /// Ends every turn: sends what was replied, lets the core do what is due, and passes on what comes of it. Clients have
+    /// their acknowledgements before anything can go wrong with the replication.
     async fn drive(&self) {
+        let before = |cluster: &mut Cluster, ctx: &Context<'_>| self.send_replies(cluster, ctx);
         let after = |cluster: &mut Cluster, ctx: &Context<'_>| {
             self.hand_out(cluster);
             self.store(cluster, ctx);
         };
-        self.live.drive(after).await;
+        self.live.drive(before, after).await;
+    }
+
+    /// Sends what a connection has replied when this turn ends.
+    fn send_soon(&self, replies: &Rc<Replies>) {
+        self.replied.borrow_mut().push(Rc::clone(replies));
+        self.live.end_turn_soon();
+    }
+
+    fn send_replies(&self, cluster: &mut Cluster, ctx: &Context<'_>) {
+        let now = ctx.now();
+        for replies in self.replied.borrow_mut().drain(..) {
+            replies.send(cluster, now);
+        }
     }
 
     /// Writes what is still to be written.
     fn close(&self) {
         self.live.with(|cluster, ctx| {
             self.store(cluster, ctx);
+            self.send_replies(cluster, ctx);
             self.saver.borrow_mut().close(cluster, ctx, &*self.host.disk);
         });
         self.journal.borrow_mut().close();
@@ -320,9 +341,7 @@ impl Shared {
             outbox.is_abandoned.set(is_abandoned);
             outbox.closes.set(outbox.closes.get() | delivery.closes | is_abandoned);
             outbox.has_any.set(true);
-            if let Some(waker) = outbox.waker.borrow_mut().take() {
-                waker.wake();
-            }
+            outbox.wake();
         }
     }
 

@@ -54,6 +54,13 @@ impl Outbox {
         is_over_for_long || (limit.hard > 0 && waiting > limit.hard)
     }
 
+    /// Wakes the task that waits for it.
+    pub(super) fn wake(&self) {
+        if let Some(waker) = self.waker.borrow_mut().take() {
+            waker.wake();
+        }
+    }
+
     /// Waits until there is something.
     pub(super) async fn filled(&self) {
         poll_fn(|cx| {

@@ -1,4 +1,4 @@
-//! One connection: a task that reads what has arrived, gives the core every whole request in it, and writes all replies at once.
+//! One connection: a task that reads what has arrived, gives the core every whole request in it, and sends all replies at once.
 
 use std::future::poll_fn;
 use std::io;
@@ -8,9 +8,9 @@ use std::task::Poll;
 
 use atoll_kernel::Context;
 use atoll_net::Transport;
-use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, ReadBuf};
 
-use super::{Outbox, READ_MAX, Shared};
+use super::{Outbox, READ_MAX, Replies, Shared};
 use crate::ConnId;
 use crate::config::OutputLimit;
 use crate::core::{Cluster, ConnectionLimits, Outcome};
@@ -24,23 +24,22 @@ const READ_AHEAD_MAX: usize = 1 << 20;
 /// Replies are written before they become longer than this, though requests are left.
 const OUTPUT_TARGET: usize = 1 << 20;
 /// A buffer that has grown beyond this is given back when it is empty.
-const BUFFER_KEPT: usize = 64 << 10;
+pub(super) const BUFFER_KEPT: usize = 64 << 10;
 
 /// One connection.
 pub(super) struct Task<'s> {
     shared: &'s Shared,
-    connection: Transport,
     conn: ConnId,
     outbox: Rc<Outbox>,
+    replies: Rc<Replies>,
     parser: Parser,
     buffers: Buffers,
 }
 
-/// What a connection has read and is to write.
+/// What a connection has read, and how it goes on.
 #[derive(Default)]
 struct Buffers {
     input: Vec<u8>,
-    output: Vec<u8>,
     /// It waits for a key or for replicas.
     is_parked: bool,
     closes: bool,
@@ -63,6 +62,7 @@ impl Buffers {
         conn: ConnId,
         pipeline: &Pipeline,
         start: usize,
+        output: &mut Vec<u8>,
     ) -> usize {
         let input = &self.input[start..];
         if pipeline.len() > 1 {
@@ -70,13 +70,13 @@ impl Buffers {
         }
         let mut executed = 0;
         for (request, end) in pipeline.requests(input) {
-            match cluster.apply(ctx, conn, &request, &mut self.output) {
+            match cluster.apply(ctx, conn, &request, output) {
                 Outcome::Done => {}
                 Outcome::Parked => self.is_parked = true,
                 Outcome::Close => self.closes = true,
             }
             executed = end;
-            self.has_more = self.output.len() > OUTPUT_TARGET;
+            self.has_more = output.len() > OUTPUT_TARGET;
             if self.must_stop() {
                 break;
             }
@@ -95,7 +95,8 @@ impl Task<'_> {
         limits: ConnectionLimits,
     ) -> Task<'_> {
         let (parser, buffers) = (Parser::default(), Buffers { limits, ..Buffers::default() });
-        Task { shared, connection, conn, outbox, parser, buffers }
+        let replies = Rc::new(Replies::new(conn, connection, Rc::clone(&outbox), limits.output));
+        Task { shared, conn, outbox, replies, parser, buffers }
     }
 
     pub(super) async fn serve(&mut self) -> io::Result<()> {
@@ -104,9 +105,13 @@ impl Task<'_> {
             if stored.is_pending() {
                 self.shared.durable(&stored).await;
             }
-            self.write_output().await?;
+            if self.buffers.closes || self.buffers.has_more || self.replies.need_time() {
+                self.write_output().await?;
+            } else if !self.replies.output.borrow().is_empty() {
+                self.shared.send_soon(&self.replies);
+            }
             if self.buffers.closes {
-                return self.connection.shutdown().await;
+                return self.replies.shut_down().await;
             }
             if !self.buffers.has_more {
                 self.wait().await?;
@@ -116,7 +121,7 @@ impl Task<'_> {
 
     /// Gives the core every whole request that has arrived.
     fn handle_input(&mut self) -> Stored {
-        let Task { shared, connection, conn, parser, buffers, .. } = self;
+        let Task { shared, replies, conn, parser, buffers, .. } = self;
         buffers.has_more = false;
         if buffers.is_parked || buffers.input.is_empty() {
             return Stored::default();
@@ -124,12 +129,12 @@ impl Task<'_> {
         let mut consumed = 0;
         let stored = shared.live.with(|cluster, ctx| {
             cluster.count_read(*conn);
-            let pipeline = &mut *shared.pipeline.borrow_mut();
+            let (pipeline, output) = (&mut *shared.pipeline.borrow_mut(), &mut *replies.output.borrow_mut());
             while !buffers.must_stop() {
                 match pipeline.read(parser, &buffers.input[consumed..], cluster.limits(*conn)) {
                     Ok(0) => break,
                     Ok(length) => {
-                        let executed = buffers.execute(cluster, ctx, *conn, pipeline, consumed);
+                        let executed = buffers.execute(cluster, ctx, *conn, pipeline, consumed, output);
                         consumed += executed;
                         if executed < length {
                             // What was read ahead is read again when its time has come.
@@ -137,28 +142,23 @@ impl Task<'_> {
                         }
                     }
                     Err(error) => {
-                        buffers.output.extend_from_slice(format!("-ERR {error}\r\n").as_bytes());
+                        output.extend_from_slice(format!("-ERR {error}\r\n").as_bytes());
                         buffers.closes = true;
                     }
                 }
             }
             buffers.limits = cluster.connection_limits(*conn);
-            if !buffers.output.is_empty() {
+            replies.limit.set(buffers.limits.output);
+            if !output.is_empty() {
                 cluster.count_write(*conn);
             }
             if std::mem::take(&mut cluster.config_changed) {
                 let clients_max = cluster.config().settings.clients_max;
                 shared.permits.iter().for_each(|permits| permits.set_connections_max(clients_max));
             }
-            cluster.note_buffers(*conn, buffers.input.capacity(), buffers.output.capacity());
+            cluster.note_buffers(*conn, buffers.input.capacity(), output.capacity());
             shared.hand_out(cluster);
-            let stored = shared.store(cluster, ctx);
-            if cluster.owes_replication() && !stored.is_pending() {
-                // Clients have their acknowledgements before anything can go wrong with the replication.
-                let written = connection.try_write(&buffers.output).unwrap_or(0);
-                buffers.output.drain(..written);
-            }
-            stored
+            shared.store(cluster, ctx)
         });
         if consumed == buffers.input.len() {
             buffers.input.clear();
@@ -171,20 +171,15 @@ impl Task<'_> {
         stored
     }
 
+    /// Writes the replies, however long it takes.
     async fn write_output(&mut self) -> io::Result<()> {
-        let Task { connection, outbox, buffers: Buffers { output, limits, .. }, shared, conn, .. } = self;
-        if output.is_empty() && !connection.holds_back() {
-            return Ok(());
-        }
+        let Task { outbox, replies, buffers: Buffers { input, limits, .. }, shared, conn, .. } = self;
+        let mut output = replies.take();
         if outbox.exceeds(limits.output, output.len(), shared.host.kernel.now()) {
             return Err(io::ErrorKind::OutOfMemory.into());
         }
-        let written = match connection.try_write(output) {
-            Ok(written) => written,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
-            Err(error) => return Err(error),
-        };
-        if written < output.len() || connection.holds_back() {
+        let written = replies.try_write(&output)?;
+        if written < output.len() || replies.connection.borrow().holds_back() {
             outbox.writing.set(output.len() - written);
             shared.live.with(|cluster, _| outbox.note(cluster, *conn));
             // A client that does not read must not keep its connection from being closed.
@@ -192,26 +187,25 @@ impl Task<'_> {
                 biased;
                 () = outbox.abandoned() => return Err(io::ErrorKind::OutOfMemory.into()),
                 () = impatience(outbox, limits.output) => return Err(io::ErrorKind::OutOfMemory.into()),
-                written = connection.write_whole(&output[written..]) => written?,
+                written = replies.write_whole(&output[written..]) => written?,
             }
             outbox.writing.set(0);
-        }
-        if outbox.noted.get() != outbox.waiting() {
-            shared.live.with(|cluster, _| outbox.note(cluster, *conn));
         }
         outbox.over_since.set(None);
         let length = output.len();
         output.clear();
         if output.capacity() > BUFFER_KEPT {
-            *output = Vec::new();
-            self.shared.live.with(|cluster, _| {
-                cluster.note_buffers(self.conn, self.buffers.input.capacity(), 0);
-                self.shared.hand_out(cluster);
-            });
+            output = Vec::new();
         }
-        if outbox.reports.get() {
-            self.shared.live.with(|cluster, _| cluster.written(self.conn, length));
-        }
+        shared.live.with(|cluster, _| {
+            outbox.note(cluster, *conn);
+            cluster.note_buffers(*conn, input.capacity(), output.capacity());
+            if outbox.reports.get() {
+                cluster.written(*conn, length);
+            }
+            shared.hand_out(cluster);
+        });
+        *replies.output.borrow_mut() = output;
         Ok(())
     }
 
@@ -228,10 +222,10 @@ impl Task<'_> {
     }
 
     async fn next_event(&mut self, input_max: usize) -> io::Result<()> {
-        let Task { connection, outbox, buffers, .. } = self;
+        let Task { replies, outbox, buffers, .. } = self;
         let reads = !buffers.is_parked || buffers.input.len() < READ_AHEAD_MAX;
         let read = poll_fn(|cx| {
-            if outbox.has_any.get() {
+            if outbox.has_any.get() || replies.are_stuck() {
                 return Poll::Ready(Ok(None));
             }
             let mut waker = outbox.waker.borrow_mut();
@@ -246,7 +240,7 @@ impl Task<'_> {
                 input.reserve(input.len().clamp(READ_MIN, READ_MAX));
             }
             let mut buffer = ReadBuf::uninit(input.spare_capacity_mut());
-            let polled = Pin::new(&mut *connection).poll_read(cx, &mut buffer);
+            let polled = Pin::new(&mut *replies.connection.borrow_mut()).poll_read(cx, &mut buffer);
             let read = buffer.filled().len();
             match polled {
                 Poll::Pending => Poll::Pending,
@@ -275,11 +269,12 @@ impl Task<'_> {
         let outbox = &self.outbox;
         outbox.has_any.set(false);
         let pending = outbox.bytes.borrow().len();
-        self.buffers.output.append(&mut outbox.bytes.borrow_mut());
+        let output = &mut *self.replies.output.borrow_mut();
+        output.append(&mut outbox.bytes.borrow_mut());
         // Less is as good as nothing.
         if pending > BUFFER_KEPT {
             self.shared.live.with(|cluster, _| {
-                cluster.note_buffers(self.conn, self.buffers.input.capacity(), self.buffers.output.capacity());
+                cluster.note_buffers(self.conn, self.buffers.input.capacity(), output.capacity());
                 self.shared.hand_out(cluster);
             });
         }
