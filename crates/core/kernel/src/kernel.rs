@@ -105,6 +105,11 @@ impl Kernel {
         self.shared.clock.real_instant(moment)
     }
 
+    /// True wall time at [`Moment::ZERO`].
+    pub fn wall_at_start(&self) -> WallTime {
+        self.shared.clock.wall(Moment::ZERO)
+    }
+
     /// True wall time now: what a node with a right clock shows.
     pub fn wall(&self) -> WallTime {
         self.shared.clock.wall(self.now())

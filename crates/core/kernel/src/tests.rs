@@ -185,3 +185,18 @@ fn the_same_seed_gives_the_same_trace_and_another_seed_another() {
     assert!(bothered > 50, "faults bothered only {bothered} runs of 100");
     assert!(arrived.iter().sum::<u64>() > 5_000, "hardly a message arrived: {arrived:?}");
 }
+
+/// A client that has read the machine's clock must not be told a later deadline than the one it asked for.
+#[test]
+#[allow(clippy::disallowed_methods)]
+fn a_live_wall_clock_is_not_behind_the_machines() {
+    let machine_ms = || {
+        let wall = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
+        i64::try_from(wall.as_millis()).expect("before 292 million years")
+    };
+    for _ in 0..100 {
+        let kernel = Kernel::live(Vec::new(), Seed(1));
+        let machine = machine_ms();
+        assert!(kernel.wall().as_millis() >= machine, "the kernel's clock is behind the machine's {machine}");
+    }
+}

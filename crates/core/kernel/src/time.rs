@@ -65,6 +65,10 @@ impl fmt::Display for Moment {
     }
 }
 
+const NANOS_PER_MILLI: i64 = 1_000_000;
+/// How often the machine's clocks are read to find how far they are apart.
+const READINGS: usize = 5;
+
 /// What a node's wall clock shows: milliseconds since the Unix epoch, right or wrong.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WallTime(i64);
@@ -84,21 +88,27 @@ impl WallTime {
 /// The source of time under a kernel: real, or set by a simulation.
 #[derive(Debug)]
 pub(crate) enum Clock {
-    Real { start: std::time::Instant, wall_at_start_ms: i64 },
-    Virtual { now: AtomicU64, wall_at_start_ms: i64 },
+    Real { start: std::time::Instant, wall_at_start_ns: i64 },
+    Virtual { now: AtomicU64, wall_at_start_ns: i64 },
 }
 
 impl Clock {
     /// The one place where real time comes in.
     #[allow(clippy::disallowed_methods)]
     pub(crate) fn real() -> Clock {
-        let wall = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        let wall_at_start_ms = i64::try_from(wall.as_millis()).unwrap_or(i64::MAX);
-        Clock::Real { start: std::time::Instant::now(), wall_at_start_ms }
+        // To the nanosecond and never behind: a client that has read the machine's clock must not find ours before that. Of
+        // several readings the one that was interrupted least.
+        let reading = |_| {
+            let start = std::time::Instant::now();
+            let wall = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+            (start.elapsed(), start, i64::try_from(wall.as_nanos()).unwrap_or(i64::MAX))
+        };
+        let (_, start, wall_at_start_ns) = (1..READINGS).map(reading).fold(reading(0), std::cmp::min);
+        Clock::Real { start, wall_at_start_ns }
     }
 
     pub(crate) fn virtual_from(wall_at_start: WallTime) -> Clock {
-        Clock::Virtual { now: AtomicU64::new(0), wall_at_start_ms: wall_at_start.0 }
+        Clock::Virtual { now: AtomicU64::new(0), wall_at_start_ns: wall_at_start.0.saturating_mul(NANOS_PER_MILLI) }
     }
 
     pub(crate) fn now(&self) -> Moment {
@@ -110,9 +120,9 @@ impl Clock {
 
     /// The true wall time at `moment`, before any node's skew.
     pub(crate) fn wall(&self, moment: Moment) -> WallTime {
-        let (Clock::Real { wall_at_start_ms, .. } | Clock::Virtual { wall_at_start_ms, .. }) = self;
-        let elapsed_ms = i64::try_from(moment.as_millis()).unwrap_or(i64::MAX);
-        WallTime(wall_at_start_ms.saturating_add(elapsed_ms))
+        let (Clock::Real { wall_at_start_ns, .. } | Clock::Virtual { wall_at_start_ns, .. }) = self;
+        let elapsed_ns = i64::try_from(moment.0).unwrap_or(i64::MAX);
+        WallTime(wall_at_start_ns.saturating_add(elapsed_ns).div_euclid(NANOS_PER_MILLI))
     }
 
     /// Moves virtual time forward; a real clock moves by itself and ignores this.

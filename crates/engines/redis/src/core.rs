@@ -638,7 +638,8 @@ impl Core for Cluster {
     }
 
     fn advance(&mut self, ctx: &Context<'_>) {
-        self.wall_offset_ms = ctx.kernel().wall().as_millis() - i64::try_from(ctx.now().as_millis()).unwrap_or(0);
+        // Rounded down: whoever waits for a wall time is not woken before it.
+        self.wall_offset_ms = ctx.kernel().wall_at_start().as_millis();
         self.advance_scripts(ctx);
         self.replicate_owed(ctx);
         self.sync_disks(ctx);
