@@ -62,16 +62,17 @@ def debian(command: str, package: str) -> None:
     quiet = {"DEBIAN_FRONTEND": "noninteractive"}
     # A package that brings a service must not start it: the targets here are started by the harness alone.
     policy = Path("/usr/sbin/policy-rc.d")
-    ours = not policy.exists()
-    if ours:
-        policy.write_text("#!/bin/sh\nexit 101\n")
-        policy.chmod(0o755)
-    try:
-        run(["apt-get", "update", "-qq"], 300, quiet)
-        run(["apt-get", "install", "-y", "-qq", "--no-install-recommends", package], 600, quiet)
-    finally:
+    with locked(CACHE / "apt.lock"):
+        ours = not policy.exists()
         if ours:
-            policy.unlink()
+            policy.write_text("#!/bin/sh\nexit 101\n")
+            policy.chmod(0o755)
+        try:
+            run(["apt-get", "update", "-qq"], 300, quiet)
+            run(["apt-get", "install", "-y", "-qq", "--no-install-recommends", package], 600, quiet)
+        finally:
+            if ours:
+                policy.unlink()
 
 
 def python_packages(packages: list[str]) -> Path:

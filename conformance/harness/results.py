@@ -53,10 +53,14 @@ class Outcome:
             is_late = threading.Event()
             limit = threading.Timer(suite.seconds_max, end_group, (process, is_late))
             limit.start()
-            for line in process.stdout:
-                self.take(line.rstrip("\n"), errors)
-            status = process.wait()
-            limit.cancel()
+            try:
+                for line in process.stdout:
+                    self.take(line.rstrip("\n"), errors)
+                status = process.wait()
+            finally:
+                limit.cancel()
+                if process.poll() is None:  # The run itself is being ended.
+                    os.killpg(process.pid, signal.SIGTERM)
         if is_late.is_set():
             self.failure(label, f"took more than {suite.seconds_max} s")
         elif status not in (0, 1) or (status == 1 and not self.failed):

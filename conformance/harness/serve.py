@@ -10,7 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from . import install, targets
+from . import guard, install, targets
 from .suites import Suite
 
 
@@ -29,4 +29,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(guard.run(main))

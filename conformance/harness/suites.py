@@ -4,6 +4,7 @@
       "about":    "one line for --list",
       "engine":   "redis-cluster" | "redis-cluster-tls" | "redis-shard" | "redis" | "kafka" | "kafka-single" | "stack" | "none",
       "ci":       true when it belongs to every CI run,
+      "alone":    true when no other suite may run at the same time,
       "needs":    {"apt": {"COMMAND": "PACKAGE"}, "pip": ["NAME==VERSION"], "npm": ["NAME@VERSION"],
                    "maven": ["GROUP:ARTIFACT:VERSION"], "source": ["DEBIAN SOURCE PACKAGE"],
                    "cargo": ["FOLDER of a Cargo project with its Cargo.lock; its programs are on the PATH"],
@@ -36,6 +37,7 @@ class Suite:
     engine: str
     programs: list[list[str]]
     ci: bool = False
+    alone: bool = False
     seconds_max: int = 120
     needs: dict = field(default_factory=dict)
     listeners: dict = field(default_factory=dict)
