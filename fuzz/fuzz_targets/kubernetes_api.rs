@@ -47,7 +47,8 @@ fn request(bytes: &[u8]) -> Option<Request> {
         method: METHODS[choice % METHODS.len()].to_owned(),
         path: path.to_owned(),
         query: query.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
-        accept: if choice & 0x80 == 0 { "application/json" } else { "application/json;as=Table;v=v1;g=meta.k8s.io" }.to_owned(),
+        accept: if choice & 0x80 == 0 { "application/json" } else { "application/json;as=Table;v=v1;g=meta.k8s.io" }
+            .to_owned(),
         content_type: TYPES[choice / METHODS.len() % TYPES.len()].to_owned(),
         user_agent: "fuzz".to_owned(),
         body: Bytes::copy_from_slice(rest.get(end + 1..).unwrap_or_default()),
