@@ -6,10 +6,11 @@ use super::Common;
 use crate::control::Request;
 use crate::control::client::Answer;
 use crate::error::{Code, Failure, Result};
+use crate::home::Home;
 use crate::plan::StackPlace;
 use crate::registry::{Entry, Registry};
 
-/// Finds the stack: by `--name`, else the one of this directory, else the only one.
+/// Finds the stack: by `--name`, else the one of this directory. A directory that has none of its own means the only one.
 ///
 /// # Errors
 /// [`Code::NotRunning`] if none fits, [`Code::AmbiguousStack`] if several do.
@@ -21,13 +22,15 @@ pub fn find(common: &Common) -> Result<Entry> {
         });
     }
     let public: Vec<Entry> = running.into_iter().filter(|entry| !entry.private).collect();
-    let directory = StackPlace::find(common.stack_file.as_deref())?.directory;
-    if let Some(here) = public.iter().find(|entry| entry.directory == directory) {
+    let place = StackPlace::find(common.stack_file.as_deref())?;
+    if let Some(here) = public.iter().find(|entry| entry.directory == place.directory) {
         return Ok(here.clone());
     }
+    // Whoever stands beside a stack file, or beside the data of a stack, means that one: no other is stopped or purged for it.
+    if place.file.is_some() || Home::beside(&place.directory).directory().is_dir() {
+        return Err(own_not_running(&place, &public));
+    }
     match public.as_slice() {
-        // A stack file was named, so no other stack is meant.
-        _ if common.stack_file.is_some() => Err(not_running()),
         [] => Err(not_running()),
         [only] => Ok(only.clone()),
         several => {
@@ -41,6 +44,15 @@ pub fn find(common: &Common) -> Result<Entry> {
 /// Asks the stack that is meant, where the answer is one value.
 pub fn ask(common: &Common, request: &Request) -> Result<Value> {
     Answer::ask(&find(common)?.socket(), request, false)?.result()
+}
+
+fn own_not_running(place: &StackPlace, others: &[Entry]) -> Failure {
+    let start = "start it with `atoll up -d`";
+    let hint = match others {
+        [] => start.to_owned(),
+        [other, ..] => format!("{start}; `--name {}` means the one of {}", other.name, other.directory.display()),
+    };
+    Failure::new(Code::NotRunning, format!("the stack of {} is not running", place.directory.display())).hint(hint)
 }
 
 fn not_running() -> Failure {

@@ -175,6 +175,40 @@ fn stacks_of_two_directories_are_told_apart_by_name() {
 }
 
 #[test]
+fn in_a_directory_with_a_stack_of_its_own_no_other_is_meant() {
+    let stage = stage();
+    stage.json(&["up", "-d"]);
+    // Beside the first stack's directory, since whatever lies below that means it.
+    stage.file("../other/atoll.yaml", &EXTERNAL.replace("outside", "other"));
+    stage.file("../other/deeper/notes.txt", "");
+    stage.file("../kept/.atoll/notes.txt", "");
+    stage.file("../empty/notes.txt", "");
+    let ask = |folder: &str, words: &[&str]| {
+        let mut command = stage.command(&[&["--json"][..], words].concat());
+        Ending::of(&command.current_dir(stage.path().join(folder)).output().expect("atoll runs"))
+    };
+    for (folder, own) in [("other", "other"), ("other/deeper", "other"), ("kept", "kept")] {
+        let commands =
+            [&["down"][..], &["down", "--purge"], &["env"], &["logs"], &["node", "kill", "1"], &["status", "--check"]];
+        for words in commands {
+            let ending = ask(folder, words);
+            assert_eq!(ending.code, Some(5), "atoll {words:?} in {folder}: {}", ending.stderr);
+            let error: Value = serde_json::from_str(&ending.stderr).expect("an error");
+            let directory = stage.path().canonicalize().expect("a path").join(own);
+            let message = format!("the stack of {} is not running", directory.display());
+            assert_eq!(error["error"]["message"], json!(message));
+            let hint = error["error"]["hint"].as_str().expect("a hint");
+            assert!(hint.starts_with("start it with `atoll up -d`; `--name outside` means the one of /"), "{hint}");
+        }
+    }
+    // Without any of its own, the only one is meant; and what was asked in vain has done nothing to it.
+    assert_eq!(ask("empty", &["status", "--check"]).code, Some(0));
+    assert_eq!(ask("other", &["status"]).stdout.matches("\"elsewhere\"").count(), 1);
+    assert!(stage.project().join(".atoll").is_dir());
+    assert_eq!(ask("other", &["down", "--name", "outside"]).code, Some(0));
+}
+
+#[test]
 fn a_directory_with_a_very_long_path_has_a_control_socket_too() {
     let stage = stage();
     let deep = ["a".repeat(100), "b".repeat(100)].join("/");
