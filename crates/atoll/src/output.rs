@@ -144,6 +144,48 @@ impl Output {
     }
 }
 
+/// A line that tells how something fares while it lasts: written anew in place on a terminal, and nowhere else.
+#[derive(Debug)]
+pub struct LiveLine {
+    is_on: bool,
+    is_shown: bool,
+}
+
+impl LiveLine {
+    /// A line of a command with this output.
+    pub fn new(output: Output) -> LiveLine {
+        let is_dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
+        LiveLine { is_on: io::stderr().is_terminal() && !is_dumb && !output.is_structured(), is_shown: false }
+    }
+
+    /// True where there is a terminal that shows it.
+    pub fn is_on(&self) -> bool {
+        self.is_on
+    }
+
+    /// Shows this in place of what stood there.
+    pub fn show(&mut self, text: &str) {
+        if self.is_on {
+            let _ = write!(io::stderr(), "\r\x1b[K{text}");
+            self.is_shown = true;
+        }
+    }
+
+    /// Takes the line away, so that another can be said.
+    pub fn clear(&mut self) {
+        if std::mem::take(&mut self.is_shown) {
+            let _ = write!(io::stderr(), "\r\x1b[K");
+        }
+    }
+
+    /// Leaves the line as it stands, and goes on below it.
+    pub fn keep(&mut self) {
+        if std::mem::take(&mut self.is_shown) {
+            let _ = writeln!(io::stderr());
+        }
+    }
+}
+
 /// A color with one meaning everywhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Paint {

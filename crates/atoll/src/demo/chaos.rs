@@ -19,7 +19,7 @@ use crate::error::{Code, Failure, Result};
 use crate::files;
 use crate::load::orders::Source;
 use crate::load::{Load, books};
-use crate::output::Output;
+use crate::output::{LiveLine, Output};
 use crate::registry::Entry;
 use crate::signals::Signals;
 
@@ -130,6 +130,7 @@ struct Run {
     socket: PathBuf,
     runner: Runner,
     output: Output,
+    line: LiveLine,
     /// When the run began, on this process's clock and on the kernel's.
     began: Instant,
     began_kernel: u64,
@@ -155,6 +156,7 @@ impl Run {
             socket: entry.socket(),
             runner: Runner::new(experiment),
             output,
+            line: LiveLine::new(output),
             began: load.started() + warm_up,
             began_kernel: 0,
             seen_events: 0,
@@ -163,10 +165,14 @@ impl Run {
         };
         run.take_bearings().await?;
         let outcome = run.until_the_end(&load, &mut signals, warm_up).await;
+        run.line.clear();
         // Whatever happened: nothing stays broken behind an experiment.
         run.heal().await?;
         outcome?;
-        run.settle(&load, &name, warm_up).await?;
+        run.line.show("waiting for the last orders, and for the books …");
+        let settled = run.settle(&load, &name, warm_up).await;
+        run.line.clear();
+        settled?;
         if run.is_interrupted {
             return Err(Failure::new(Code::Interrupted, "the experiment was interrupted; every fault is undone"));
         }
@@ -219,6 +225,7 @@ impl Run {
             }
             if looked.elapsed() >= LOOK_INTERVAL {
                 looked = Instant::now();
+                self.tell_progress(load);
                 self.look().await?;
                 self.take_answers(load, warm_up);
                 if let Ok(Some(open)) = tokio::time::timeout(LOOK_INTERVAL, books::waiting(load.balancer())).await {
@@ -248,7 +255,10 @@ impl Run {
                     after: ended.elapsed(),
                 }));
             }
-            Err(reason) => self.output.warn(&format!("the books cannot be read: {reason}")),
+            Err(reason) => {
+                self.line.clear();
+                self.output.warn(&format!("the books cannot be read: {reason}"));
+            }
         }
         self.look().await?;
         let ledger = self.ask(Request::Ledger { part: None, limit: LEDGER_MAX }).await?;
@@ -362,11 +372,20 @@ impl Run {
         }
     }
 
+    fn tell_progress(&mut self, load: &Load) {
+        let of = self.runner.experiment().duration;
+        let now = experiment::clock(self.now().min(of));
+        let (accepted, under_way) = (load.accepted_count(), load.under_way());
+        let whole = experiment::short(of);
+        self.line.show(&format!("{now}  of {whole}, {accepted} orders accepted, {under_way} under way"));
+    }
+
     fn say(&mut self, at: Duration, observation: &Observation) {
         let text = match observation {
             Observation::Fault(text) | Observation::Healed { text, .. } => text,
             _ => return,
         };
+        self.line.clear();
         self.output.say(&format!("{}  {text}", experiment::clock(at)));
         self.observe_at(at, observation.clone());
     }

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::hash::{BuildHasher, RandomState};
-use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -15,7 +14,7 @@ use crate::error::{Code, Failure, Result};
 use crate::files;
 use crate::load::orders::Source;
 use crate::load::{Load, books};
-use crate::output::{Output, Table};
+use crate::output::{LiveLine, Output, Table};
 use crate::registry::{Entry, Registry};
 use crate::signals::Signals;
 
@@ -159,15 +158,14 @@ impl Tally {
 /// A line that says how orders fare: rewritten in place on a terminal, every ten seconds elsewhere.
 struct StatusLine {
     output: Output,
-    is_terminal: bool,
+    line: LiveLine,
     seconds: u64,
     recent: Vec<(u64, u64, Histogram)>,
 }
 
 impl StatusLine {
     fn new(output: Output) -> StatusLine {
-        let is_terminal = std::io::stderr().is_terminal() && !output.is_structured();
-        StatusLine { output, is_terminal, seconds: 0, recent: Vec::new() }
+        StatusLine { output, line: LiveLine::new(output), seconds: 0, recent: Vec::new() }
     }
 
     fn show(&mut self, answers: &[Sample], load: &Load) {
@@ -184,8 +182,8 @@ impl StatusLine {
         }
         self.seconds += 1;
         let text = self.text(load);
-        if self.is_terminal {
-            let _ = write!(std::io::stderr(), "\r\x1b[K{text}");
+        if self.line.is_on() {
+            self.line.show(&text);
         } else if self.seconds % 10 == 1 && self.seconds > 1 {
             self.output.say(&text);
         }
@@ -208,10 +206,8 @@ impl StatusLine {
         )
     }
 
-    fn end(&self) {
-        if self.is_terminal {
-            let _ = writeln!(std::io::stderr());
-        }
+    fn end(&mut self) {
+        self.line.keep();
     }
 }
 
