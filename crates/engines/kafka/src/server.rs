@@ -221,7 +221,9 @@ async fn run(
         }
     }
     let driving = Rc::clone(&shared);
-    tokio::task::spawn_local(async move { driving.live.drive(|_, _| {}, |cluster, _| driving.hand_out(cluster)).await });
+    tokio::task::spawn_local(
+        async move { driving.live.drive(|_, _| {}, |cluster, _| driving.hand_out(cluster)).await },
+    );
     let _ = ready.send(Ok(()));
     loop {
         tokio::select! {
