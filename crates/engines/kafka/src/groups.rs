@@ -71,6 +71,8 @@ pub(crate) struct Committed {
     pub metadata: String,
     /// When it was committed, by the coordinator's clock in milliseconds since the Unix epoch.
     pub committed_ms: i64,
+    /// When it expires, if its client said so: OffsetCommit does until version 4.
+    pub expires_ms: Option<i64>,
 }
 
 /// An offset that is being committed.

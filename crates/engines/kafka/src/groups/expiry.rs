@@ -1,7 +1,7 @@
 //! Committed offsets that are old, or whose topic is gone, go; and so do groups that nothing is left of.
 //!
 //! `offsets.retention.minutes` counts from when a group became empty; of groups that were never joined, and of topics that a
-//! group's members do not read any more, from the commit (KIP-211).
+//! group's members do not read any more, from the commit (KIP-211). An offset whose client said when it expires does so then.
 
 use std::collections::BTreeSet;
 
@@ -18,7 +18,8 @@ impl Group {
         let Some((since_ms, read)) = self.expires() else { return (Vec::new(), false) };
         let is_over = |(place, committed): &(&Place, &super::Committed)| {
             let age_ms = now_ms.saturating_sub(since_ms.unwrap_or(committed.committed_ms));
-            age_ms >= retention_ms && !read.contains(&place.0) && !self.is_unstable(&place.0, place.1)
+            let is_old = committed.expires_ms.map_or(age_ms >= retention_ms, |expires_ms| now_ms >= expires_ms);
+            is_old && !read.contains(&place.0) && !self.is_unstable(&place.0, place.1)
         };
         let places: Vec<Place> = self.offsets.iter().filter(is_over).map(|(place, _)| place.clone()).collect();
         let all = places.len() == self.offsets.len();

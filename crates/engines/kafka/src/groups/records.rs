@@ -1,6 +1,7 @@
 //! What a coordinator writes down, in the format of Kafka's own `__consumer_offsets`, so that tools can read it.
 //!
-//! Keys have a version that tells their kind: 1 an offset, 2 a group. Values have versions of their own; 3 is written.
+//! Keys have a version that tells their kind: 1 an offset, 2 a group. Values have versions of their own; 3 is written, and 1 of an
+//! offset whose client said when it expires, since no other version has a place for that.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,6 +15,9 @@ use super::consumer_records::ConsumerRecord;
 use super::{Committed, Group, Member, Phase};
 use crate::wire::primitive;
 use crate::wire::record::Record;
+
+/// The version of an offset's value that says when it expires, and no leader's epoch.
+const EXPIRING: i16 = 1;
 
 /// One record of the offsets topic.
 #[derive(Debug, Clone)]
@@ -157,11 +161,16 @@ impl GroupRecord {
 
 fn write_offset(committed: &Committed, timestamp: i64) -> Bytes {
     let mut value = Writer::new();
-    value.i16(3);
+    value.i16(if committed.expires_ms.is_some() { EXPIRING } else { 3 });
     value.i64(committed.offset);
-    value.i32(committed.leader_epoch);
+    if committed.expires_ms.is_none() {
+        value.i32(committed.leader_epoch);
+    }
     primitive::put_string(&mut value, false, &committed.metadata);
     value.i64(timestamp);
+    if let Some(expires_ms) = committed.expires_ms {
+        value.i64(expires_ms);
+    }
     value.into_bytes()
 }
 
@@ -172,7 +181,8 @@ fn read_offset(value: Bytes) -> Result<(Committed, i64), WireError> {
     let leader_epoch = if version >= 3 { value.i32()? } else { -1 };
     let metadata = primitive::string(&mut value, false)?;
     let committed_ms = value.i64()?;
-    Ok((Committed { offset, leader_epoch, metadata, committed_ms }, committed_ms))
+    let expires_ms = if version == EXPIRING { Some(value.i64()?).filter(|expires_ms| *expires_ms != -1) } else { None };
+    Ok((Committed { offset, leader_epoch, metadata, committed_ms, expires_ms }, committed_ms))
 }
 
 fn write_group(metadata: &Metadata) -> Bytes {

@@ -13,6 +13,9 @@ use crate::wire::Response;
 use crate::wire::generated::offset_commit_response::{OffsetCommitResponsePartition, OffsetCommitResponseTopic};
 use crate::wire::generated::{OffsetCommitRequest, OffsetCommitResponse};
 
+/// `retention_time_ms` of whoever leaves it to `offsets.retention.minutes`. Since version 5 nobody is asked.
+const DEFAULT_RETENTION: i64 = -1;
+
 pub(super) fn apply(
     cluster: &mut Cluster,
     ctx: &Context<'_>,
@@ -28,6 +31,8 @@ pub(super) fn apply(
     let has_epoch = member.is_some_and(|member| member.classic.is_none());
     let allowed = if has_epoch && caller.version < EPOCHS_SINCE { Err(ErrorCode::UnsupportedVersion) } else { allowed };
     let committed_ms = ctx.wall(caller.node).as_millis();
+    let retention_ms = Some(request.retention_time_ms).filter(|retention_ms| *retention_ms != DEFAULT_RETENTION);
+    let expires_ms = retention_ms.map(|retention_ms| committed_ms.saturating_add(retention_ms));
     let may_commit = cluster.may_group(caller, Operation::Read, &request.group_id);
     let image = cluster.brokers.get(&caller.node).map(|broker| &broker.image);
     let (mut offsets, mut response) = (Vec::new(), OffsetCommitResponse::default());
@@ -48,7 +53,7 @@ pub(super) fn apply(
             };
             if error == ErrorCode::None {
                 let (offset, leader_epoch) = (partition.committed_offset, partition.committed_leader_epoch);
-                let committed = Committed { offset, leader_epoch, metadata, committed_ms };
+                let committed = Committed { offset, leader_epoch, metadata, committed_ms, expires_ms };
                 offsets.push(NewOffset { topic: topic.name.clone(), partition: partition.partition_index, committed });
             }
             let error_code = error.code();

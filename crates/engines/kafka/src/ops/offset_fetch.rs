@@ -131,4 +131,5 @@ fn new_topic(name: String, partitions: Vec<(i32, Held)>, error: ErrorCode) -> Of
 }
 
 /// What is answered where nothing was committed.
-const NOTHING: Committed = Committed { offset: -1, leader_epoch: -1, metadata: String::new(), committed_ms: -1 };
+const NOTHING: Committed =
+    Committed { offset: -1, leader_epoch: -1, metadata: String::new(), committed_ms: -1, expires_ms: None };

@@ -54,7 +54,7 @@ pub(super) fn apply(
                 continue;
             }
             let (offset, leader_epoch) = (asked.committed_offset, asked.committed_leader_epoch);
-            let committed = Committed { offset, leader_epoch, metadata, committed_ms };
+            let committed = Committed { offset, leader_epoch, metadata, committed_ms, expires_ms: None };
             offsets.push(NewOffset { topic: topic.name.clone(), partition: asked.partition_index, committed });
         }
     }

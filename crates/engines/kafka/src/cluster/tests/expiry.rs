@@ -9,7 +9,7 @@ use super::transactions::{Client, Transactional, config as transactional_config,
 use super::{World, quick_config};
 use crate::config::{Config, TransactionConfig};
 use crate::wire::generated::delete_topics_request::DeleteTopicState;
-use crate::wire::generated::{DeleteTopicsRequest, ListGroupsRequest, ListTransactionsRequest};
+use crate::wire::generated::{DeleteTopicsRequest, ListGroupsRequest, ListTransactionsRequest, OffsetCommitRequest};
 use crate::wire::record::{Producer, write_batch};
 use crate::wire::{Request, Response};
 
@@ -54,6 +54,40 @@ fn offsets_of_a_group_that_nobody_uses_expire_and_the_group_with_them() {
     let mut again = World::on_disk(3, 2, config, disk);
     again.run_for(1_000);
     assert!(groups(&mut again).is_empty(), "that is written down");
+}
+
+/// Clients say until version 4 how long an offset is kept. That is written down too, and no leader's epoch with it, as in Kafka.
+#[test]
+fn an_offset_expires_when_its_client_said() {
+    let disk = Arc::new(MemoryDisk::ephemeral());
+    let config = Config { offsets_retention_minutes: 2, offsets_retention_check_interval_ms: 10_000, ..quick_config() };
+    let mut world = World::on_disk(3, 1, config.clone(), Arc::clone(&disk) as Arc<dyn Disk>);
+    for topic in ["orders", "audit", "stock"] {
+        world.create_topic(topic, 1, &[]);
+    }
+    let node = commit(&mut world, "books", "orders", 5);
+    for (topic, retention_time_ms) in [("audit", 30_000), ("stock", 240_000)] {
+        let Request::OffsetCommit(request) = World::commit_request("books", topic, 0, 7) else { unreachable!() };
+        let request = Request::OffsetCommit(OffsetCommitRequest { retention_time_ms, ..request });
+        assert_eq!(World::committed(&world.ask_in(node, 4, request).1.unwrap()), 0);
+    }
+    world.run_for(20_000);
+    assert_eq!(world.committed_offset(node, "books", "audit", 0), Some((0, 7)));
+    world.run_for(25_000);
+    assert_eq!(world.committed_offset(node, "books", "audit", 0), Some((0, -1)), "half a minute after its commit");
+    drop(world);
+    let mut again = World::on_disk(3, 2, config, disk);
+    while again.find_coordinator(NodeId(1), "books").unwrap().0 != 0 {}
+    let node = NodeId(again.find_coordinator(NodeId(1), "books").unwrap().1 as u16);
+    again.run_for(140_000);
+    assert_eq!(
+        again.committed_offset(node, "books", "orders", 0),
+        Some((0, -1)),
+        "two minutes, by the broker's option"
+    );
+    assert_eq!(again.committed_offset(node, "books", "stock", 0), Some((0, 7)), "and this one asked for four");
+    again.run_for(130_000);
+    assert_eq!(again.committed_offset(node, "books", "stock", 0), Some((0, -1)));
 }
 
 #[test]
