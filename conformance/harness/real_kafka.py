@@ -56,7 +56,7 @@ def formatted(folder: Path, jars: str, identifier: str, configured: str, node: i
     data.mkdir()
     properties = data / "server.properties"
     properties.write_text(f"log.dirs={data / 'log'}\n{configured}")
-    run(["java", *LOGGING, "-cp", jars, "kafka.tools.StorageTool", "format", "-t", identifier, "-c", str(properties)], 60)
+    run(["java", *LOGGING, "-cp", jars, "kafka.tools.StorageTool", "format", f"--cluster-id={identifier}", "-c", str(properties)], 60)
     return properties
 
 
