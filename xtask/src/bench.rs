@@ -1,7 +1,7 @@
 //! Side-by-side runs against the real engines: one run, same pinning, same data, alternating rounds, medians.
 //!
-//! Start at [`run`]. `engine.rs` starts and measures a server, `redis.rs` and `kafka.rs` say what is measured, `report.rs` turns the
-//! samples into a table, `target/bench/*.json` and a chart. How to read the figures: `bench/README.md`.
+//! Start at [`run`]. `engine.rs` starts and measures a server, `share.rs` limits it, `redis.rs` and `kafka.rs` say what is measured,
+//! `report.rs` turns the samples into a table, `target/bench/*.json` and a chart. How to read the figures: `bench/README.md`.
 
 use std::path::PathBuf;
 
@@ -14,6 +14,7 @@ mod kafka;
 mod redis;
 mod report;
 mod saving;
+mod share;
 
 #[cfg(test)]
 mod tests;

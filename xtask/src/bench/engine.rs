@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -10,6 +11,7 @@ use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::share::Share;
 use super::{Options, repository};
 
 /// Servers have one core, load generators the other, so that neither takes time from what is compared. Both go before whatever
@@ -27,15 +29,12 @@ pub struct Engine {
     pub pids: Vec<u32>,
     /// From the start of the process until every listener was ready.
     pub start: Duration,
-    keeper: Keeper,
+    /// A process that ends, and the server with it, when its standard input closes: so it ends with this one in whatever way this one ends.
+    keeper: Child,
 }
 
-enum Keeper {
-    /// A process that ends, and the real engine with it, when its standard input closes.
-    Input(Child),
-    /// The binary and the folder of a detached stack.
-    Stack { atoll: PathBuf, folder: tempfile::TempDir },
-}
+/// What keeps a detached stack: the binary and the stack's folder are its arguments.
+const KEEP_STACK: &str = r#"cat >/dev/null; cd "$2" && "$1" down >/dev/null; cd / && rm -rf -- "$2""#;
 
 #[derive(Deserialize)]
 struct Told {
@@ -47,11 +46,8 @@ struct Told {
 impl Engine {
     /// Starts the real engine: `redis`, `redis-cluster`, `kafka-single` or `kafka`.
     pub fn real(name: &str, label: &'static str) -> Result<Engine> {
-        let mut child = Command::new("nice")
-            .args(["-n", "-10", "taskset", "-c", SERVER_CORE, "python3", "-m", "harness.serve", name])
+        let mut child = keeper(&["taskset", "-c", SERVER_CORE, "python3", "-m", "harness.serve", name])
             .current_dir(repository()?.join("conformance"))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
             .spawn()
             .context("taskset and python3 are needed")?;
         let mut line = String::new();
@@ -62,7 +58,7 @@ impl Engine {
             environment: told.environment,
             pids: told.pids,
             start: Duration::from_secs_f64(told.start_seconds),
-            keeper: Keeper::Input(child),
+            keeper: child,
         })
     }
 
@@ -73,12 +69,9 @@ impl Engine {
             bail!("the example `echo` of atoll-redis does not build");
         }
         let started = Instant::now();
-        let mut child = Command::new("nice")
-            .args(["-n", "-10", "taskset", "-c", SERVER_CORE])
+        let mut child = keeper(&["taskset", "-c", SERVER_CORE])
             .arg(repository()?.join("target/release/examples/echo"))
             .arg(ECHO_INSTANCE)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
             .spawn()
             .context("taskset is needed")?;
         let mut line = String::new();
@@ -86,7 +79,7 @@ impl Engine {
         let environment = BTreeMap::from([("REDIS_NODES".to_owned(), line.trim().to_owned())]);
         // `nice` and `taskset` become what they start.
         let pids = vec![child.id()];
-        Ok(Engine { label: "echo", environment, pids, start: started.elapsed(), keeper: Keeper::Input(child) })
+        Ok(Engine { label: "echo", environment, pids, start: started.elapsed(), keeper: child })
     }
 
     /// Starts a stack from this text of an `atoll.yaml`, in memory or on the disk.
@@ -94,17 +87,23 @@ impl Engine {
         if !options.atoll.exists() {
             bail!("{} is not there: cargo build --release -p atoll", options.atoll.display());
         }
-        let folder = tempfile::tempdir()?;
-        std::fs::write(folder.path().join("atoll.yaml"), stack)?;
+        let atoll = std::path::absolute(&options.atoll)?;
+        let folder = tempfile::tempdir()?.keep();
+        std::fs::write(folder.join("atoll.yaml"), stack)?;
+        // The keeper removes the folder, since it is there until the end and this process perhaps not.
+        let keeper =
+            keeper(&["sh", "-c", KEEP_STACK, "sh"]).arg(&atoll).arg(&folder).spawn().context("sh is needed")?;
+        let mut engine =
+            Engine { label: "Atoll", environment: BTreeMap::new(), pids: Vec::new(), start: Duration::ZERO, keeper };
         let started = Instant::now();
         let flags: &[&str] = if is_ephemeral { &["up", "-d", "--ephemeral"] } else { &["up", "-d"] };
-        answer(&options.atoll, folder.path(), flags)?;
-        let start = started.elapsed();
-        let environment = serde_json::from_str(&answer(&options.atoll, folder.path(), &["env", "--json"])?)?;
-        let status: Value = serde_json::from_str(&answer(&options.atoll, folder.path(), &["status", "--json"])?)?;
+        answer(&atoll, &folder, flags)?;
+        engine.start = started.elapsed();
+        engine.environment = serde_json::from_str(&answer(&atoll, &folder, &["env", "--json"])?)?;
+        let status: Value = serde_json::from_str(&answer(&atoll, &folder, &["status", "--json"])?)?;
         let pid = status["pid"].as_u64().context("`atoll status --json` names a pid")?;
-        let keeper = Keeper::Stack { atoll: options.atoll.clone(), folder };
-        Ok(Engine { label: "Atoll", environment, pids: vec![u32::try_from(pid)?], start, keeper })
+        engine.pids = vec![u32::try_from(pid)?];
+        Ok(engine)
     }
 
     /// A variable that the engine hands out, such as `REDIS_NODES`.
@@ -126,6 +125,12 @@ impl Engine {
         Ok(total)
     }
 
+    /// Does this while the servers have so many hundredths of a core, all of them together, or all of it.
+    pub fn limited<T>(&self, percent: Option<u32>, run: impl FnOnce() -> Result<T>) -> Result<T> {
+        let _share = percent.map(|percent| Share::of(&self.pids, percent)).transpose()?;
+        run()
+    }
+
     /// Resident memory of the servers in bytes.
     pub fn resident(&self) -> Result<u64> {
         let mut total = 0;
@@ -140,18 +145,17 @@ impl Engine {
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        match &mut self.keeper {
-            Keeper::Input(child) => {
-                drop(child.stdin.take());
-                let _ = child.wait();
-            }
-            Keeper::Stack { atoll, folder } => {
-                if let Err(error) = answer(atoll, folder.path(), &["down"]) {
-                    eprintln!("atoll down: {error:#}");
-                }
-            }
-        }
+        drop(self.keeper.stdin.take());
+        let _ = self.keeper.wait();
     }
+}
+
+/// A command that keeps a server. It is in a process group of its own: a signal to this one's group, such as `timeout` and a terminal
+/// send, would end it before it has ended the server.
+fn keeper(command: &[&str]) -> Command {
+    let mut keeper = Command::new("nice");
+    keeper.args(["-n", "-10"]).args(command).stdin(Stdio::piped()).stdout(Stdio::piped()).process_group(0);
+    keeper
 }
 
 fn answer(atoll: &Path, folder: &Path, words: &[&str]) -> Result<String> {
@@ -194,9 +198,11 @@ impl Background {
     }
 }
 
+/// A load generator has nobody to wait for when this process is gone.
 fn on_client_core(command: &[String]) -> Command {
-    let mut pinned = Command::new("nice");
-    pinned.args(["-n", "-10", "taskset", "-c", CLIENT_CORE]).args(command).stdin(Stdio::null());
+    let mut pinned = Command::new("setpriv");
+    let words = ["--pdeathsig", "KILL", "nice", "-n", "-10", "taskset", "-c", CLIENT_CORE];
+    pinned.args(words).args(command).stdin(Stdio::null());
     pinned
 }
 

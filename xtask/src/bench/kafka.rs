@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use super::Options;
 use super::engine::Engine;
@@ -34,9 +34,15 @@ engines:
 const PARTITIONS: u32 = 3;
 const FEW: u32 = 10;
 const MANY: u32 = 1000;
-/// Records whose latency is measured one by one, and those before them: Java compiles what has run often enough.
-const SINGLE_RECORDS: u64 = 2000;
+/// Records whose latency is measured one by one in each of the rounds, and those before all of them. Fewer say nothing about a hundredth,
+/// and more take minutes at a rate that is no load.
+const SINGLE_RECORDS: u64 = 1500;
+const SINGLE_ROUNDS: usize = 2;
 const WARMING_RECORDS: u64 = 20_000;
+/// What of a core each broker has where the servers are to be the limit, in hundredths. Brokers of Kafka need some of it for themselves.
+const SHARE: u32 = 10;
+/// How many times the records of a sample warm both engines up before that, with all of a core.
+const WARMING_TIMES: u64 = 2;
 
 /// What is produced, by whom; `records` make a sample of a few seconds.
 #[derive(Clone, Copy)]
@@ -46,6 +52,8 @@ struct Case {
     records: u64,
     acks: &'static str,
     partitions: u32,
+    /// What of a core each broker has, in hundredths, where they do not have all of one.
+    share: Option<u32>,
     /// Whether it is read back as well, which gives a row of its own.
     is_consumed: bool,
 }
@@ -56,6 +64,7 @@ const SMALL: Case = Case {
     records: 6_000_000,
     acks: "all",
     partitions: PARTITIONS,
+    share: None,
     is_consumed: true,
 };
 const LARGE: Case = Case { record_bytes: 1024, records: 1_200_000, ..SMALL };
@@ -67,6 +76,8 @@ const CASES: &[Case] = &[
     LARGE,
     Case { client: Client::Java, records: 2_000_000, ..SMALL },
     Case { client: Client::Java, records: 400_000, ..LARGE },
+    Case { share: Some(SHARE), records: 2_000_000, ..SMALL },
+    Case { share: Some(SHARE), records: 500_000, ..LARGE },
 ];
 /// For one broker: what many partitions cost.
 const FEW_AND_MANY: [Case; 2] = [Case { partitions: FEW, ..LARGE }, Case { partitions: MANY, ..LARGE }];
@@ -141,7 +152,8 @@ impl Case {
     fn name(&self, brokers: u32, what: &str) -> String {
         let by = if self.client == Client::Java { " Java" } else { "" };
         let of = if self.partitions == PARTITIONS { String::new() } else { format!(" {} partitions", self.partitions) };
-        format!("{}{of}{by} {what}", prefix(brokers))
+        let on = self.share.map_or_else(String::new, |percent| format!(" {} % of a core", percent * brokers));
+        format!("{}{of}{by}{on} {what}", prefix(brokers))
     }
 
     fn is_wanted(&self, options: &Options, brokers: u32) -> bool {
@@ -158,19 +170,10 @@ impl Bench<'_> {
         if case.is_consumed {
             rows.push(empty(case.consume_name(self.brokers)));
         }
-        for which in self.turns() {
-            let engine = self.engines[which];
-            let samples = match self.samples(case, engine) {
-                Ok(samples) => samples,
-                Err(error) => {
-                    eprintln!("{}: {}: {error:#}", rows[0].case, engine.label);
-                    rows[0].trouble = Some(format!("{}: {error:#}", engine.label));
-                    return rows;
-                }
-            };
-            for (row, sample) in rows.iter_mut().zip(samples) {
-                if which == 0 { row.real.push(sample) } else { row.ours.push(sample) }
-            }
+        if let Err(error) = self.fill(&mut rows, case) {
+            eprintln!("{}: {error:#}", rows[0].case);
+            rows[0].trouble = Some(format!("{error:#}"));
+            return rows;
         }
         for both in rows.iter().filter_map(Row::compare) {
             eprintln!(
@@ -181,9 +184,22 @@ impl Bench<'_> {
         rows
     }
 
-    /// The engines in turn: real, ours, ours, real …
-    fn turns(&self) -> Vec<usize> {
-        (0..self.options.rounds).flat_map(|round| [round % 2, (round + 1) % 2]).collect()
+    fn fill(&mut self, rows: &mut [Row], case: &Case) -> Result<()> {
+        if case.share.is_some() {
+            // With a small share of a core Java takes minutes until it has compiled what runs often.
+            let warming = Case { share: None, records: case.records * WARMING_TIMES, ..*case };
+            for engine in self.engines {
+                self.samples(&warming, engine).with_context(|| engine.label)?;
+            }
+        }
+        for which in turns(self.options.rounds) {
+            let engine = self.engines[which];
+            let samples = self.samples(case, engine).with_context(|| engine.label)?;
+            for (row, sample) in rows.iter_mut().zip(samples) {
+                if which == 0 { row.real.push(sample) } else { row.ours.push(sample) }
+            }
+        }
+        Ok(())
     }
 
     /// Produces into a fresh topic, and reads it back when asked to.
@@ -191,9 +207,11 @@ impl Bench<'_> {
         let topic = self.topic(engine, case.partitions, self.options.operations(case.records))?;
         let tools = &self.tools;
         let produce = || tools.produce(case.client, &topic, case.record_bytes, case.acks);
-        let mut samples = vec![timed(engine, topic.records, produce)?];
+        let consume = || tools.consume(case.client, &topic);
+        let share = case.share.map(|percent| percent * self.brokers);
+        let mut samples = vec![engine.limited(share, || timed(engine, topic.records, produce))?];
         if case.is_consumed {
-            samples.push(timed(engine, topic.records, || tools.consume(case.client, &topic))?);
+            samples.push(engine.limited(share, || timed(engine, topic.records, consume))?);
         }
         self.tools.delete(topic.servers, "bench-")?;
         Ok(samples)
@@ -208,17 +226,17 @@ impl Bench<'_> {
         Ok(topic)
     }
 
-    /// All rounds of records that go alone: their median and 99th percentile.
+    /// Records that go alone, with both engines warm: their median and 99th percentile.
     fn latencies(&mut self, name: &str) -> Result<Vec<Figure>> {
         for engine in self.engines {
             let topic = self.topic(engine, 1, WARMING_RECORDS)?;
-            latency::end_to_end(&self.tools, &topic, latency::WARMING_RATE)?;
+            latency::warm(&self.tools, &topic)?;
         }
         let mut told = [Vec::new(), Vec::new()];
-        for which in self.turns() {
+        for which in turns(SINGLE_ROUNDS) {
             let engine = self.engines[which];
-            let topic = self.topic(engine, 1, self.options.operations(SINGLE_RECORDS))?;
-            told[which].push(latency::end_to_end(&self.tools, &topic, latency::RATE)?);
+            let topic = self.topic(engine, 1, SINGLE_RECORDS)?;
+            told[which].push(latency::end_to_end(&self.tools, &topic)?);
             self.tools.delete(topic.servers, "bench-")?;
         }
         let figure = |percentile: &str, of: fn(&(f64, f64)) -> f64| {
@@ -227,6 +245,11 @@ impl Bench<'_> {
         };
         Ok(vec![figure("p50", |told| told.0), figure("p99", |told| told.1)])
     }
+}
+
+/// The engines in turn: real, ours, ours, real …
+fn turns(rounds: usize) -> impl Iterator<Item = usize> {
+    (0..rounds).flat_map(|round| [round % 2, (round + 1) % 2])
 }
 
 fn timed(engine: &Engine, records: u64, run: impl FnOnce() -> Result<Told>) -> Result<Sample> {

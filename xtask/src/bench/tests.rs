@@ -5,6 +5,7 @@ use super::kafka::latency::percentiles_ms;
 use super::redis;
 use super::report::{Row, Sample, median};
 use super::saving;
+use super::share::group_in;
 
 #[test]
 fn redis_benchmark_prints_csv() {
@@ -72,4 +73,12 @@ fn a_ratio_compares_medians_and_needs_both_sides() {
     row.ours = vec![sample(4.0)];
     let both = row.compare().unwrap();
     assert_eq!((both.throughput_ratio, both.processor_ratio), (2.0, 0.5));
+}
+
+#[test]
+fn the_group_that_shares_out_processor_time_is_found_in_either_version() {
+    let first = "9:name=systemd:/\n4:memory:/services\n3:cpuset:/set\n2:cpu,cpuacct:/user\n0::/\n";
+    assert_eq!(group_in(first, true), Some("/user"));
+    assert_eq!(group_in("0::/user.slice/one:two\n", false), Some("/user.slice/one:two"));
+    assert_eq!(group_in("3:cpuset:/set\n", true), None);
 }
