@@ -20,16 +20,23 @@ const DIRECTORY: &str = "redis";
 /// What the thread has to say.
 #[derive(Debug)]
 pub(crate) enum News {
-    /// So many bytes have reached a file, or have been given up.
-    Written(usize),
+    /// These bytes have reached a file, or have been given up. They go back to whoever made them: freed here, they would take a
+    /// lock of the allocator, and this thread may have to wait for the processor with it.
+    Written(Vec<u8>),
     /// A shard's snapshot is durable, or has failed.
     Ended { shard: usize, is_good: bool },
 }
 
 /// The thread that writes snapshots.
 pub(crate) struct Saver {
-    work: Option<blocking::Sender<(SavePart, Place)>>,
+    work: Option<blocking::Sender<Work>>,
     thread: Option<thread::JoinHandle<()>>,
+}
+
+/// What is to be written; where to is said with the first part of a file.
+struct Work {
+    part: SavePart,
+    place: Option<Place>,
 }
 
 /// The directory and the name of a shard's snapshot.
@@ -67,10 +74,10 @@ impl Saver {
     /// Hands on what the core has of snapshots; it does not give more than a limit at a time.
     pub(crate) fn submit(&self, cluster: &mut Cluster) {
         for part in cluster.take_save_parts() {
-            let place = Place::new(&cluster.config, part.shard);
+            let place = part.is_first.then(|| Place::new(&cluster.config, part.shard));
             if let Some(work) = &self.work {
                 // The thread is there for as long as this is.
-                let _ = work.send((part, place));
+                let _ = work.send(Work { part, place });
             }
         }
     }
@@ -93,40 +100,52 @@ impl Saver {
     }
 }
 
+/// A snapshot that is being written.
+struct Unfinished {
+    place: Place,
+    file: Arc<dyn DiskFile>,
+    end: u64,
+}
+
 /// The thread.
-fn write(disk: &dyn Disk, parts: &blocking::Receiver<(SavePart, Place)>, news: &mpsc::UnboundedSender<News>) {
-    let mut files: BTreeMap<usize, (Arc<dyn DiskFile>, u64)> = BTreeMap::new();
-    for (part, place) in parts {
-        let (shard, is_last) = (part.shard, part.is_last);
-        if part.is_first
-            && let Ok(file) = begin(disk, &place)
-        {
-            files.insert(shard, (file, 0));
+fn write(disk: &dyn Disk, work: &blocking::Receiver<Work>, news: &mpsc::UnboundedSender<News>) {
+    give_way();
+    let mut files: BTreeMap<usize, Unfinished> = BTreeMap::new();
+    for Work { part: SavePart { shard, bytes, is_last, .. }, place } in work {
+        if let Some(begun) = place.and_then(|place| begin(disk, place).ok()) {
+            files.insert(shard, begun);
         }
-        let written = files.get_mut(&shard).is_some_and(|(file, end)| {
-            let is_good = file.write_at(*end, &part.bytes).is_ok();
-            *end += part.bytes.len() as u64;
+        let written = files.get_mut(&shard).is_some_and(|begun| {
+            let is_good = begun.file.write_at(begun.end, &bytes).is_ok();
+            begun.end += bytes.len() as u64;
             is_good
         });
         if !written {
             files.remove(&shard);
         }
-        let _ = news.send(News::Written(part.bytes.len()));
+        let _ = news.send(News::Written(bytes));
         if is_last {
-            let is_good = files.remove(&shard).is_some_and(|(file, _)| finish(disk, &place, &*file).is_ok());
+            let is_good = files.remove(&shard).is_some_and(|begun| finish(disk, &begun).is_ok());
             let _ = news.send(News::Ended { shard, is_good });
         }
     }
 }
 
-fn begin(disk: &dyn Disk, place: &Place) -> Result<Arc<dyn DiskFile>, DiskError> {
+/// Lets everybody else have the processor first. It still gets a little of one that others always want, so snapshots come to an end.
+fn give_way() {
+    const LAST: libc::c_int = 19;
+    // SAFETY: it changes the priority of the calling thread. If it fails, snapshots are written as before.
+    unsafe { libc::setpriority(libc::PRIO_PROCESS, nix::unistd::gettid().as_raw().cast_unsigned(), LAST) };
+}
+
+fn begin(disk: &dyn Disk, place: Place) -> Result<Unfinished, DiskError> {
     disk.create_directory(&place.directory)?;
     let file = disk.open(&place.temporary(), Open::Create)?;
     file.truncate(0)?;
-    Ok(file)
+    Ok(Unfinished { place, file, end: 0 })
 }
 
-fn finish(disk: &dyn Disk, place: &Place, file: &dyn DiskFile) -> Result<(), DiskError> {
+fn finish(disk: &dyn Disk, Unfinished { place, file, .. }: &Unfinished) -> Result<(), DiskError> {
     file.sync()?;
     disk.rename(&place.temporary(), &place.path())?;
     disk.sync_directory(&place.directory)

@@ -369,7 +369,7 @@ impl Shared {
     fn take_news(&self, news: &News) {
         self.live.with(|cluster, ctx| {
             match news {
-                News::Written(bytes) => cluster.save_written(*bytes),
+                News::Written(bytes) => cluster.save_written(bytes),
                 News::Ended { shard, is_good } => cluster.save_ended(ctx, *shard, *is_good),
             }
             self.hand_out(cluster);

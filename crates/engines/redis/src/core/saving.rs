@@ -168,9 +168,9 @@ impl Cluster {
         std::mem::take(&mut self.saving.parts)
     }
 
-    /// So many bytes of parts have reached a file.
-    pub fn save_written(&mut self, bytes: usize) {
-        self.saving.in_flight = self.saving.in_flight.saturating_sub(bytes);
+    /// The bytes of a part have reached a file.
+    pub fn save_written(&mut self, bytes: &[u8]) {
+        self.saving.in_flight = self.saving.in_flight.saturating_sub(bytes.len());
     }
 
     /// A shard's snapshot is durable, or has failed.

@@ -18,7 +18,7 @@ fn collect(stage: &mut Stage, file: &mut Vec<u8>) -> bool {
     let mut is_last = false;
     for part in stage.sim.core.take_save_parts() {
         assert_eq!(part.is_first, file.is_empty());
-        stage.sim.core.save_written(part.bytes.len());
+        stage.sim.core.save_written(&part.bytes);
         file.extend(&part.bytes);
         is_last |= part.is_last;
     }
