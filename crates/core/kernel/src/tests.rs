@@ -188,7 +188,7 @@ fn the_same_seed_gives_the_same_trace_and_another_seed_another() {
 
 /// A client that has read the machine's clock must not be told a later deadline than the one it asked for.
 #[test]
-#[allow(clippy::disallowed_methods)]
+#[allow(clippy::disallowed_methods)] // The machine's own clock is what the kernel's is compared with.
 fn a_live_wall_clock_is_not_behind_the_machines() {
     let machine_ms = || {
         let wall = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
