@@ -60,9 +60,12 @@ impl<C: Core> Live<C> {
     /// on what the core has for others. Never ends. A core that asks for nothing costs nothing.
     pub async fn drive(&self, before: impl Fn(&mut C, &Context<'_>), afterwards: impl Fn(&mut C, &Context<'_>)) {
         let mut alarm = Alarm::default();
+        // The first turn is due, whatever the core says: it has seen nothing yet.
+        let mut is_due = true;
         loop {
             self.is_called.set(false);
-            alarm.set(&self.kernel, self.end_turn(&before, &afterwards));
+            alarm.set(&self.kernel, self.end_turn(is_due, &before, &afterwards));
+            is_due = false;
             tokio::select! {
                 biased;
                 () = self.called.notified() => {}
@@ -74,6 +77,7 @@ impl<C: Core> Live<C> {
     /// Returns when the core wants to be woken.
     fn end_turn(
         &self,
+        is_due: bool,
         before: &impl Fn(&mut C, &Context<'_>),
         afterwards: &impl Fn(&mut C, &Context<'_>),
     ) -> Option<Moment> {
@@ -81,7 +85,7 @@ impl<C: Core> Live<C> {
         let (core, driver) = &mut *borrowed;
         before(core, &Context::new(&self.kernel));
         let wake = core.next_wake();
-        let is_due = wake.is_some_and(|wake| wake <= self.kernel.now());
+        let is_due = is_due || wake.is_some_and(|wake| wake <= self.kernel.now());
         if !is_due && self.kernel.version() == driver.events_seen() {
             return wake;
         }

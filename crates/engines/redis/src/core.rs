@@ -97,7 +97,8 @@ pub struct Cluster {
     pub(crate) bus: Bus,
     pub(crate) random: Stream,
     pub(crate) deliveries: Vec<Delivery>,
-    /// What to add to a moment to get the wall clock, in milliseconds.
+    /// What to add to a moment to get the wall clock, in milliseconds. Rounded down: whoever waits for a wall time is not woken
+    /// before it.
     wall_offset_ms: i64,
     expired_at: Moment,
     /// How many channels and patterns are subscribed to anywhere: while none are, publishing is a number.
@@ -166,7 +167,7 @@ impl Cluster {
             bus: Bus::new(),
             random: ctx.random("redis.commands", 0),
             deliveries: Vec::new(),
-            wall_offset_ms: 0,
+            wall_offset_ms: ctx.kernel().wall_at_start().as_millis(),
             expired_at: Moment::ZERO,
             subscriptions: 0,
             owed: Vec::new(),
@@ -638,8 +639,6 @@ impl Core for Cluster {
     }
 
     fn advance(&mut self, ctx: &Context<'_>) {
-        // Rounded down: whoever waits for a wall time is not woken before it.
-        self.wall_offset_ms = ctx.kernel().wall_at_start().as_millis();
         self.advance_scripts(ctx);
         self.replicate_owed(ctx);
         self.sync_disks(ctx);

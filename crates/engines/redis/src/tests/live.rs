@@ -3,12 +3,16 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
+use std::time::Duration;
 
 use atoll_kernel::disk::{Disk, MemoryDisk};
 use atoll_kernel::{Kernel, NodeConfig, Seed};
 use atoll_net::Host;
 
 use crate::{Config, Handle, Redis};
+
+/// Nothing here takes as long, but what never comes is not waited for.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn start(block: u8, disk: &Arc<dyn Disk>, options: &[(&str, &str)]) -> Handle {
     let mut config = Config::default();
@@ -25,7 +29,9 @@ fn memory() -> Arc<dyn Disk> {
 }
 
 fn connect(redis: &Handle) -> TcpStream {
-    TcpStream::connect(redis.addresses()[0].1).expect("it listens")
+    let stream = TcpStream::connect(redis.addresses()[0].1).expect("it listens");
+    stream.set_read_timeout(Some(PATIENCE)).expect("it can be limited");
+    stream
 }
 
 /// Sends bytes and reads until as many have come as are expected.
@@ -51,6 +57,23 @@ fn a_pipeline_is_answered_in_order_and_a_key_is_waited_for() {
     exchange(&mut two, b"RPUSH q x\r\n", ":1\r\n");
     exchange(&mut waiting, b"", "*2\r\n$1\r\nq\r\n$1\r\nx\r\n+PONG\r\n");
     assert_eq!(redis.status()[0]["role"], "master");
+    redis.shut_down();
+}
+
+#[test]
+fn a_key_that_nobody_asks_for_expires_when_its_time_has_come() {
+    let options = [("cluster-enabled", "no"), ("notify-keyspace-events", "Ex"), ("save", "")];
+    let redis = start(239, &memory(), &options);
+    let mut told = connect(&redis);
+    exchange(
+        &mut told,
+        b"SUBSCRIBE __keyevent@0__:expired\r\n",
+        "*3\r\n$9\r\nsubscribe\r\n$22\r\n__keyevent@0__:expired\r\n:1\r\n",
+    );
+    let mut one = connect(&redis);
+    exchange(&mut one, b"SET a 1 PX 20\r\n", "+OK\r\n");
+    exchange(&mut told, b"", "*3\r\n$7\r\nmessage\r\n$22\r\n__keyevent@0__:expired\r\n$1\r\na\r\n");
+    exchange(&mut one, b"DBSIZE\r\n", ":0\r\n");
     redis.shut_down();
 }
 
