@@ -60,12 +60,10 @@ impl<C: Core> Live<C> {
     /// on what the core has for others. Never ends. A core that asks for nothing costs nothing.
     pub async fn drive(&self, before: impl Fn(&mut C, &Context<'_>), afterwards: impl Fn(&mut C, &Context<'_>)) {
         let mut alarm = Alarm::default();
-        // The first turn is due, whatever the core says: it has seen nothing yet.
-        let mut is_due = true;
+        let mut advanced_at = None;
         loop {
             self.is_called.set(false);
-            alarm.set(&self.kernel, self.end_turn(is_due, &before, &afterwards));
-            is_due = false;
+            alarm.set(&self.kernel, self.end_turn(&mut advanced_at, &before, &afterwards));
             tokio::select! {
                 biased;
                 () = self.called.notified() => {}
@@ -74,10 +72,11 @@ impl<C: Core> Live<C> {
         }
     }
 
-    /// Returns when the core wants to be woken.
+    /// Returns when the core wants to be woken. `advanced_at` is how many fault events it had seen when it last did what is
+    /// due: whatever it says, it does so at first and after each of them.
     fn end_turn(
         &self,
-        is_due: bool,
+        advanced_at: &mut Option<u64>,
         before: &impl Fn(&mut C, &Context<'_>),
         afterwards: &impl Fn(&mut C, &Context<'_>),
     ) -> Option<Moment> {
@@ -85,11 +84,12 @@ impl<C: Core> Live<C> {
         let (core, driver) = &mut *borrowed;
         before(core, &Context::new(&self.kernel));
         let wake = core.next_wake();
-        let is_due = is_due || wake.is_some_and(|wake| wake <= self.kernel.now());
-        if !is_due && self.kernel.version() == driver.events_seen() {
+        let is_due = wake.is_some_and(|wake| wake <= self.kernel.now());
+        if !is_due && *advanced_at == Some(self.kernel.version()) {
             return wake;
         }
         driver.turn(&self.kernel, core);
+        *advanced_at = Some(driver.events_seen());
         afterwards(core, &Context::new(&self.kernel));
         core.next_wake()
     }
