@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 import tempfile
-from typing import Callable
 
 from .suites import ROOT, Suite
 

@@ -478,12 +478,6 @@ impl Cluster {
         }
     }
 
-    /// True if writes were made that go to replicas with the next [`Core::advance`]. Whoever wants clients to have their
-    /// acknowledgements before a trigger can go off sends the replies first.
-    pub fn owes_replication(&self) -> bool {
-        !self.owed.is_empty()
-    }
-
     /// Says why the append-only file cannot be written, or that it can: until then writes are refused with MISCONF.
     pub fn set_log_failure(&mut self, reason: Option<String>) {
         self.log_failure = reason;
