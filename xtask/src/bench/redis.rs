@@ -27,8 +27,8 @@ engines:
 ";
 /// How many different keys the cases touch, so that GET finds them and memory stays small.
 const KEYS: &str = "100000";
-/// And those of the figures about memory and snapshots.
-pub const KEPT_KEYS: &str = "1000000";
+/// And those of the figure about memory.
+const KEPT_KEYS: &str = "1000000";
 
 /// What one call of `redis-benchmark` does.
 struct Case {
@@ -229,11 +229,10 @@ pub fn parse(printed: &str) -> Result<(f64, f64, f64)> {
     }
 }
 
-/// Writes a million small keys, or as good as.
-pub fn fill(engine: &Engine) -> Result<()> {
+/// Writes as many small keys, or as good as.
+pub fn fill(engine: &Engine, keys: &str) -> Result<()> {
     let (host, port) = address(engine)?;
-    let words =
-        ["redis-benchmark", "-h", &host, "-p", &port, "-t", "set", "-r", KEPT_KEYS, "-n", KEPT_KEYS, "-P", "64", "-q"];
+    let words = ["redis-benchmark", "-h", &host, "-p", &port, "-t", "set", "-r", keys, "-n", keys, "-P", "64", "-q"];
     load(&words.map(str::to_owned)).map(drop)
 }
 
@@ -250,7 +249,7 @@ fn memory(real: &Engine, ours: &Engine) -> Result<Vec<Figure>> {
         ask(&["FLUSHALL"])?;
         std::thread::sleep(Duration::from_secs(1)); // Freeing may go on behind the reply, and nothing tells its end.
         let before = engine.resident()?;
-        fill(engine)?;
+        fill(engine, KEPT_KEYS)?;
         let count: f64 = ask(&["DBSIZE"])?.trim().parse()?;
         bytes.push((engine.resident()?.saturating_sub(before)) as f64 / count);
         ask(&["FLUSHALL"])?;

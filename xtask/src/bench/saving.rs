@@ -1,12 +1,12 @@
 //! What clients wait for while a snapshot is written: real Redis forks, and the child then competes with it for the machine.
 
-use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
 use super::Options;
-use super::engine::{Engine, load};
-use super::redis::{KEPT_KEYS, address, fill};
+use super::engine::{Background, Engine, load};
+use super::redis::{address, fill};
 use super::report::{Figure, median};
 
 /// One server with files, and like the real one without an append-only file.
@@ -18,12 +18,15 @@ engines:
   kafka: {enabled: false}
   kubernetes: {enabled: false}
 ";
-const OPERATIONS: u64 = 200_000;
+/// How many keys there are: some hundreds of megabytes, which is what a process has that it is a matter to fork.
+const KEYS: &str = "5000000";
+/// For some ten seconds, and several snapshots.
+const OPERATIONS: u64 = 150_000;
 
-/// The slowest thousandth of GET and SET: alone, and while one snapshot of a million keys follows another.
+/// The slowest thousandth of GET and SET: alone, and while one snapshot follows another.
 pub fn run(options: &Options) -> Result<Vec<Figure>> {
     let engines = [Engine::real("redis", "redis-server")?, Engine::atoll(options, STACK, false)?];
-    engines.iter().try_for_each(fill)?;
+    engines.iter().try_for_each(|engine| fill(engine, KEYS))?;
     let mut figures = Vec::new();
     for test in ["get", "set"] {
         for is_saving in [false, true] {
@@ -44,13 +47,16 @@ pub fn run(options: &Options) -> Result<Vec<Figure>> {
 
 fn slowest_thousandth(engine: &Engine, test: &str, is_saving: bool, options: &Options) -> Result<f64> {
     let (host, port) = address(engine)?;
-    let saver = if is_saving { Some(Saver::start(&host, &port)?) } else { None };
+    let saver = if is_saving { Some(saver(engine)?) } else { None };
     let operations = options.operations(OPERATIONS).to_string();
-    let words =
-        ["redis-benchmark", "-h", &host, "-p", &port, "-t", test, "-r", KEPT_KEYS, "-n", &operations, "-c", "50"];
-    let printed = load(&words.map(str::to_owned))?;
-    drop(saver);
-    percentile(&printed, 99.9)
+    // One connection: more of them saturate both cores, and then everybody waits for the machine.
+    let words = ["redis-benchmark", "-h", &host, "-p", &port, "-t", test, "-r", KEYS, "-n", &operations, "-c", "1"];
+    let printed = load(&words.map(str::to_owned));
+    if let Some(saver) = saver {
+        saver.end();
+        await_last(engine)?;
+    }
+    percentile(&printed?, 99.9)
 }
 
 /// The first line of `redis-benchmark`'s distribution (`99.902% <= 1.207 milliseconds …`) that reaches `wanted` per cent.
@@ -65,20 +71,18 @@ pub fn percentile(printed: &str, wanted: f64) -> Result<f64> {
     reached.next().context("redis-benchmark printed no distribution")
 }
 
-/// A client that asks for one snapshot after another until it is dropped.
-struct Saver(Child);
-
-impl Saver {
-    fn start(host: &str, port: &str) -> Result<Saver> {
-        let words = ["-h", host, "-p", port, "-r", "-1", "-i", "0.02", "BGSAVE"];
-        let child = Command::new("redis-cli").args(words).stdin(Stdio::null()).stdout(Stdio::null()).spawn();
-        Ok(Saver(child.context("redis-cli is needed")?))
-    }
+/// A client that asks for one snapshot after another until it is ended.
+fn saver(engine: &Engine) -> Result<Background> {
+    let (host, port) = address(engine)?;
+    Background::start(&["redis-cli", "-h", &host, "-p", &port, "-r", "-1", "-i", "0.02", "BGSAVE"].map(str::to_owned))
 }
 
-impl Drop for Saver {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+/// The snapshot that is under way belongs to no other sample.
+fn await_last(engine: &Engine) -> Result<()> {
+    let (host, port) = address(engine)?;
+    let ask = ["redis-cli", "-h", &host, "-p", &port, "INFO", "persistence"].map(str::to_owned);
+    while load(&ask)?.contains("rdb_bgsave_in_progress:1") {
+        std::thread::sleep(Duration::from_millis(50));
     }
+    Ok(())
 }

@@ -144,6 +144,7 @@ pub const OPTIONS: &[OptionInfo] = &[
     mutable("notify-keyspace-events", Text, ""),
     kept("port", Integer(0, 65535), "6379"),
     mutable("proto-max-bulk-len", MemoryBetween(1 << 20, i64::MAX as u64), "536870912"),
+    mutable("rdb-save-incremental-fsync", YesNo, "yes"),
     mutable("rdbchecksum", YesNo, "yes"),
     mutable("rdbcompression", YesNo, "yes"),
     mutable("repl-backlog-size", MemoryBetween(1, i64::MAX as u64), "1048576"),

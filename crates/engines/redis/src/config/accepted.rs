@@ -66,7 +66,6 @@ pub(crate) const ACCEPTED: &[OptionInfo] = &[
     mutable("protected-mode", YesNo, "yes"),
     mutable("rdb-del-sync-files", YesNo, "no"),
     hidden("rdb-key-save-delay", Integer(i32::MIN as i64, i32::MAX as i64), "0"),
-    mutable("rdb-save-incremental-fsync", YesNo, "yes"),
     mutable("repl-disable-tcp-nodelay", YesNo, "no"),
     mutable("repl-diskless-load", Choice(&["disabled", "on-empty-db", "swapdb"]), "disabled"),
     mutable("repl-diskless-sync-max-replicas", INT, "0"),

@@ -12,8 +12,9 @@ use crate::state::snapshot::{SLICE, next_slice};
 use crate::state::{Dataset, LastUse, UsageClock};
 use crate::wire::{OwnedRequest, Reply};
 
-/// How much of a snapshot may be on its way to the disk, in bytes.
-const IN_FLIGHT_MAX: usize = 8 << 20;
+/// How much of a snapshot may be on its way to the disk, in bytes. The thread that writes it has some hundred microseconds' work with
+/// that: where it shares the core, it is not in the way until the operating system's next tick.
+const IN_FLIGHT_MAX: usize = 512 << 10;
 /// After a failure the next attempt comes no sooner.
 const RETRY_DELAY: std::time::Duration = std::time::Duration::from_secs(5);
 
