@@ -12,6 +12,7 @@
 
 mod dataset;
 mod db;
+mod dense;
 mod digest;
 mod eviction;
 mod feed;

@@ -227,7 +227,7 @@ fn write_set(out: &mut Vec<u8>, set: &Set, compresses: bool, is_present: bool) {
         Set::Table(members) => {
             out.push(kind::SET);
             write_number(out, members.len() as u64);
-            members.iter().for_each(|member| write_string(out, member, compresses));
+            members.iter().for_each(|(member, ())| write_string(out, member, compresses));
         }
     }
 }

@@ -1,15 +1,13 @@
 //! Hashes: fields and their values.
 
-use indexmap::IndexMap;
-
-use super::keyspace::Hasher;
+use super::dense::Dense;
 use super::value::{Blob, Thresholds};
 
 /// A hash in one of its encodings. The order of fields is that of insertion while it is compact.
 #[derive(Clone, Debug)]
 pub(crate) enum Hash {
     Listpack(Vec<(Blob, Blob)>),
-    Table(IndexMap<Blob, Blob, Hasher>),
+    Table(Dense<Blob>),
 }
 
 impl Default for Hash {
@@ -66,7 +64,10 @@ impl Hash {
                 *place = Blob::from_slice(value);
                 false
             }
-            None => table.insert(Blob::from_slice(field), Blob::from_slice(value)).is_none(),
+            None => {
+                table.add(Blob::from_slice(field), Blob::from_slice(value));
+                true
+            }
         }
     }
 
@@ -77,7 +78,7 @@ impl Hash {
                 let index = pairs.iter().position(|(name, _)| name.as_slice() == field)?;
                 Some(pairs.remove(index).1)
             }
-            Hash::Table(table) => table.swap_remove(field),
+            Hash::Table(table) => table.remove(field),
         }
     }
 
@@ -92,7 +93,7 @@ impl Hash {
     pub(crate) fn at(&self, index: usize) -> Option<(&Blob, &Blob)> {
         match self {
             Hash::Listpack(pairs) => pairs.get(index).map(|(field, value)| (field, value)),
-            Hash::Table(table) => table.get_index(index),
+            Hash::Table(table) => table.at(index),
         }
     }
 

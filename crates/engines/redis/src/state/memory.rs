@@ -1,10 +1,8 @@
 //! How much memory values take: the real sizes of these structures, as the allocator rounds them. Of large collections a
 //! few elements are measured and stand for all, so that it costs the same for each.
 
-use indexmap::{IndexMap, IndexSet};
-
 use super::hash::Hash;
-use super::keyspace::{Entry, Hasher};
+use super::keyspace::Entry;
 use super::set::Set;
 use super::value::{Blob, Value};
 
@@ -36,16 +34,6 @@ pub(super) fn sum(length: usize, samples: usize, measure: impl Fn(usize) -> usiz
     if count == length { measured } else { (measured as u128 * length as u128 / count as u128) as usize }
 }
 
-/// A vector of buckets, each with its hash, and a table of positions.
-pub(super) fn table(capacity: usize, bucket_bytes: usize) -> usize {
-    if capacity == 0 {
-        return 0;
-    }
-    let positions = (capacity.saturating_mul(8) / 7).next_power_of_two();
-    allocated(capacity.saturating_mul(bucket_bytes + size_of::<u64>()))
-        + allocated(positions * (size_of::<usize>() + 1) + 16)
-}
-
 impl Value {
     /// What a value takes outside of its place in the table.
     pub(crate) fn memory(&self, samples: usize) -> usize {
@@ -65,7 +53,7 @@ fn hash_memory(hash: &Hash, samples: usize) -> usize {
     let pair = |index| hash.at(index).map_or(0, |(field, value)| outside(field) + outside(value));
     let frame = match hash {
         Hash::Listpack(pairs) => allocated(pairs.capacity() * size_of::<(Blob, Blob)>()),
-        Hash::Table(pairs) => table(IndexMap::<Blob, Blob, Hasher>::capacity(pairs), size_of::<(Blob, Blob)>()),
+        Hash::Table(pairs) => pairs.memory(),
     };
     frame + sum(hash.len(), samples, pair)
 }
@@ -78,8 +66,8 @@ fn set_memory(set: &Set, samples: usize) -> usize {
                 + sum(members.len(), samples, |index| members.get(index).map_or(0, outside))
         }
         Set::Table(members) => {
-            table(IndexSet::<Blob, Hasher>::capacity(members), size_of::<Blob>())
-                + sum(members.len(), samples, |index| members.get_index(index).map_or(0, outside))
+            members.memory()
+                + sum(members.len(), samples, |index| members.at(index).map_or(0, |(member, ())| outside(member)))
         }
     }
 }

@@ -1,8 +1,6 @@
 //! Sets.
 
-use indexmap::IndexSet;
-
-use super::keyspace::Hasher;
+use super::dense::Dense;
 use super::number::parse_integer;
 use super::value::{Blob, Thresholds};
 
@@ -12,7 +10,7 @@ pub(crate) enum Set {
     /// Sorted integers.
     Intset(Vec<i64>),
     Listpack(Vec<Blob>),
-    Table(IndexSet<Blob, Hasher>),
+    Table(Dense<()>),
 }
 
 impl Default for Set {
@@ -75,10 +73,14 @@ impl Set {
                 members.push(Blob::from_slice(member));
                 return true;
             }
-            *self = Set::Table(members.drain(..).collect());
+            *self = Set::Table(members.drain(..).map(|member| (member, ())).collect());
         }
         let Set::Table(table) = self else { return false };
-        !table.contains(member) && table.insert(Blob::from_slice(member))
+        let is_new = !table.contains(member);
+        if is_new {
+            table.add(Blob::from_slice(member), ());
+        }
+        is_new
     }
 
     /// From integers to a listpack, or to a table if a listpack could not hold one more member of `length` bytes.
@@ -86,7 +88,11 @@ impl Set {
         let Set::Intset(numbers) = self else { return };
         let members = numbers.iter().map(|number| Blob::from_slice(itoa::Buffer::new().format(*number).as_bytes()));
         let fits = numbers.len() < thresholds.set_entries_max && length <= thresholds.set_value_max;
-        *self = if fits { Set::Listpack(members.collect()) } else { Set::Table(members.collect()) };
+        *self = if fits {
+            Set::Listpack(members.collect())
+        } else {
+            Set::Table(members.map(|member| (member, ())).collect())
+        };
     }
 
     /// Removes a member; false if it was none.
@@ -100,7 +106,7 @@ impl Set {
                 let place = members.iter().position(|other| other.as_slice() == member);
                 place.map(|place| members.remove(place)).is_some()
             }
-            Set::Table(table) => table.swap_remove(member),
+            Set::Table(table) => table.remove(member).is_some(),
         }
     }
 
@@ -111,7 +117,7 @@ impl Set {
                 numbers.get(index).map(|number| Blob::from_slice(itoa::Buffer::new().format(*number).as_bytes()))
             }
             Set::Listpack(members) => members.get(index).cloned(),
-            Set::Table(table) => table.get_index(index).cloned(),
+            Set::Table(table) => table.at(index).map(|(member, ())| member.clone()),
         }
     }
 

@@ -1,17 +1,15 @@
-//! The table of a database: keys and entries stand densely in a vector, with a hash table of their positions beside it. So a
-//! cursor is a position, a random key is one draw, and iteration does not depend on hashes.
+//! The table of a database: keys and entries stand densely ([`Dense`]), so a cursor is a position, a random key is one draw, and
+//! iteration does not depend on hashes.
 //!
 //! What a look-up costs is above all waiting for memory, first the positions', then the entry's. Where a key was found is
 //! remembered for a while, as most commands look theirs up more than once; and [`Table::expect`] looks up the keys of all
 //! requests that have arrived together, so that their waits are one.
 
 use std::cell::Cell;
-use std::hash::BuildHasher;
 use std::hint::black_box;
 
-use hashbrown::HashTable;
-
-use super::keyspace::{Entry, Hasher};
+use super::dense::Dense;
+use super::keyspace::Entry;
 use super::value::Blob;
 
 /// How many keys are looked up together.
@@ -24,130 +22,93 @@ const RECENT_BITS: u32 = 6;
 /// Keys, each with its entry.
 #[derive(Debug, Default)]
 pub(super) struct Table {
-    slots: Vec<(Blob, Entry)>,
-    positions: HashTable<u32>,
-    hasher: Hasher,
+    pairs: Dense<Entry>,
     recent: Recent,
 }
 
 impl Table {
     pub(super) fn len(&self) -> usize {
-        self.slots.len()
+        self.pairs.len()
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&Blob, &Entry)> {
-        self.slots.iter().map(|(key, entry)| (key, entry))
+        self.pairs.iter()
     }
 
     pub(super) fn values_mut(&mut self) -> impl Iterator<Item = &mut Entry> {
-        self.slots.iter_mut().map(|(_, entry)| entry)
+        self.pairs.values_mut()
     }
 
     /// The key at a position.
     #[inline]
     pub(super) fn at(&self, position: usize) -> Option<(&Blob, &Entry)> {
-        self.slots.get(position).map(|(key, entry)| (key, entry))
+        self.pairs.at(position)
     }
 
     #[inline]
     pub(super) fn at_mut(&mut self, position: usize) -> Option<(&Blob, &mut Entry)> {
-        self.slots.get_mut(position).map(|(key, entry)| (&*key, entry))
+        self.pairs.at_mut(position)
     }
 
     /// Where a key stands. It stays there until a key is removed.
     #[inline]
     pub(super) fn find(&self, key: &[u8]) -> Option<usize> {
         let place = self.recent.place(key);
-        if let Some(position) = place.position().filter(|position| self.is_at(*position, key)) {
+        if let Some(position) = place.position().filter(|position| self.pairs.is_at(*position, key)) {
             return Some(position);
         }
-        let position =
-            *self.positions.find(self.hasher.hash_one(key), |position| self.is_at(*position as usize, key))?;
-        place.note(position);
-        Some(position as usize)
+        let position = self.pairs.find(key)?;
+        place.note(position as u32);
+        Some(position)
     }
 
     #[inline]
     pub(super) fn get(&self, key: &[u8]) -> Option<&Entry> {
-        self.find(key).and_then(|position| self.slots.get(position)).map(|(_, entry)| entry)
+        self.find(key).and_then(|position| self.at(position)).map(|(_, entry)| entry)
     }
 
     #[inline]
     pub(super) fn get_mut(&mut self, key: &[u8]) -> Option<&mut Entry> {
-        self.find(key).and_then(|position| self.slots.get_mut(position)).map(|(_, entry)| entry)
+        self.find(key).and_then(|position| self.at_mut(position)).map(|(_, entry)| entry)
     }
 
     /// Says that these keys are about to be looked up. Each walk touches memory that the one before has found, and
     /// none waits for one key before it goes to the next.
     pub(super) fn expect<'k>(&self, keys: impl Iterator<Item = &'k [u8]>) {
-        if self.slots.len() < FAR {
+        if self.len() < FAR {
             return;
         }
         let mut expected = [(&[][..], 0); EXPECTED_MAX];
         let mut count = 0;
         for (place, key) in expected.iter_mut().zip(keys) {
-            *place = (key, self.hasher.hash_one(key));
+            *place = (key, self.pairs.hash(key));
             count += 1;
         }
         let mut positions = [u32::MAX; EXPECTED_MAX];
         for (position, (_, hash)) in positions.iter_mut().zip(&expected[..count]) {
-            // The first of which a few bits of the hash are right is the one, nearly always.
-            *position = self.positions.find(*hash, |_| true).copied().unwrap_or(u32::MAX);
+            // It is the one, nearly always.
+            *position = self.pairs.likely(*hash).unwrap_or(u32::MAX);
         }
         // Nothing is decided here, so that nothing has to wait before all are on their way.
-        let touched = positions.iter().filter_map(|position| self.slots.get(*position as usize));
+        let touched = positions.iter().filter_map(|position| self.at(*position as usize));
         black_box(touched.fold(0, |sum, (key, entry)| sum ^ entry.accounted ^ u32::from(key.spilled())));
         for (position, (key, _)) in positions.iter().zip(&expected[..count]) {
-            if self.is_at(*position as usize, key) {
+            if self.pairs.is_at(*position as usize, key) {
                 self.recent.place(key).note(*position);
             }
         }
     }
 
-    #[inline]
-    fn is_at(&self, position: usize, key: &[u8]) -> bool {
-        self.slots.get(position).is_some_and(|(name, _)| name.as_slice() == key)
-    }
-
     /// Adds a key that is not there. Returns where it stands.
     pub(super) fn add(&mut self, key: &[u8], entry: Entry) -> usize {
-        assert!(self.slots.len() < u32::MAX as usize, "a database has no more than 2^32 - 1 keys");
-        if self.positions.len() == self.positions.capacity() {
-            self.grow();
-        }
-        let position = self.slots.len() as u32;
-        let Table { slots, positions, hasher, recent } = self;
-        positions.insert_unique(hasher.hash_one(key), position, |other| hasher.hash_one(&*slots[*other as usize].0));
-        slots.push((Blob::from_slice(key), entry));
-        recent.place(key).note(position);
-        position as usize
-    }
-
-    /// Makes room for twice as many. Keys are walked over in the order in which they stand in memory.
-    fn grow(&mut self) {
-        let hash = |key: &Blob| self.hasher.hash_one(key.as_slice());
-        let mut positions = HashTable::with_capacity(2 * self.slots.len().max(4));
-        for (position, (key, _)) in self.slots.iter().enumerate() {
-            positions.insert_unique(hash(key), position as u32, |other| hash(&self.slots[*other as usize].0));
-        }
-        self.positions = positions;
+        let position = self.pairs.add(Blob::from_slice(key), entry);
+        self.recent.place(key).note(position as u32);
+        position
     }
 
     /// Removes a key. The last one takes its position.
     pub(super) fn remove(&mut self, key: &[u8]) -> Option<Entry> {
-        let position = self.find(key)?;
-        let hash = self.hasher.hash_one(key);
-        if let Ok(found) = self.positions.find_entry(hash, |other| *other as usize == position) {
-            found.remove();
-        }
-        let (_, entry) = self.slots.swap_remove(position);
-        if let Some((moved, _)) = self.slots.get(position) {
-            let (hash, was) = (self.hasher.hash_one(moved.as_slice()), self.slots.len());
-            if let Some(place) = self.positions.find_mut(hash, |other| *other as usize == was) {
-                *place = position as u32;
-            }
-        }
-        Some(entry)
+        self.find(key).and_then(|position| self.pairs.take(position))
     }
 }
 

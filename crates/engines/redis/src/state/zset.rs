@@ -2,10 +2,8 @@
 
 use std::cmp::Ordering;
 
-use indexmap::IndexMap;
-
-use super::keyspace::Hasher;
-use super::memory::{allocated, outside, sum, table};
+use super::dense::Dense;
+use super::memory::{allocated, outside, sum};
 use super::value::{Blob, Thresholds};
 
 /// How many elements stand together. An insertion moves at most this many; a rank is counted in steps of about half.
@@ -17,7 +15,7 @@ pub(crate) type Score = f64;
 /// A sorted set: scores by member, and members in order, in chunks.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SortedSet {
-    scores: IndexMap<Blob, Score, Hasher>,
+    scores: Dense<Score>,
     /// Every chunk has an element.
     chunks: Vec<Vec<(Score, Blob)>>,
     is_skiplist: bool,
@@ -52,7 +50,7 @@ impl SortedSet {
 
     /// The member at a position of its own, unrelated to its rank; positions are dense.
     pub(crate) fn at(&self, index: usize) -> Option<(&Blob, Score)> {
-        self.scores.get_index(index).map(|(member, score)| (member, *score))
+        self.scores.at(index).map(|(member, score)| (member, *score))
     }
 
     /// Gives a member a score. Returns the score that it had.
@@ -61,7 +59,7 @@ impl SortedSet {
             Some(place) if *place == score => return Some(score),
             Some(place) => Some(std::mem::replace(place, score)),
             None => {
-                self.scores.insert(Blob::from_slice(member), score);
+                self.scores.add(Blob::from_slice(member), score);
                 None
             }
         };
@@ -75,7 +73,7 @@ impl SortedSet {
 
     /// Removes a member. Returns the score that it had.
     pub(crate) fn remove(&mut self, member: &[u8]) -> Option<Score> {
-        let score = self.scores.swap_remove(member)?;
+        let score = self.scores.remove(member)?;
         self.unlink(member, score);
         Some(score)
     }
@@ -118,7 +116,7 @@ impl SortedSet {
         // Chunks are full by two thirds and more.
         let chunks =
             allocated(elements + elements / 3) + allocated(self.chunks.capacity() * size_of::<Vec<(Score, Blob)>>());
-        table(self.scores.capacity(), size_of::<(Blob, Score)>()) + chunks + sum(self.len(), samples, member)
+        self.scores.memory() + chunks + sum(self.len(), samples, member)
     }
 
     fn chunk_of(&self, score: Score, member: &[u8]) -> usize {
