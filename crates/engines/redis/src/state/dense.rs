@@ -124,10 +124,12 @@ impl<V> Dense<V> {
     fn split(&mut self) {
         let Dense { pairs, segments, hasher } = self;
         let count = segments.len();
-        segments.push(HashTable::new());
         if count == 0 {
+            // Most collections never have a second one: no room is kept for it.
+            *segments = vec![HashTable::new()];
             return;
         }
+        segments.push(HashTable::new());
         let source = count - (1 << count.ilog2());
         for position in std::mem::take(&mut segments[source]) {
             let hash = hash_at(pairs, hasher, position);
