@@ -18,7 +18,7 @@ engines:
   kafka: {enabled: false}
   kubernetes: {enabled: false}
 ";
-/// How many keys there are: some hundreds of megabytes, which is what a process has that it is a matter to fork.
+/// Out of how many keys; some three million of them are there, in some hundreds of megabytes: enough for a fork to be felt.
 const KEYS: &str = "5000000";
 /// For some ten seconds, and several snapshots.
 const OPERATIONS: u64 = 150_000;
