@@ -412,12 +412,16 @@ impl Cluster {
         let start = out.len();
         let answer = self.admit_and_execute(ctx, place, request, out);
         self.end_unit(instance, Some(place));
-        let outcome = answer.map(|then| self.follow(ctx, place, request, then)).unwrap_or_else(|refusal| {
-            let mut reply = Reply::new(out, is_resp3);
-            reply.rewind(start);
-            reply.error(&refusal.line());
-            Outcome::Done
-        });
+        let outcome = match answer {
+            Ok(Then::Done) => Outcome::Done,
+            Ok(then) => self.follow(ctx, place, request, then),
+            Err(refusal) => {
+                let mut reply = Reply::new(out, is_resp3);
+                reply.rewind(start);
+                reply.error(&refusal.line());
+                Outcome::Done
+            }
+        };
         if !self.instances[instance].interest.ready.is_empty() {
             self.serve_ready(ctx, instance);
         }

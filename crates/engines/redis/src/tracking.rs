@@ -229,11 +229,16 @@ impl Cluster {
     }
 
     /// Keys have changed on an instance, by a client or by themselves.
+    #[inline]
     pub(crate) fn tell_trackers(&mut self, id: InstanceId, by: Option<usize>) {
-        let modified = std::mem::take(&mut self.instances[id].interest.modified);
-        if modified.is_empty() {
-            return;
+        if !self.instances[id].interest.modified.is_empty() {
+            self.tell_all_trackers(id, by);
         }
+    }
+
+    #[cold]
+    fn tell_all_trackers(&mut self, id: InstanceId, by: Option<usize>) {
+        let modified = std::mem::take(&mut self.instances[id].interest.modified);
         self.tell_replicas_trackers(id, &modified);
         self.tell_trackers_of(id, by, &modified);
     }

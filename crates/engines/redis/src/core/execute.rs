@@ -80,15 +80,15 @@ impl Cluster {
             // A trigger may go off between the acknowledgement and the replication.
             self.wake_bus(ctx);
         }
-        let Some((mut db, random)) = self.db(ctx, id, Some(place)) else {
+        let Some((db, random)) = self.db(ctx, id, Some(place)) else {
             return Err(Refusal::text("LOADING Redis is loading the dataset in memory"));
         };
-        if let Some(notices) = &mut db.notices {
-            notices.begin(command.name, request);
-        }
         let out = Reply::new(out, is_resp3);
         let effect = Effect::AsSent;
         let mut call = Call { request, db, out, random, may_block, in_script, may_read_all_keys, effect };
+        if let Some(notices) = &mut call.db.notices {
+            notices.begin(command.name, request);
+        }
         let answer = run(&mut call);
         let Call { db, effect, .. } = call;
         let Db { dirty, hits, misses, expired, lazily_freed, follower, stale, notices, .. } = db;

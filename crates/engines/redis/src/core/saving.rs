@@ -286,6 +286,7 @@ impl Cluster {
                     let mut entry = record.entry;
                     entry.last_use = last_use;
                     dataset.databases[database].insert(&record.key, entry);
+                    dataset.databases[database].account(&record.key);
                     loaded += 1;
                 }
             }

@@ -1,5 +1,7 @@
 //! Sorted sets: <https://redis.io/docs/latest/commands/?group=sorted-set>. Ranges are in `zrange.rs`.
 
+use smallvec::SmallVec;
+
 use super::{Answer, Call, Then, is};
 use crate::error::Refusal;
 use crate::state::{Blob, Score, SortedSet, Value, parse_float};
@@ -78,7 +80,7 @@ fn add_options(call: &Call<'_>) -> Result<(AddOptions, usize), Refusal> {
 pub(super) fn zadd(call: &mut Call<'_>) -> Answer {
     let (options, first) = add_options(call)?;
     let request = call.request;
-    let mut scores = Vec::with_capacity((request.len() - first) / 2);
+    let mut scores: SmallVec<[Score; 8]> = SmallVec::new();
     for index in (first..request.len()).step_by(2) {
         scores.push(parse_float(request.arg(index)).ok_or(Refusal::NotFloat)?);
     }
@@ -93,7 +95,7 @@ pub(super) fn add(
     scores: &[Score],
 ) -> Answer {
     let (key, request, thresholds) = (call.arg(1), call.request, call.db.thresholds);
-    if read(call, key)?.is_none() && options.xx {
+    if options.xx && read(call, key)?.is_none() {
         if options.incr {
             call.out.null()
         } else {
@@ -126,10 +128,13 @@ pub(super) fn add(
         }
         set.insert(member, score, thresholds);
     }
+    let is_empty = set.len() == 0;
     if added + updated > 0 {
         call.db.changed(key);
     }
-    call.db.remove_if_empty(key);
+    if is_empty {
+        call.db.remove_if_empty(key);
+    }
     if let Some(refusal) = refusal {
         return Err(refusal);
     }

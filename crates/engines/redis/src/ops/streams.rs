@@ -218,7 +218,7 @@ pub(super) fn xadd(call: &mut Call<'_>) -> Answer {
     if options.id == Some((StreamId::MIN, true)) {
         return Err(Refusal::text("ERR The ID specified in XADD must be greater than 0-0"));
     }
-    if read(call, key)?.is_none() && options.makes_no_stream {
+    if options.makes_no_stream && write(call, key)?.is_none() {
         call.out.null();
         return Ok(Then::Done);
     }

@@ -272,15 +272,24 @@ pub(super) fn msetnx(call: &mut Call<'_>) -> Answer {
 /// Adds to the integer at a key, keeping its deadline.
 fn add(call: &mut Call<'_>, by: i64) -> Answer {
     let key = call.arg(1);
-    let old = match call.db.write(key).map(|entry| &mut entry.value) {
-        None => 0,
-        Some(Value::Int(number)) => *number,
-        Some(Value::Str { bytes, .. }) => parse_integer(bytes).ok_or(Refusal::NotInteger)?,
-        Some(_) => return Err(Refusal::WrongType),
+    let sum = match call.db.write(key).map(|entry| &mut entry.value) {
+        None => {
+            call.db.set(key, Value::Int(by));
+            by
+        }
+        Some(value) => {
+            let old = match value {
+                Value::Int(number) => *number,
+                Value::Str { bytes, .. } => parse_integer(bytes).ok_or(Refusal::NotInteger)?,
+                _ => return Err(Refusal::WrongType),
+            };
+            let sum = old.checked_add(by).ok_or(Refusal::text(OVERFLOW))?;
+            *value = Value::Int(sum);
+            call.db.changed(key);
+            sum
+        }
     };
-    let new = old.checked_add(by).ok_or(Refusal::text(OVERFLOW))?;
-    replace(call, key, Value::Int(new));
-    call.out.integer(new);
+    call.out.integer(sum);
     Ok(Then::Done)
 }
 

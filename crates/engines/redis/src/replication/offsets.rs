@@ -48,10 +48,13 @@ impl Cluster {
     pub(crate) fn end_unit(&mut self, id: InstanceId, place: Option<usize>) {
         let Some(index) = self.instances[id].dataset else { return };
         let Some(dataset) = self.datasets.get_mut(index) else { return };
+        if !dataset.feed.is_active() {
+            return;
+        }
         // What expires under a command that goes through all keys goes its own way.
         let client = place.and_then(|place| self.clients.list.get(place));
         dataset.feed.is_loose = client.is_some_and(|client| matches!(client.last_command, "scan" | "randomkey"));
-        if !dataset.feed.is_active() || dataset.owner != id || self.scripts.is_busy(id) || !dataset.end_unit() {
+        if dataset.owner != id || self.scripts.is_busy(id) || !dataset.end_unit() {
             return;
         }
         self.replication.is_dirty = true;

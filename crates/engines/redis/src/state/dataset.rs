@@ -374,7 +374,10 @@ impl Dataset {
             }
         }
         match value {
-            Some(entry) => drop(self.databases[database].insert(key, entry)),
+            Some(entry) => {
+                self.databases[database].insert(key, entry);
+                self.databases[database].account(key);
+            }
             None => drop(self.databases[database].remove(key)),
         }
     }

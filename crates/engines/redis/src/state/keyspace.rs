@@ -121,7 +121,7 @@ impl Keyspace {
         self.table.iter()
     }
 
-    /// Puts an entry in place. Returns the one that was there.
+    /// Puts an entry in place, counted as nothing until [`Keyspace::account`] is called. Returns the one that was there.
     #[inline]
     pub(crate) fn insert(&mut self, key: &[u8], mut entry: Entry) -> Option<Entry> {
         self.preserve(key);
@@ -138,7 +138,6 @@ impl Keyspace {
                 None
             }
         };
-        self.account(key);
         let was = before.as_ref().map_or(NEVER, |before| before.expire_at_ms);
         if was != deadline {
             self.deadline_changed(key, was, deadline);

@@ -14,6 +14,7 @@ pub(crate) const KEY_BYTES: usize = size_of::<(Blob, Entry)>() + INDEX_BYTES;
 const INDEX_BYTES: usize = 8;
 
 /// What the allocator takes for so many bytes: a header, multiples of 16, and no less than 32.
+#[inline]
 pub(crate) fn allocated(bytes: usize) -> usize {
     if bytes == 0 { 0 } else { bytes.saturating_add(8).next_multiple_of(16).max(32) }
 }
@@ -25,13 +26,18 @@ pub(crate) fn outside(blob: &Blob) -> usize {
 }
 
 /// The sum over `length` elements of what `measure` says of each, estimated by `samples` of them.
+#[inline]
 pub(super) fn sum(length: usize, samples: usize, measure: impl Fn(usize) -> usize) -> usize {
     let count = length.min(samples);
     if count == 0 {
         return 0;
     }
     let measured: usize = (0..count).map(|number| measure(number * (length / count))).sum();
-    if count == length { measured } else { (measured as u128 * length as u128 / count as u128) as usize }
+    match measured.checked_mul(length) {
+        _ if count == length => measured,
+        Some(product) => product / count,
+        None => (measured as u128 * length as u128 / count as u128) as usize,
+    }
 }
 
 impl Value {
@@ -50,12 +56,16 @@ impl Value {
 }
 
 fn hash_memory(hash: &Hash, samples: usize) -> usize {
-    let pair = |index| hash.at(index).map_or(0, |(field, value)| outside(field) + outside(value));
-    let frame = match hash {
-        Hash::Listpack(pairs) => allocated(pairs.capacity() * size_of::<(Blob, Blob)>()),
-        Hash::Table(pairs) => pairs.memory(),
-    };
-    frame + sum(hash.len(), samples, pair)
+    let outside_pair = |(field, value): (&Blob, &Blob)| outside(field) + outside(value);
+    match hash {
+        Hash::Listpack(pairs) => {
+            allocated(pairs.capacity() * size_of::<(Blob, Blob)>())
+                + sum(pairs.len(), samples, |index| outside_pair((&pairs[index].0, &pairs[index].1)))
+        }
+        Hash::Table(pairs) => {
+            pairs.memory() + sum(pairs.len(), samples, |index| pairs.at(index).map_or(0, outside_pair))
+        }
+    }
 }
 
 fn set_memory(set: &Set, samples: usize) -> usize {

@@ -27,9 +27,16 @@ pub(crate) fn parse_integer(text: &[u8]) -> Option<i64> {
 
 /// Longer texts are no numbers, whatever stands in them.
 const FLOAT_LENGTH_MAX: usize = 5 << 10;
+/// Any integer of so many digits is a floating-point number.
+const EXACT_LENGTH_MAX: usize = 15;
 
 /// A floating-point number as `strtod` reads it, but without spaces and not NaN.
 pub(crate) fn parse_float(text: &[u8]) -> Option<f64> {
+    if text.len() <= EXACT_LENGTH_MAX
+        && let Some(integer) = parse_integer(text)
+    {
+        return Some(integer as f64);
+    }
     if text.is_empty() || text.len() > FLOAT_LENGTH_MAX {
         return None;
     }

@@ -126,9 +126,12 @@ impl Recent {
     /// The place for a key: by its last bytes, in which keys differ.
     #[inline]
     fn place(&self, key: &[u8]) -> Place<'_> {
-        let end = match key.last_chunk() {
-            Some(end) => u64::from_le_bytes(*end),
-            None => key.iter().fold(0, |end, byte| end << 8 | u64::from(*byte)),
+        let end = match (key.last_chunk(), key.first_chunk(), key.last_chunk()) {
+            (Some(end), ..) => u64::from_le_bytes(*end),
+            (None, Some(first), Some(last)) => {
+                u64::from(u32::from_le_bytes(*first)) << 32 | u64::from(u32::from_le_bytes(*last))
+            }
+            _ => key.iter().fold(0, |end, byte| end << 8 | u64::from(*byte)),
         };
         // Fibonacci hashing: the upper bits depend on all others.
         let mixed = (end ^ key.len() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
