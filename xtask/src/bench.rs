@@ -39,6 +39,9 @@ pub struct Options {
 /// Runs one bench and writes its report.
 pub fn run(words: &[&str]) -> Result<()> {
     let Some((name, rest)) = words.split_first() else { bail!("{USAGE}") };
+    if *name == "kafka-latency" {
+        return kafka::latency::probe(rest); // What `kafka` starts for itself, on another core.
+    }
     let options = Options::parse(rest)?;
     match *name {
         "redis" => redis::run(&options),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -175,21 +175,21 @@ fn answer(atoll: &Path, folder: &Path, words: &[&str]) -> Result<String> {
 
 /// Runs a load generator on its own core and returns what it printed.
 pub fn load(command: &[String]) -> Result<String> {
-    printed(on_client_core(command).output(), command)
+    let done = on_client_core(command).output().with_context(|| format!("{} is needed", command[0]))?;
+    let text = String::from_utf8_lossy(&done.stdout).into_owned();
+    if !done.status.success() {
+        bail!("{}: {}{}", command[0], text, String::from_utf8_lossy(&done.stderr));
+    }
+    Ok(text)
 }
 
 /// A load generator that runs beside another one.
-pub struct Background(Child, Vec<String>);
+pub struct Background(Child);
 
 impl Background {
     pub fn start(command: &[String]) -> Result<Background> {
-        let started = on_client_core(command).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
-        Ok(Background(started.with_context(|| format!("{} is needed", command[0]))?, command.to_vec()))
-    }
-
-    /// Waits until it ends, and returns what it printed.
-    pub fn finish(self) -> Result<String> {
-        printed(self.0.wait_with_output(), &self.1)
+        let started = on_client_core(command).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        Ok(Background(started.with_context(|| format!("{} is needed", command[0]))?))
     }
 
     pub fn end(mut self) {
@@ -204,13 +204,4 @@ fn on_client_core(command: &[String]) -> Command {
     let words = ["--pdeathsig", "KILL", "nice", "-n", "-10", "taskset", "-c", CLIENT_CORE];
     pinned.args(words).args(command).stdin(Stdio::null());
     pinned
-}
-
-fn printed(done: std::io::Result<Output>, command: &[String]) -> Result<String> {
-    let done = done.with_context(|| format!("{} is needed", command[0]))?;
-    let text = String::from_utf8_lossy(&done.stdout).into_owned();
-    if !done.status.success() {
-        bail!("{}: {}{}", command[0], text, String::from_utf8_lossy(&done.stderr));
-    }
-    Ok(text)
 }

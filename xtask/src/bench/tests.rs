@@ -1,7 +1,7 @@
 //! The load generators' outputs are read as they print them, and medians are medians.
 
 use super::kafka::clients::{parse_java_consumer, parse_java_producer, parse_librdkafka};
-use super::kafka::latency::percentiles_ms;
+use super::kafka::latency::{batch, crc32c, fetched, leader, percentiles_ms};
 use super::redis;
 use super::report::{Row, Sample, median};
 use super::saving;
@@ -52,9 +52,43 @@ fn librdkafka_prints_a_rate_of_what_was_delivered() {
 
 #[test]
 fn latencies_are_without_the_first_fifth() {
-    let waits: String = (0..200).map(|us| format!("{}\n", if us < 40 { 90000 } else { (us - 39) * 10 })).collect();
+    let waits: String = (0..200).map(|us| format!("{}.0\n", if us < 40 { 90000 } else { (us - 39) * 10 })).collect();
     assert_eq!(percentiles_ms(&waits).unwrap(), (0.81, 1.59));
     assert!(percentiles_ms("").is_err());
+}
+
+/// The bytes are those of a broker with one topic; in the second case the topic has just been made.
+#[test]
+fn the_leader_is_found_among_the_brokers() {
+    let brokers = b"\0\0\0\0\0\0\0\x02\0\0\0\x01\0\x01a\0\0\0\x09\xff\xff\0\0\0\x02\0\x01b\0\0\0\x08\xff\xff";
+    let topic = b"\0\x02id\0\0\0\x01\0\0\0\x01\0\0\0\x01t\0\0\0\0\x01\0\0\0\0\0\0";
+    let metadata = |leader: i32| [&brokers[..], topic, &leader.to_be_bytes()].concat();
+    assert_eq!(leader(&metadata(2)).unwrap().as_deref(), Some("b:8"));
+    assert_eq!(leader(&metadata(-1)).unwrap(), None);
+    assert!(leader(&metadata(2)[..40]).is_err());
+}
+
+#[test]
+fn a_batch_of_one_record_has_its_length_and_checksum() {
+    assert_eq!(crc32c(b"123456789"), 0xE306_9283);
+    let batch = batch().unwrap();
+    assert_eq!(batch.len(), 61 + 2 + 6 + 100 + 1);
+    assert_eq!(batch[8..12], (batch.len() as u32 - 12).to_be_bytes());
+    assert_eq!(batch[17..21], crc32c(&batch[21..]).to_be_bytes());
+}
+
+#[test]
+fn a_fetch_has_records_has_none_or_is_refused() {
+    let answer = |error: u16, bytes: u32| {
+        let names = b"\0\0\0\0\0\0\0\x01\0\x01t\0\0\0\x01\0\0\0\0";
+        let none_aborted = [0xff; 4];
+        let (high_watermark, last_stable) = (7_i64.to_be_bytes(), 7_i64.to_be_bytes());
+        let head = [&names[..], &error.to_be_bytes(), &high_watermark, &last_stable].concat();
+        [&head[..], &none_aborted, &bytes.to_be_bytes()].concat()
+    };
+    assert_eq!(fetched(&answer(0, 9)).unwrap(), (7, true));
+    assert_eq!(fetched(&answer(0, 0)).unwrap(), (7, false));
+    assert!(fetched(&answer(6, 0)).is_err());
 }
 
 #[test]

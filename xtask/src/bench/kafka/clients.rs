@@ -74,8 +74,7 @@ impl Tools {
         parse_java_consumer(&load(&self.java("org.apache.kafka.tools.ConsumerPerformance", &words))?)
     }
 
-    /// The command that runs `rdkafka_performance`.
-    pub fn librdkafka(&self, servers: &str, words: &[&str]) -> Vec<String> {
+    fn librdkafka(&self, servers: &str, words: &[&str]) -> Vec<String> {
         [&[self.rdkafka_performance.as_str(), "-b", servers], words].concat().into_iter().map(str::to_owned).collect()
     }
 
