@@ -540,6 +540,26 @@ def committing(home: int, away: int, member: str, generation: int) -> None:
     step("OffsetCommit without a group", lambda: commit(1, group="", who="", when=-1))
     step("OffsetCommit of a simple consumer", lambda: commit(3, group="simple", node=coordinator("simple"), who="", when=-1))
     step("refused commits changed nothing", lambda: committed())
+    committing_for_a_time()
+
+
+def committing_for_a_time() -> None:
+    """Only versions 2 to 4 say for how long an offset is kept. Whether it goes then is seen after minutes, when a broker next looks: not here."""
+    group = "kept"
+    home = coordinator(group)
+
+    def commit(offset: int, version: int, retention_ms: int):
+        part = {"partition_index": 0, "committed_offset": offset, "committed_leader_epoch": -1, "committed_metadata": "note"}
+        return ask("OffsetCommit", version, home, group_id=group, generation_id_or_member_epoch=-1, member_id="", retention_time_ms=retention_ms, topics=[{"name": "log", "partitions": [part]}])
+
+    def committed():
+        return ask("OffsetFetch", 7, home, group_id=group, topics=[{"name": "log", "partition_indexes": [0]}])
+
+    for version in (2, 3, 4):
+        step(f"OffsetCommit v{version} for an hour", lambda v=version: [commit(20 + v, v, 3_600_000), committed()])
+    for name, retention_ms in (("no time", 0), ("the broker's own time", -1), ("less than no time", -2), ("all time", (1 << 63) - 1)):
+        step(f"OffsetCommit for {name}", lambda kept=retention_ms: [commit(30, 2, kept), committed()])
+    step("OffsetCommit for an hour without the hour takes its place", lambda: [commit(41, 2, 3_600_000), commit(42, 4, -1), committed()])
 
 
 def describing(home: int, away: int) -> None:
