@@ -358,12 +358,11 @@ impl Cluster {
 
     /// Says that these requests of a connection are about to be applied. That changes nothing but how long it takes.
     #[inline]
-    pub(crate) fn expect<'r>(&self, conn: ConnId, requests: impl Iterator<Item = Request<'r>>) {
+    pub(crate) fn expect<'r>(&self, conn: ConnId, requests: impl Iterator<Item = Request<'r>> + Clone) {
         let Some(client) = self.clients.get(conn) else { return };
         let dataset = self.instances[client.instance].dataset.and_then(|dataset| self.datasets.get(dataset));
         if let Some(database) = dataset.and_then(|dataset| dataset.databases.get(client.database)) {
-            // Of nearly all commands the first argument is a key.
-            database.expect(requests.filter_map(|request| request.get(1)));
+            database.expect(requests);
         }
     }
 

@@ -108,8 +108,8 @@ impl Cluster {
         answer
     }
 
-    /// What an instance sees of its data, for a client or for itself.
-    #[inline]
+    /// What an instance sees of its data, for a client or for itself. It is large: inlined, it is made where it is used.
+    #[inline(always)]
     pub(crate) fn db(
         &mut self,
         ctx: &Context<'_>,

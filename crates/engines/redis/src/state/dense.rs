@@ -3,6 +3,7 @@
 //! the operating system move its pages.
 
 use std::hash::BuildHasher;
+use std::hint::black_box;
 
 use hashbrown::HashTable;
 
@@ -10,6 +11,10 @@ use super::keyspace::Hasher;
 use super::memory::allocated;
 use super::value::Blob;
 
+/// How many names are looked up together.
+pub(super) const EXPECTED_MAX: usize = 16;
+/// How many pairs there are at least where looking up costs waiting for memory.
+const FAR: usize = 2048;
 /// How many positions a segment has on average before one more is split.
 const SEGMENT: usize = 512;
 /// The bits of a hash from here on choose the segment; those below and the topmost ones place it within one.
@@ -82,14 +87,40 @@ impl<V> Dense<V> {
     }
 
     #[inline]
-    pub(crate) fn hash(&self, name: &[u8]) -> u64 {
+    fn hash(&self, name: &[u8]) -> u64 {
         self.hasher.hash_one(name)
     }
 
-    /// Where a name of this hash may stand: the first of which a few bits of the hash are right.
+    /// Where names stand that are about to be looked up, nearly always; `u32::MAX` for one that is nowhere. Each walk touches memory
+    /// that the one before has found, and none waits for one name before it goes to the next.
     #[inline]
-    pub(crate) fn likely(&self, hash: u64) -> Option<u32> {
-        self.segments.get(segment_of(hash, self.segments.len()))?.find(hash, |_| true).copied()
+    pub(super) fn likely<'n>(&self, names: impl Iterator<Item = &'n [u8]>) -> [u32; EXPECTED_MAX] {
+        let (mut hashes, mut positions) = ([0; EXPECTED_MAX], [u32::MAX; EXPECTED_MAX]);
+        let mut count = 0;
+        for (place, name) in hashes.iter_mut().zip(names) {
+            *place = self.hash(name);
+            count += 1;
+        }
+        for (position, hash) in positions.iter_mut().zip(&hashes[..count]) {
+            let segment = self.segments.get(segment_of(*hash, self.segments.len()));
+            // The first of which a few bits of the hash are right.
+            *position = segment.and_then(|segment| segment.find(*hash, |_| true)).copied().unwrap_or(u32::MAX);
+        }
+        positions
+    }
+
+    /// Says that these names are about to be looked up.
+    pub(super) fn expect<'n>(&self, names: impl Iterator<Item = &'n [u8]>) {
+        if self.is_far() {
+            let touched = self.likely(names).into_iter().filter_map(|position| self.at(position as usize));
+            black_box(touched.fold(0, |sum, (name, _)| sum ^ name.first().copied().unwrap_or_default()));
+        }
+    }
+
+    /// True if it is too large to be in the processor's caches as it is.
+    #[inline]
+    pub(super) fn is_far(&self) -> bool {
+        self.len() >= FAR
     }
 
     pub(crate) fn contains(&self, name: &[u8]) -> bool {

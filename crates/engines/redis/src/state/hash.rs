@@ -37,6 +37,13 @@ impl Hash {
         }
     }
 
+    /// Says that these fields are about to be looked up.
+    pub(super) fn expect<'f>(&self, fields: impl Iterator<Item = &'f [u8]>) {
+        if let Hash::Table(table) = self {
+            table.expect(fields);
+        }
+    }
+
     pub(crate) fn get(&self, field: &[u8]) -> Option<&Blob> {
         match self {
             Hash::Listpack(pairs) => pairs.iter().find(|(name, _)| name.as_slice() == field).map(|(_, value)| value),

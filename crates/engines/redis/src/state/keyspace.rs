@@ -9,6 +9,7 @@ use super::memory::{KEY_BYTES, SAMPLES, outside};
 use super::table::Table;
 use super::usage::LastUse;
 use super::value::{Blob, Value};
+use crate::wire::Request;
 
 /// A keyed hash: fast, and its keys are drawn when the process starts, so that clients cannot aim for collisions. Nothing
 /// that a client sees may depend on it.
@@ -96,10 +97,16 @@ impl Keyspace {
         self.table.find(key)
     }
 
-    /// Says that these keys are about to be looked up.
+    /// Says that these requests are about to be executed.
     #[inline]
-    pub(crate) fn expect<'k>(&self, keys: impl Iterator<Item = &'k [u8]>) {
-        self.table.expect(keys);
+    pub(crate) fn expect<'r>(&self, requests: impl Iterator<Item = Request<'r>> + Clone) {
+        // Of nearly all commands the first argument is a key.
+        self.table.expect(requests.clone().filter_map(|request| request.get(1)));
+        // Those that are for one collection often come together.
+        let key = requests.clone().next().and_then(|request| request.get(1));
+        if let Some(entry) = key.and_then(|key| self.table.get(key)) {
+            entry.value.expect(requests.filter(|request| request.get(1) == key));
+        }
     }
 
     #[inline]

@@ -32,8 +32,9 @@ const EXACT_LENGTH_MAX: usize = 15;
 
 /// A floating-point number as `strtod` reads it, but without spaces and not NaN.
 pub(crate) fn parse_float(text: &[u8]) -> Option<f64> {
-    if text.len() <= EXACT_LENGTH_MAX
-        && let Some(integer) = parse_integer(text)
+    let add = |number: u64, digit: &u8| digit.is_ascii_digit().then(|| number * 10 + u64::from(digit - b'0'));
+    if (1..=EXACT_LENGTH_MAX).contains(&text.len())
+        && let Some(integer) = text.iter().try_fold(0, add)
     {
         return Some(integer as f64);
     }

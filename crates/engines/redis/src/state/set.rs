@@ -42,6 +42,13 @@ impl Set {
         }
     }
 
+    /// Says that these members are about to be looked up.
+    pub(super) fn expect<'m>(&self, members: impl Iterator<Item = &'m [u8]>) {
+        if let Set::Table(table) = self {
+            table.expect(members);
+        }
+    }
+
     pub(crate) fn contains(&self, member: &[u8]) -> bool {
         match self {
             Set::Intset(numbers) => parse_integer(member).is_some_and(|number| numbers.binary_search(&number).is_ok()),

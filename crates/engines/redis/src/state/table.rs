@@ -12,10 +12,6 @@ use super::dense::Dense;
 use super::keyspace::Entry;
 use super::value::Blob;
 
-/// How many keys are looked up together.
-const EXPECTED_MAX: usize = 16;
-/// A table with fewer keys is in the processor's caches as it is.
-const FAR: usize = 2048;
 /// How many places there are to remember where a key stands, as a power of two.
 const RECENT_BITS: u32 = 6;
 
@@ -72,27 +68,16 @@ impl Table {
         self.find(key).and_then(|position| self.at_mut(position)).map(|(_, entry)| entry)
     }
 
-    /// Says that these keys are about to be looked up. Each walk touches memory that the one before has found, and
-    /// none waits for one key before it goes to the next.
-    pub(super) fn expect<'k>(&self, keys: impl Iterator<Item = &'k [u8]>) {
-        if self.len() < FAR {
+    /// Says that these keys are about to be looked up.
+    pub(super) fn expect<'k>(&self, keys: impl Iterator<Item = &'k [u8]> + Clone) {
+        if !self.pairs.is_far() {
             return;
         }
-        let mut expected = [(&[][..], 0); EXPECTED_MAX];
-        let mut count = 0;
-        for (place, key) in expected.iter_mut().zip(keys) {
-            *place = (key, self.pairs.hash(key));
-            count += 1;
-        }
-        let mut positions = [u32::MAX; EXPECTED_MAX];
-        for (position, (_, hash)) in positions.iter_mut().zip(&expected[..count]) {
-            // It is the one, nearly always.
-            *position = self.pairs.likely(*hash).unwrap_or(u32::MAX);
-        }
+        let positions = self.pairs.likely(keys.clone());
         // Nothing is decided here, so that nothing has to wait before all are on their way.
         let touched = positions.iter().filter_map(|position| self.at(*position as usize));
         black_box(touched.fold(0, |sum, (key, entry)| sum ^ entry.accounted ^ u32::from(key.spilled())));
-        for (position, (key, _)) in positions.iter().zip(&expected[..count]) {
+        for (position, key) in positions.iter().zip(keys) {
             if self.pairs.is_at(*position as usize, key) {
                 self.recent.place(key).note(*position);
             }
@@ -163,6 +148,7 @@ impl Place<'_> {
 mod tests {
     use super::*;
     use crate::state::Value;
+    use crate::state::dense::EXPECTED_MAX;
 
     fn entry(number: i64) -> Entry {
         Entry::new(Value::Int(number))

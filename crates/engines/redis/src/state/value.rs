@@ -8,6 +8,7 @@ use super::number::parse_integer;
 use super::set::Set;
 use super::stream::Stream;
 use super::zset::SortedSet;
+use crate::wire::Request;
 
 /// A byte string; up to 16 bytes stand in place.
 pub(crate) type Blob = SmallVec<[u8; 16]>;
@@ -47,6 +48,18 @@ impl Value {
     /// A string that was modified in place.
     pub(crate) fn raw(bytes: Blob) -> Value {
         Value::Str { bytes, is_raw: true }
+    }
+
+    /// Says that these requests are about to look up members of it.
+    #[inline]
+    pub(super) fn expect<'r>(&self, requests: impl Iterator<Item = Request<'r>>) {
+        match self {
+            Value::Hash(hash) => hash.expect(requests.map(|request| request.arg(2))),
+            Value::Set(set) => set.expect(requests.map(|request| request.arg(2))),
+            // Behind its score.
+            Value::SortedSet(set) => set.expect(requests.map(|request| request.arg(request.len() - 1))),
+            Value::Int(_) | Value::Str { .. } | Value::List(_) | Value::Stream(_) => {}
+        }
     }
 
     /// What TYPE answers.

@@ -7,7 +7,7 @@ use super::memory::{allocated, outside, sum};
 use super::value::{Blob, Thresholds};
 
 /// How many elements stand together. An insertion moves at most this many; a rank is counted in steps of about half.
-const CHUNK: usize = 256;
+const CHUNK: usize = 128;
 
 /// A score: any number but NaN.
 pub(crate) type Score = f64;
@@ -42,6 +42,11 @@ impl SortedSet {
 
     pub(crate) fn is_compact(&self) -> bool {
         !self.is_skiplist
+    }
+
+    /// Says that these members are about to be looked up.
+    pub(super) fn expect<'m>(&self, members: impl Iterator<Item = &'m [u8]>) {
+        self.scores.expect(members);
     }
 
     pub(crate) fn score(&self, member: &[u8]) -> Option<Score> {

@@ -110,7 +110,11 @@ impl Parser {
             self.position = next;
             self.is_inside = true;
         }
-        while self.missing > 0 {
+        loop {
+            self.short_arguments(input);
+            if self.missing == 0 {
+                break;
+            }
             if !self.argument(input, limits)? {
                 return Ok(None);
             }
@@ -140,20 +144,29 @@ impl Parser {
         self.spans.capacity() * size_of::<Span>() + self.arena.capacity()
     }
 
-    /// Reads one argument; false if it is not all there.
+    /// Reads arguments as long as they are short and all there.
     #[inline]
+    fn short_arguments(&mut self, input: &[u8]) {
+        let (mut position, mut missing) = (self.position, self.missing);
+        while missing > 0
+            && self.bulk.is_none()
+            && let Some((length, header)) = short_header(&input[position..])
+            && input.len() - position >= header + length + 2
+        {
+            self.spans.push((position + header, length));
+            position += header + length + 2;
+            missing -= 1;
+        }
+        (self.position, self.missing) = (position, missing);
+    }
+
+    /// Reads one argument; false if it is not all there.
     fn argument(&mut self, input: &[u8], limits: Limits) -> Result<bool, ProtocolError> {
         let length = match self.bulk {
             Some(length) => length,
-            None => match short_header(&input[self.position..]) {
-                Some((length, header)) => {
-                    self.position += header;
-                    length
-                }
-                None => match self.header(input, limits)? {
-                    Some(length) => length,
-                    None => return Ok(false),
-                },
+            None => match self.header(input, limits)? {
+                Some(length) => length,
+                None => return Ok(false),
             },
         };
         // The two bytes after an argument are skipped unread, as Redis does.

@@ -63,7 +63,7 @@ impl Pipeline {
 
     /// The requests that were read, each with where in `input` it ends.
     #[inline]
-    pub fn requests<'a>(&'a self, input: &'a [u8]) -> impl Iterator<Item = (Request<'a>, usize)> {
+    pub fn requests<'a>(&'a self, input: &'a [u8]) -> impl Iterator<Item = (Request<'a>, usize)> + Clone {
         let all = self.parsers.iter().zip(&self.ranges).take(self.count);
         all.map(|(parser, range)| (parser.request(&input[range.start..]), range.end))
     }
