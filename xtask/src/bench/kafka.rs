@@ -224,6 +224,7 @@ impl Bench<'_> {
         let servers = engine.variable("KAFKA_BOOTSTRAP_SERVERS")?;
         let topic = Topic { servers, name: format!("bench-{}", self.topics), partitions, records };
         self.tools.create(&topic, self.brokers)?;
+        latency::wait_until_known(&topic)?;
         Ok(topic)
     }
 

@@ -54,6 +54,22 @@ pub fn probe(words: &[&str]) -> Result<()> {
     Ok(())
 }
 
+/// Waits until every broker names a leader: librdkafka gives up what it was to send when the next broker does not know the topic yet.
+pub fn wait_until_known(topic: &Topic<'_>) -> Result<()> {
+    for server in topic.servers.split(',') {
+        let mut asked = Connection::to(server)?;
+        let mut tries = 1;
+        while asked.leader_of(&topic.name)?.is_none() {
+            if tries == LEADER_TRIES {
+                bail!("{server} knows no leader of {}", topic.name);
+            }
+            std::thread::sleep(LEADER_PAUSE);
+            tries += 1;
+        }
+    }
+    Ok(())
+}
+
 /// From one number of microseconds a line.
 pub fn percentiles_ms(waits: &str) -> Result<(f64, f64)> {
     let all: Vec<f64> = waits.lines().filter_map(|line| line.parse().ok()).collect();
@@ -89,8 +105,7 @@ impl Probe {
     }
 
     fn to_leader(asked: &mut Connection, topic: &str) -> Result<Probe> {
-        asked.send(METADATA, &[&1_i32.to_be_bytes()[..], &text(topic), &[0]].concat())?;
-        let leader = leader(&asked.receive()?)?.with_context(|| format!("{topic} has no leader"))?;
+        let leader = asked.leader_of(topic)?.with_context(|| format!("{topic} has no leader"))?;
         let (producer, consumer) = (Connection::to(&leader)?, Connection::to(&leader)?);
         let mut probe = Probe { producer, consumer, topic: topic.to_owned(), batch: batch()?, next_offset: 0 };
         probe.fetch(0)?;
@@ -153,6 +168,12 @@ impl Connection {
         let head = [&api.to_be_bytes()[..], &version.to_be_bytes(), &correlation, &text("latency")].concat();
         let request = [&length(head.len() + body.len())?[..], &head, body].concat();
         Ok(self.0.write_all(&request)?)
+    }
+
+    /// `HOST:PORT` of the leader of a topic's first partition, as far as this broker knows.
+    fn leader_of(&mut self, topic: &str) -> Result<Option<String>> {
+        self.send(METADATA, &[&1_i32.to_be_bytes()[..], &text(topic), &[0]].concat())?;
+        leader(&self.receive()?)
     }
 
     /// An answer without its length and correlation.
