@@ -89,7 +89,11 @@ fn reply(bytes: &[u8]) -> Option<&[u8]> {
         b'#' => matches!(line, b"t" | b"f").then_some(rest),
         b'$' | b'=' | b'!' => match number()? {
             -1 => Some(rest),
-            length => rest.get(usize::try_from(length).ok()?..)?.strip_prefix(b"\r\n"),
+            length => {
+                let (bulk, rest) = rest.split_at_checked(usize::try_from(length).ok()?)?;
+                // What answers SYNC has no end of line: a snapshot, and then the stream of commands.
+                rest.strip_prefix(b"\r\n").or_else(|| bulk.starts_with(b"REDIS0010").then_some(rest))
+            }
         },
         kind @ (b'*' | b'~' | b'>' | b'%') => {
             let per_element = if kind == b'%' { 2 } else { 1 };

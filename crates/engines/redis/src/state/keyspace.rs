@@ -162,7 +162,7 @@ impl Keyspace {
         Some(entry)
     }
 
-    /// Counts a key as what it takes now. To be called when its value was changed in place.
+    /// Counts a key as what it takes now. To be called when it was put in place, or its value was changed there.
     #[inline]
     pub(crate) fn account(&mut self, key: &[u8]) {
         if let Some(position) = self.table.find(key)
