@@ -109,7 +109,8 @@ pub(super) fn add(
     for (number, score) in scores.iter().enumerate() {
         let member = request.arg(first + number * step);
         let before = set.score(member);
-        let score = if options.incr { before.unwrap_or(0.0) + score } else { *score };
+        // A new member has the increment itself: -0 stays what it is.
+        let score = before.filter(|_| options.incr).map_or(*score, |before| before + score);
         if score.is_nan() {
             refusal = Some(Refusal::text("ERR resulting score is not a number (NaN)"));
             break;
