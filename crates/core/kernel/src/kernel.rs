@@ -91,6 +91,7 @@ impl Kernel {
     }
 
     /// The present moment.
+    #[inline]
     pub fn now(&self) -> Moment {
         self.shared.clock.now()
     }
@@ -121,6 +122,7 @@ impl Kernel {
     }
 
     /// True while every node runs with a right clock and a good disk, and no rule is set.
+    #[inline]
     pub fn is_healthy(&self) -> bool {
         self.shared.healthy.load(Ordering::Acquire)
     }
@@ -205,6 +207,7 @@ impl Kernel {
 
     /// True while any trigger waits. A core that skips bookkeeping while nothing can happen asks this as well as
     /// [`Kernel::is_healthy`], because a trigger goes off in the middle of a request.
+    #[inline]
     pub fn is_armed(&self) -> bool {
         self.shared.armed.load(Ordering::Acquire)
     }
@@ -287,11 +290,14 @@ impl Kernel {
         }
     }
 
+    #[inline]
     fn node_wall(&self, id: NodeId, now: Moment) -> WallTime {
         let true_time = self.shared.clock.wall(now);
-        if self.is_healthy() {
-            return true_time;
-        }
+        if self.is_healthy() { true_time } else { self.skewed(id, now, true_time) }
+    }
+
+    #[cold]
+    fn skewed(&self, id: NodeId, now: Moment, true_time: WallTime) -> WallTime {
         let state = self.shared.state.lock();
         state.node(id).map_or(true_time, |node| node.skew.apply(now, true_time))
     }
@@ -444,16 +450,19 @@ impl<'k> Context<'k> {
     }
 
     /// The kernel itself.
+    #[inline]
     pub fn kernel(&self) -> &'k Kernel {
         self.kernel
     }
 
     /// The present moment on the monotonic clock, which faults leave alone.
+    #[inline]
     pub fn now(&self) -> Moment {
         self.now
     }
 
     /// What a node's wall clock shows now, skew and all.
+    #[inline]
     pub fn wall(&self, node: NodeId) -> WallTime {
         self.kernel.node_wall(node, self.now)
     }
@@ -464,6 +473,7 @@ impl<'k> Context<'k> {
     }
 
     /// True while nothing at all is wrong: the fast path of everything below.
+    #[inline]
     pub fn is_healthy(&self) -> bool {
         self.kernel.is_healthy()
     }

@@ -34,6 +34,7 @@ impl Moment {
     }
 
     /// The time from `earlier` to here, zero if `earlier` is in fact later.
+    #[inline]
     pub fn since(self, earlier: Moment) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
@@ -44,8 +45,7 @@ impl Add<Duration> for Moment {
 
     /// Saturates: a deadline beyond 584 years is as good as never.
     fn add(self, duration: Duration) -> Moment {
-        let nanoseconds = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-        Moment(self.0.saturating_add(nanoseconds))
+        Moment(self.0.saturating_add(nanoseconds(duration)))
     }
 }
 
@@ -54,9 +54,14 @@ impl Sub<Duration> for Moment {
 
     /// Saturates at the kernel's start.
     fn sub(self, duration: Duration) -> Moment {
-        let nanoseconds = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-        Moment(self.0.saturating_sub(nanoseconds))
+        Moment(self.0.saturating_sub(nanoseconds(duration)))
     }
+}
+
+/// A duration in nanoseconds, as many as fit.
+#[inline]
+fn nanoseconds(duration: Duration) -> u64 {
+    duration.as_secs().saturating_mul(NANOS_PER_SECOND).saturating_add(u64::from(duration.subsec_nanos()))
 }
 
 impl fmt::Display for Moment {
@@ -66,6 +71,7 @@ impl fmt::Display for Moment {
 }
 
 const NANOS_PER_MILLI: i64 = 1_000_000;
+const NANOS_PER_SECOND: u64 = 1_000_000_000;
 /// How often the machine's clocks are read to find how far they are apart.
 const READINGS: usize = 5;
 
@@ -111,14 +117,16 @@ impl Clock {
         Clock::Virtual { now: AtomicU64::new(0), wall_at_start_ns: wall_at_start.0.saturating_mul(NANOS_PER_MILLI) }
     }
 
+    #[inline]
     pub(crate) fn now(&self) -> Moment {
         match self {
-            Clock::Real { start, .. } => Moment(u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX)),
+            Clock::Real { start, .. } => Moment(nanoseconds(start.elapsed())),
             Clock::Virtual { now, .. } => Moment(now.load(Ordering::Relaxed)),
         }
     }
 
     /// The true wall time at `moment`, before any node's skew.
+    #[inline]
     pub(crate) fn wall(&self, moment: Moment) -> WallTime {
         let (Clock::Real { wall_at_start_ns, .. } | Clock::Virtual { wall_at_start_ns, .. }) = self;
         let elapsed_ns = i64::try_from(moment.0).unwrap_or(i64::MAX);

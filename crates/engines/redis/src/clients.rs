@@ -10,6 +10,7 @@ use slab::Slab;
 
 use crate::acl::User;
 use crate::cluster::InstanceId;
+use crate::ops::Command;
 use crate::replication::{Replica, Stage};
 use crate::state::Blob;
 use crate::tracking::Tracking;
@@ -76,7 +77,8 @@ pub(crate) struct Client {
     pub(crate) shard_channels: usize,
     pub(crate) connected_at: Moment,
     pub(crate) used_at: Moment,
-    pub(crate) last_command: &'static str,
+    /// The command that was executed last for it.
+    pub(crate) last: Option<&'static Command>,
     /// What it asked for with CLIENT TRACKING.
     pub(crate) tracking: Option<Box<Tracking>>,
     /// How many bytes wait for it to read them: CLIENT LIST and `maxmemory-clients` speak of the same.
@@ -170,6 +172,12 @@ impl BlockedOn {
 impl Client {
     pub(crate) fn access(&self) -> Access {
         Access { peer: self.peer, is_tls: self.is_tls }
+    }
+
+    /// The name of the command that was executed last, as CLIENT LIST shows it.
+    #[inline]
+    pub(crate) fn last_command(&self) -> &'static str {
+        self.last.map_or("NULL", |command| command.name)
     }
 
     /// What CLIENT LIST shows after `flags=`.

@@ -33,7 +33,7 @@ use slab::Slab;
 use crate::clients::{Access, BlockedOn, Client, Clients, ConnId, Replies};
 use crate::cluster::{self, Bus, Instance, InstanceId, Run};
 use crate::config::{Config, ORDINARY, REPLICAS, SUBSCRIBERS};
-use crate::ops::{Switches, Then};
+use crate::ops::{Block, Switches, Then};
 use crate::process::ProcessUsage;
 use crate::replication::Replication;
 use crate::state::Dataset;
@@ -271,7 +271,7 @@ impl Cluster {
             shard_channels: 0,
             connected_at: ctx.now(),
             used_at: ctx.now(),
-            last_command: "NULL",
+            last: None,
             tracking: None,
             output: 0,
             write_position: 0,
@@ -445,7 +445,8 @@ impl Cluster {
         match then {
             Then::Done => return Outcome::Done,
             Then::Close => return Outcome::Close,
-            Then::Block { keys, timeout_ms, again } => {
+            Then::Block(block) => {
+                let Block { keys, timeout_ms, again } = *block;
                 let again = again.unwrap_or_else(|| request.to_owned());
                 self.park_on_keys(ctx, place, again, &keys, timeout_ms);
             }

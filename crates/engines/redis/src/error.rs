@@ -31,8 +31,8 @@ pub(crate) enum Refusal {
     NegativeTimeout,
     /// Wrong number of arguments for this command.
     Arity(String),
-    /// This subcommand of the command does not exist.
-    UnknownSubcommand(String, String),
+    /// This subcommand of the command does not exist. Boxed, so that answers are small.
+    UnknownSubcommand(Box<(String, String)>),
     /// Anything else, with its code.
     Text(Cow<'static, str>),
 }
@@ -59,7 +59,8 @@ impl Refusal {
             Refusal::BadTimeout => "ERR timeout is not a float or out of range".into(),
             Refusal::NegativeTimeout => "ERR timeout is negative".into(),
             Refusal::Arity(command) => format!("ERR wrong number of arguments for '{command}' command").into(),
-            Refusal::UnknownSubcommand(name, command) => {
+            Refusal::UnknownSubcommand(named) => {
+                let (name, command) = &**named;
                 format!("ERR unknown subcommand '{name}'. Try {command} HELP.").into()
             }
             Refusal::Text(text) => text.clone(),

@@ -86,9 +86,8 @@ pub(crate) type Answer = Result<Then, Refusal>;
 pub(crate) enum Then {
     /// Nothing: its reply is written.
     Done,
-    /// It waits: for one of these keys, until a deadline given in milliseconds from now (0: for ever).
-    /// `again` is what it executes then, if that is not the request as it was sent.
-    Block { keys: Vec<Vec<u8>>, timeout_ms: u64, again: Option<OwnedRequest> },
+    /// It waits for keys. Boxed: an answer is handed on from one function to the next, and hardly any waits.
+    Block(Box<Block>),
     /// It waits for replicas.
     Wait { replicas: usize, position: u64, timeout_ms: u64 },
     /// It waits for append-only files: its instance's own, and those of replicas.
@@ -109,6 +108,17 @@ pub(crate) enum Then {
     Close,
 }
 
+/// What a command waits for.
+#[derive(Debug)]
+pub(crate) struct Block {
+    /// One of these keys.
+    pub(crate) keys: Vec<Vec<u8>>,
+    /// Until a deadline given in milliseconds from now; 0: for ever.
+    pub(crate) timeout_ms: u64,
+    /// What it executes then, if that is not the request as it was sent.
+    pub(crate) again: Option<OwnedRequest>,
+}
+
 /// What a write command passes on to replicas and to the append-only file.
 #[derive(Debug, Default)]
 pub(crate) enum Effect {
@@ -122,7 +132,7 @@ pub(crate) enum Effect {
 /// A command on keys.
 pub(crate) struct Call<'a> {
     pub(crate) request: Request<'a>,
-    pub(crate) db: Db<'a>,
+    pub(crate) db: &'a mut Db<'a>,
     pub(crate) out: Reply<'a>,
     pub(crate) random: &'a mut Stream,
     /// False inside MULTI, where a command that would wait gives up at once.
@@ -132,6 +142,8 @@ pub(crate) struct Call<'a> {
     /// The client may read keys that the request does not name.
     pub(crate) may_read_all_keys: bool,
     pub(crate) effect: Effect,
+    /// Somebody takes what is passed on: replicas, or an append-only file.
+    pub(crate) is_followed: bool,
 }
 
 impl<'a> Call<'a> {
@@ -152,7 +164,14 @@ impl<'a> Call<'a> {
     }
 
     /// Passes this on instead of the command itself.
+    #[inline]
     pub(crate) fn instead<'b>(&mut self, arguments: impl IntoIterator<Item = &'b [u8]>) {
+        if self.is_followed {
+            self.pass_on(arguments);
+        }
+    }
+
+    fn pass_on<'b>(&mut self, arguments: impl IntoIterator<Item = &'b [u8]>) {
         let request = OwnedRequest::new(arguments);
         match &mut self.effect {
             Effect::AsSent => self.effect = Effect::Instead(vec![request]),
@@ -271,7 +290,7 @@ impl Index {
         let mut slot = self.first_slot(name);
         loop {
             let command = COMMANDS.get(usize::from(self.slots[slot]))?;
-            if command.name.as_bytes().eq_ignore_ascii_case(name) {
+            if command.is_called(name) {
                 return Some(command);
             }
             slot = (slot + 1) & (self.slots.len() - 1);

@@ -111,13 +111,14 @@ impl Cluster {
                 let out = Reply::new(&mut out, false);
                 let mut call = Call {
                     request,
-                    db,
+                    db: &mut db,
                     out,
                     random,
                     may_block: false,
                     in_script: false,
                     may_read_all_keys: true,
                     effect: Effect::AsSent,
+                    is_followed: false,
                 };
                 if run(&mut call).is_err() {
                     return false;

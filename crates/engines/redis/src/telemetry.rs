@@ -240,7 +240,7 @@ impl Cluster {
     pub(crate) fn wait_is_over(&mut self, place: usize, error: Option<&[u8]>) -> Option<(&'static Command, u64)> {
         let client = self.clients.list.get_mut(place)?;
         let (id, nanoseconds) = (client.instance, std::mem::take(&mut client.spent_ns));
-        let command = crate::ops::by_name(client.last_command.as_bytes())?;
+        let command = client.last?;
         if let Some(line) = error {
             self.instances[id].telemetry.errors.count(line);
         }
@@ -252,7 +252,7 @@ impl Cluster {
 /// True if a command goes on later.
 fn waits(then: &Then) -> bool {
     match then {
-        Then::Block { .. }
+        Then::Block(_)
         | Then::Wait { .. }
         | Then::WaitForSync { .. }
         | Then::Postpone

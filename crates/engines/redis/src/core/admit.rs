@@ -49,7 +49,7 @@ impl Cluster {
         if client.transaction.is_some() && !command.flags.has(Flags::CONTROLS_MULTI) {
             return self.queue(place, request, out);
         }
-        client.last_command = command.name;
+        client.last = Some(command);
         self.execute(ctx, place, command, request, out, true)
     }
 
@@ -67,7 +67,7 @@ impl Cluster {
 
     #[inline]
     fn admit(&mut self, ctx: &Context<'_>, place: usize, request: Request<'_>) -> Result<&'static Command, Refusal> {
-        let command = find(request)?;
+        let command = self.find_again(place, request)?;
         if !command.accepts(request.len()) {
             return Err(Refusal::Arity(command.name.to_owned()));
         }
@@ -133,6 +133,13 @@ impl Cluster {
             return Err(self.busy_refusal(client.instance));
         }
         Ok(command)
+    }
+
+    /// The command that a request of a client names: most often the one before it was for the same.
+    #[inline]
+    fn find_again(&self, place: usize, request: Request<'_>) -> Result<&'static Command, Refusal> {
+        let is_named = |command: &&Command| command.is_called(request.arg(0)) && command.subcommands().is_empty();
+        self.clients.list[place].last.filter(is_named).map_or_else(|| find(request), Ok)
     }
 
     #[inline]
@@ -264,7 +271,15 @@ impl Cluster {
         ))
     }
 
+    #[inline]
     pub(crate) fn check_replication(&self, ctx: &Context<'_>, id: InstanceId) -> Result<(), Refusal> {
+        let settings = &self.config.settings;
+        let is_master = (!settings.is_cluster || self.is_master(id)) && self.instances[id].upstream.is_none();
+        if is_master && settings.min_replicas == 0 { Ok(()) } else { self.check_replicas(ctx, id) }
+    }
+
+    #[cold]
+    fn check_replicas(&self, ctx: &Context<'_>, id: InstanceId) -> Result<(), Refusal> {
         let settings = &self.config.settings;
         let is_replica_of_real =
             self.instances[id].upstream.is_some() && self.config.get("replica-read-only") == Some("yes");
@@ -312,7 +327,7 @@ pub(crate) fn find(request: Request<'_>) -> Result<&'static Command, Refusal> {
     }
     lookup_subcommand(command, request.arg(1)).ok_or_else(|| {
         let name = String::from_utf8_lossy(&request.arg(1)[..request.arg(1).len().min(128)]).into_owned();
-        Refusal::UnknownSubcommand(name, command.name.to_ascii_uppercase())
+        Refusal::UnknownSubcommand(Box::new((name, command.name.to_ascii_uppercase())))
     })
 }
 

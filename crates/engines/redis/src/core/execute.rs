@@ -80,18 +80,20 @@ impl Cluster {
             // A trigger may go off between the acknowledgement and the replication.
             self.wake_bus(ctx);
         }
-        let Some((db, random)) = self.db(ctx, id, Some(place)) else {
+        let Some((mut db, random)) = self.db(ctx, id, Some(place)) else {
             return Err(Refusal::text("LOADING Redis is loading the dataset in memory"));
         };
         let out = Reply::new(out, is_resp3);
-        let effect = Effect::AsSent;
-        let mut call = Call { request, db, out, random, may_block, in_script, may_read_all_keys, effect };
+        let (effect, is_followed) = (Effect::AsSent, db.dataset.is_followed());
+        let mut call =
+            Call { request, db: &mut db, out, random, may_block, in_script, may_read_all_keys, effect, is_followed };
         if let Some(notices) = &mut call.db.notices {
             notices.begin(command.name, request);
         }
         let answer = run(&mut call);
         let Call { db, effect, .. } = call;
-        let Db { dirty, hits, misses, expired, lazily_freed, follower, stale, notices, .. } = db;
+        let Db { dirty, hits, misses, expired, lazily_freed, follower, .. } = *db;
+        let (stale, notices) = (std::mem::take(&mut db.stale), db.notices.take());
         let stats = &mut self.instances[id].stats;
         stats.hits += hits;
         stats.misses += misses;

@@ -35,8 +35,8 @@ impl Cluster {
     ) -> Result<(), Denied> {
         let client = &mut self.clients.list[place];
         let Err(denied) = client.user.check(command, request) else { return Ok(()) };
-        if occasion != Occasion::Script && client.last_command != "exec" {
-            client.last_command = command.name;
+        if occasion != Occasion::Script && client.last_command() != "exec" {
+            client.last = Some(command);
         }
         let object = match denied {
             Denied::Command => command.name.as_bytes().to_vec(),
@@ -155,7 +155,7 @@ impl Cluster {
             self.clients.list[place].become_user(user, true);
             return Ok(());
         }
-        let is_queued = client.transaction.is_some() || client.last_command == "exec";
+        let is_queued = client.transaction.is_some() || client.last_command() == "exec";
         let occasion = if is_queued { Occasion::Transaction } else { Occasion::TopLevel };
         self.record_denial(ctx, place, (Reason::Login, occasion), attempted.to_vec(), name.to_vec());
         Err(Refusal::text("WRONGPASS invalid username-password pair or user is disabled."))

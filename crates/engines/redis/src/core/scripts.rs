@@ -148,7 +148,7 @@ impl Cluster {
         let client = &self.clients.list[place];
         let (id, database) = (client.instance, client.database);
         let limit_ms = self.config.settings.script_limit_ms;
-        let may_pause = client.last_command != "exec" && limit_ms > 0;
+        let may_pause = client.last_command() != "exec" && limit_ms > 0;
         job.pause_at = if may_pause { limit_ms.saturating_mul(INSTRUCTIONS_PER_MS) } else { INSTRUCTIONS_MAX };
         let dataset = self.instances[id].dataset.and_then(|dataset| self.datasets.get(dataset));
         let log_start = dataset.and_then(|dataset| dataset.log.as_ref()).map_or(0, Vec::len);
@@ -371,7 +371,7 @@ impl Cluster {
             }
             Ok(Then::Sleep { .. }) => Reply::new(&mut reply, is_resp3).ok(),
             // Nothing in a script waits.
-            Ok(Then::Block { .. }) if reply.is_empty() => Reply::new(&mut reply, is_resp3).null(),
+            Ok(Then::Block(_)) if reply.is_empty() => Reply::new(&mut reply, is_resp3).null(),
             Ok(_) => {}
             Err(refusal) => {
                 reply.clear();

@@ -129,7 +129,7 @@ impl Cluster {
         let id = self.clients.list[place].instance;
         self.end_unit(id, Some(place));
         match answer {
-            Ok(Then::Block { .. }) => {
+            Ok(Then::Block(_)) => {
                 let blocked = self.clients.list.get_mut(place).and_then(|client| client.blocked.as_mut());
                 if let Some(BlockedOn::Keys { request: place, .. }) = blocked.map(|blocked| &mut blocked.on) {
                     *place = request;

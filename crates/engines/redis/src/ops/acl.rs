@@ -184,7 +184,7 @@ fn check_file(session: &Session<'_>) -> Result<(), Refusal> {
              store users in the Redis configuration.",
         ));
     }
-    if session.cluster.clients.list[session.client].last_command == "exec" {
+    if session.cluster.clients.list[session.client].last_command() == "exec" {
         // The answer waits for the disk, and the other answers of a transaction do not wait for it.
         return Err(Refusal::text("ERR ACL LOAD and ACL SAVE are not allowed inside a transaction"));
     }

@@ -1,7 +1,7 @@
 //! Commands that wait for a key. They are executed again, as they are, when one of their keys changes.
 
 use super::lists::{mpop, mpop_arguments, read, side, take, transfer};
-use super::{Answer, Call, Then, sorted_sets};
+use super::{Answer, Block, Call, Then, sorted_sets};
 use crate::error::Refusal;
 use crate::state::{parse_float, parse_integer};
 
@@ -24,7 +24,8 @@ pub(super) fn wait(call: &mut Call<'_>, keys: &[&[u8]], timeout_ms: u64) -> Answ
         call.out.null_array();
         return Ok(Then::Done);
     }
-    Ok(Then::Block { keys: keys.iter().map(|key| key.to_vec()).collect(), timeout_ms, again: None })
+    let keys = keys.iter().map(|key| key.to_vec()).collect();
+    Ok(Then::Block(Box::new(Block { keys, timeout_ms, again: None })))
 }
 
 fn pop(call: &mut Call<'_>, at_left: bool) -> Answer {

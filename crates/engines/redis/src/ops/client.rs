@@ -82,7 +82,7 @@ pub(crate) fn describe(ctx: &Context<'_>, client: &Client, request: Option<Reque
         client.transaction.as_ref().map_or(-1, |queued| queued.queue.len() as i64),
         multi,
         u8::from(waiting > 0),
-        client.last_command,
+        client.last_command(),
         client.user.display_name(),
         redirection(client.tracking.as_deref()),
         if client.is_resp3 { 3 } else { 2 },

@@ -4,7 +4,7 @@ use super::{Answer, Call, Session};
 use crate::wire::Request;
 
 /// One line of the dispatch table.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Command {
     /// Its name in lower case; `container|subcommand` for a subcommand.
     pub(crate) name: &'static str,
@@ -19,7 +19,7 @@ pub(crate) struct Command {
 }
 
 /// How a command is executed.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum Run {
     /// On keys: it sees one database and nothing else, so that scripts and replicas can run it as well.
     Keys(fn(&mut Call<'_>) -> Answer),
@@ -254,6 +254,12 @@ impl Command {
         })
     }
 
+    /// True if this is the command's name, in any case.
+    #[inline]
+    pub(crate) fn is_called(&self, name: &[u8]) -> bool {
+        self.name.as_bytes().eq_ignore_ascii_case(name)
+    }
+
     /// True if a request has the right number of arguments.
     #[inline]
     pub(crate) fn accepts(&self, arguments: usize) -> bool {
@@ -262,6 +268,7 @@ impl Command {
     }
 
     /// The subcommands of a container.
+    #[inline]
     pub(crate) fn subcommands(&self) -> &'static [Command] {
         match self.run {
             Run::Container(subcommands) | Run::ContainerOr(subcommands, _) => subcommands,

@@ -6,7 +6,7 @@ use crate::error::Refusal;
 /// From now on the connection sees every command that the instance executes.
 pub(super) fn monitor(session: &mut Session<'_>) -> Answer {
     let client = &mut session.cluster.clients.list[session.client];
-    if client.last_command == "exec" {
+    if client.last_command() == "exec" {
         return Err(Refusal::text("ERR MONITOR isn't allowed for DENY BLOCKING client"));
     }
     if std::mem::replace(&mut client.is_monitor, true) {

@@ -87,7 +87,7 @@ fn check(session: &Session<'_>, flags: ScriptFlags, is_read_only: bool) -> Resul
         return Err(Refusal::text("READONLY You can not run script with write flag on readonly replica."));
     }
     if settings.memory_max > 0 && session.cluster.is_short_of_memory && !flags.allow_oom {
-        let is_in_transaction = session.cluster.clients.list[session.client].last_command == "exec";
+        let is_in_transaction = session.cluster.clients.list[session.client].last_command() == "exec";
         return Err(Refusal::text(if is_in_transaction {
             "OOM allow-oom flag is not set on the script, can not run it when used memory > 'maxmemory'"
         } else {

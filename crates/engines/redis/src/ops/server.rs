@@ -32,7 +32,7 @@ pub(super) fn wait(session: &mut Session<'_>) -> Answer {
     let timeout_ms = milliseconds(session.arg(2))?;
     let position = session.cluster.clients.list[session.client].write_position;
     let count = session.cluster.replicas_at(session.id, position);
-    let is_in_transaction = session.cluster.clients.list[session.client].last_command == "exec";
+    let is_in_transaction = session.cluster.clients.list[session.client].last_command() == "exec";
     let wanted = usize::try_from(wanted).map_err(|_| Refusal::text("ERR value is out of range, must be positive"))?;
     if count >= wanted || is_in_transaction {
         session.out.count(count);
@@ -64,7 +64,7 @@ pub(super) fn waitaof(session: &mut Session<'_>) -> Answer {
     }
     let client = &session.cluster.clients.list[session.client];
     let wanted = SyncWish { is_local, replicas, position: client.write_position };
-    let is_in_transaction = client.last_command == "exec";
+    let is_in_transaction = client.last_command() == "exec";
     let syncs = session.cluster.syncs_at(session.id, wanted.position);
     if wanted.is_met_by(syncs) || is_in_transaction {
         session.out.syncs(syncs);

@@ -1,7 +1,7 @@
 //! XREAD and XREADGROUP: <https://redis.io/docs/latest/commands/xreadgroup/>.
 
 use super::streams::{id, read, reply_entry, write};
-use super::{Answer, Call, Effect, Then, is};
+use super::{Answer, Block, Call, Effect, Then, is};
 use crate::error::Refusal;
 use crate::state::{Stream, StreamEntry, StreamId, Value, parse_integer};
 use crate::wire::OwnedRequest;
@@ -145,7 +145,7 @@ impl<'r> Reading<'r> {
             }
         }
         let keys = (0..self.streams).map(|number| self.key(call, number).0.to_vec()).collect();
-        Ok(Then::Block { keys, timeout_ms, again: Some(again) })
+        Ok(Then::Block(Box::new(Block { keys, timeout_ms, again: Some(again) })))
     }
 }
 

@@ -222,7 +222,7 @@ pub(super) fn xadd(call: &mut Call<'_>) -> Answer {
         call.out.null();
         return Ok(Then::Done);
     }
-    let (now_ms, thresholds) = (call.db.now_ms, call.db.thresholds);
+    let (now_ms, thresholds, is_followed) = (call.db.now_ms, call.db.thresholds, call.is_followed);
     let Some(Value::Stream(stream)) = call.db.write_or_insert(key, || Value::Stream(Box::default())) else {
         return Err(Refusal::WrongType);
     };
@@ -234,7 +234,8 @@ pub(super) fn xadd(call: &mut Call<'_>) -> Answer {
     let mut exact = None;
     if let Some(trimming) = options.trimming {
         stream.trim(trimming.trim, trimming.is_approximate, trimming.limit);
-        exact = Some(exact_trim(stream, trimming)).filter(|_| trimming.is_approximate || options.id.is_none());
+        let differs = is_followed && (trimming.is_approximate || options.id.is_none());
+        exact = differs.then(|| exact_trim(stream, trimming));
     }
     let text = id.text();
     if exact.is_some() || options.id.is_none_or(|(_, is_whole)| !is_whole) {

@@ -278,14 +278,18 @@ fn add(call: &mut Call<'_>, by: i64) -> Answer {
             by
         }
         Some(value) => {
-            let old = match value {
-                Value::Int(number) => *number,
-                Value::Str { bytes, .. } => parse_integer(bytes).ok_or(Refusal::NotInteger)?,
+            let (old, is_integer) = match value {
+                Value::Int(number) => (*number, true),
+                Value::Str { bytes, .. } => (parse_integer(bytes).ok_or(Refusal::NotInteger)?, false),
                 _ => return Err(Refusal::WrongType),
             };
-            let sum = old.checked_add(by).ok_or(Refusal::text(OVERFLOW))?;
+            let sum = old.checked_add(by).ok_or_else(|| Refusal::text(OVERFLOW))?;
             *value = Value::Int(sum);
-            call.db.changed(key);
+            if is_integer {
+                call.db.changed_alike(key)
+            } else {
+                call.db.changed(key)
+            }
             sum
         }
     };

@@ -53,7 +53,7 @@ impl Cluster {
         }
         // What expires under a command that goes through all keys goes its own way.
         let client = place.and_then(|place| self.clients.list.get(place));
-        dataset.feed.is_loose = client.is_some_and(|client| matches!(client.last_command, "scan" | "randomkey"));
+        dataset.feed.is_loose = client.is_some_and(|client| matches!(client.last_command(), "scan" | "randomkey"));
         if dataset.owner != id || self.scripts.is_busy(id) || !dataset.end_unit() {
             return;
         }

@@ -179,6 +179,12 @@ impl Dataset {
         }
     }
 
+    /// True if anybody takes what is recorded; otherwise it is only counted.
+    #[inline]
+    pub(crate) fn is_followed(&self) -> bool {
+        self.log.is_some() || self.feed.is_active() || !self.followers.is_empty()
+    }
+
     /// What was executed is complete, and enters the stream. True if there was something.
     #[inline]
     pub(crate) fn end_unit(&mut self) -> bool {
@@ -238,11 +244,16 @@ impl Dataset {
     }
 
     /// Keeps what a key is for those who will not see it change now. To be called before the owner writes it.
+    #[inline]
     pub(crate) fn save(&mut self, database: usize, key: &[u8]) {
         self.databases[database].preserve(key);
-        if self.is_lockstep && self.images.is_empty() {
-            return;
+        if !self.is_lockstep || !self.images.is_empty() {
+            self.save_for_others(database, key);
         }
+    }
+
+    #[cold]
+    fn save_for_others(&mut self, database: usize, key: &[u8]) {
         let before = self.databases[database].get(key);
         self.images.save(database, key, self.offset, before);
         if self.is_lockstep || database != 0 {
@@ -254,8 +265,21 @@ impl Dataset {
     }
 
     /// The owner has written a key.
+    #[inline]
     pub(crate) fn owner_wrote(&mut self, database: usize, key: &[u8]) {
         self.databases[database].account(key);
+        self.owner_wrote_alike(database, key);
+    }
+
+    /// The owner has written a key, which takes as much memory as before.
+    #[inline]
+    pub(crate) fn owner_wrote_alike(&mut self, database: usize, key: &[u8]) {
+        if !self.is_lockstep || !self.images.is_empty() || !self.revived.is_empty() {
+            self.note_write(database, key);
+        }
+    }
+
+    fn note_write(&mut self, database: usize, key: &[u8]) {
         self.images.owner_wrote(database, key);
         if !self.revived.is_empty() {
             // What came back is no longer what it has.

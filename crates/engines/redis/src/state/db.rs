@@ -31,10 +31,15 @@ impl Interest {
         !self.is_tracked && self.watched.is_empty() && self.awaited.is_empty()
     }
 
+    #[inline]
     fn key_changed(&mut self, database: usize, key: &[u8]) {
-        if self.is_empty() {
-            return;
+        if !self.is_empty() {
+            self.note_change(database, key);
         }
+    }
+
+    #[cold]
+    fn note_change(&mut self, database: usize, key: &[u8]) {
         if self.is_tracked {
             self.modified.keys.push(Blob::from_slice(key));
         }
@@ -434,6 +439,20 @@ impl Db<'_> {
     #[inline]
     pub(crate) fn changed(&mut self, key: &[u8]) {
         self.count_change(key);
+        if let Some(notices) = &mut self.notices {
+            notices.changed(self.index, key);
+        }
+    }
+
+    /// The same, where the key takes as much memory as before.
+    #[inline]
+    pub(crate) fn changed_alike(&mut self, key: &[u8]) {
+        self.dirty += 1;
+        self.interest.key_changed(self.index, key);
+        match self.follower {
+            Some(follower) => self.dataset.followers[follower].overlay.wrote(key),
+            None => self.dataset.owner_wrote_alike(self.index, key),
+        }
         if let Some(notices) = &mut self.notices {
             notices.changed(self.index, key);
         }

@@ -276,6 +276,12 @@ impl Keyspace {
     /// Before a key changes: keeps it for a walk that has not come to it.
     #[inline]
     pub(crate) fn preserve(&mut self, key: &[u8]) {
+        if self.saving.is_some() {
+            self.preserve_for_walk(key);
+        }
+    }
+
+    fn preserve_for_walk(&mut self, key: &[u8]) {
         if let Some(saving) = &mut self.saving
             && let Some(entry) = self.table.get_mut(key)
             && entry.saved_in != saving.number
