@@ -56,6 +56,10 @@ fn ask(world: &mut Simulation<Cluster>, steps: &mut Reader, node: NodeId, ticket
     if let Outcome::Reply(response) = outcome {
         assert_eq!(response.api_key(), api);
         let _ = encode_response(&response, version, 0);
+        match ticket % 2 {
+            0 => world.core.delivered(&world.kernel, ticket),
+            _ => world.core.undelivered(ticket),
+        }
     }
     Some(())
 }

@@ -80,6 +80,12 @@ impl Connection {
         }
     }
 
+    /// True if the other end has been closed for good, so that what was written just now reached nobody. Over loopback the
+    /// other end's refusal is there before a write returns.
+    pub fn has_hung_up(&self) -> bool {
+        !matches!(self.stream.take_error(), Ok(None))
+    }
+
     /// True if the listener's limit was exceeded by this connection, which is then to be told so and closed.
     pub fn is_over_limit(&self) -> bool {
         self.permit.as_ref().is_some_and(Permit::is_over_limit)

@@ -49,6 +49,12 @@ impl<C: Core> Live<C> {
         answer
     }
 
+    /// Tells the core, or asks it, what no time passes for and nothing follows from: it is not told of fault events first,
+    /// and no turn ends.
+    pub fn tell<T>(&self, call: impl FnOnce(&mut C) -> T) -> T {
+        call(&mut self.core.borrow_mut().0)
+    }
+
     /// Has `drive` end the turn, after the tasks that are ready now.
     pub fn end_turn_soon(&self) {
         if !self.is_called.replace(true) {

@@ -134,6 +134,22 @@ async fn a_cut_link_is_silent_in_its_own_direction_and_loses_nothing() {
 }
 
 #[tokio::test]
+async fn a_write_shows_whether_anybody_is_there_to_read() {
+    for closes in [true, false] {
+        let host = host();
+        let mut listener = Listener::bind(&host, "test", ONE, 0, Permits::new(Limits::default())).expect("loopback");
+        let mut client = TcpStream::connect(listener.address().expect("bound")).await.expect("alive");
+        let mut connection = listener.accept(&host).await;
+        // Whoever has only ended its own side may still read.
+        client.shutdown().await.expect("open");
+        let client = (!closes).then_some(client);
+        connection.write_all(b"late").await.expect("the operating system takes it");
+        assert_eq!(connection.has_hung_up(), closes);
+        drop(client);
+    }
+}
+
+#[tokio::test]
 async fn a_rule_can_reset_and_delay() {
     let host = host();
     let address = echo_server(&host, ONE);

@@ -2,7 +2,9 @@
 //!
 //! The caller's contract: [`Cluster::apply`] is given each request in the order in which its connection sent it, and says
 //! whether the answer is there, comes later, or never comes. Answers that come later are fetched with
-//! [`Cluster::take_answers`] after every call of any method. Nothing here blocks, except where a file is read.
+//! [`Cluster::take_answers`] after every call of any method. What has become of an answer is said with
+//! [`Cluster::delivered`] or [`Cluster::undelivered`], as soon as it is known: the ledger goes by what clients were told.
+//! Nothing here blocks, except where a file is read.
 //!
 //! - `brokers.rs`: registration, heartbeats, sessions, views;
 //! - `controller.rs`: what the controller commits: topics, fencing, elections, in-sync sets;
@@ -10,13 +12,15 @@
 //! - `replication.rs`: followers, high watermarks, truncation, the ledger;
 //! - `retention.rs`: what is old goes; `compaction.rs`: of each key the last record stays; `segments.rs`: what both go by;
 //! - `disks.rs`: brokers whose disks are bad halt;
-//! - `waiting.rs`: requests whose answers come later.
+//! - `waiting.rs`: requests whose answers come later;
+//! - `promises.rs`: answers that promise something, until they have left.
 
 mod brokers;
 mod compaction;
 mod controller;
 mod disks;
 mod elections;
+mod promises;
 mod reassignment;
 mod replication;
 mod retention;
@@ -139,6 +143,7 @@ pub struct Cluster {
     pub(crate) accounts: Accounts,
     cleaner: compaction::Cleaner,
     waits: waiting::Waits,
+    promises: promises::Promises,
     timers: BinaryHeap<Reverse<Due>>,
     turns: u64,
     /// Partitions whose followers may have something to fetch.
@@ -240,6 +245,7 @@ impl Cluster {
             accounts: Accounts::default(),
             cleaner: compaction::Cleaner::default(),
             waits: waiting::Waits::default(),
+            promises: promises::Promises::default(),
             timers: BinaryHeap::new(),
             turns: 0,
             behind: BTreeSet::new(),

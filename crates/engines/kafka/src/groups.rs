@@ -349,7 +349,7 @@ impl Cluster {
         };
         let appended = self.append(ctx, key, caller.node, &header, &batch)?;
         let (base_offset, end) = (appended.base_offset, appended.next_offset);
-        let need = Need { key, epoch, base_offset, end, place: (0, 0), result: None };
+        let need = Need::appended(key, epoch, base_offset, end);
         let timeout_ms = i32::try_from(self.config.offsets_commit_timeout_ms).unwrap_or(i32::MAX);
         self.park(ctx, caller, Waiting::Replicated(vec![need], then), &[key], timeout_ms);
         Ok(())

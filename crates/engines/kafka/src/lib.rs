@@ -8,7 +8,7 @@
 //! - `transactions.rs`: transactions; `groups.rs`: consumer groups; `fetch_sessions.rs`: what clients fetch; `store.rs`: what is on disk.
 //! - [`quotas`]: what a user, a client or an address may have.
 //! - [`security`]: listeners, authentication, authorization.
-//! - `server.rs`: sockets; the only async file.
+//! - `server.rs`: sockets; the only async file. It tells the core which answers have left: `cluster/promises.rs`.
 //! - [`wire`]: bytes ↔ requests and responses, generated from Kafka's message definitions.
 //!
 //! Invariants: the core does no I/O but reading and writing its logs. A broker answers from its own image. A batch is stored

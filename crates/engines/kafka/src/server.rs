@@ -1,11 +1,14 @@
 //! The only async file: sockets on one side, the core on the other.
 //!
 //! One thread serves all brokers. A connection's requests are handled one after the other, as Kafka does it: while one waits
-//! for its answer, those behind it wait in the socket. What is ready is written in as few calls as possible.
+//! for its answer, those behind it wait in the socket. What is ready is written in as few calls as possible. The core is told
+//! which answers have left, and which never will.
+
+mod outbox;
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::io::{self, IoSlice};
+use std::collections::{BTreeMap, HashMap};
+use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -16,7 +19,7 @@ use atoll_kernel::{Context, NodeId};
 use atoll_net::{
     Connection, EngineThread, Host, Limits, Listener, Live, Peer, Permits, Transport, engine_thread, within,
 };
-use bytes::{Buf, BufMut as _, Bytes, BytesMut};
+use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use rustls::ServerConfig;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -28,13 +31,12 @@ use crate::quotas::Usage;
 use crate::security::{Authorizer, Certificates, ListenerOptions, Session, tls};
 use crate::transport;
 use crate::wire::{DecodeError, RequestFrame, decode_request, encode_response};
+use outbox::Outbox;
 
 /// What is read at once; a larger request is read in several steps, so that its length sizes nothing before it has come.
 const READ_SIZE: usize = 64 << 10;
 /// While a request waits for its answer, no more than this is read of those behind it.
 const READ_AHEAD_MAX: usize = 1 << 20;
-/// As many pieces are given to the operating system at once.
-const PIECES_MAX: usize = 64;
 
 /// A Kafka cluster that runs.
 #[derive(Debug)]
@@ -177,7 +179,7 @@ struct Door {
 }
 
 /// One client's connection.
-struct Client {
+struct Client<'s> {
     transport: Transport,
     session: Session,
     port: u16,
@@ -186,7 +188,7 @@ struct Client {
     /// What it has sent that is not yet handled.
     input: BytesMut,
     /// What it is to be sent.
-    output: VecDeque<Bytes>,
+    output: Outbox<'s>,
 }
 
 async fn run(
@@ -290,8 +292,9 @@ impl Shared {
         }
         let mut waiting = self.waiting.borrow_mut();
         for (ticket, outcome) in cluster.take_answers() {
-            if let Some(sender) = waiting.remove(&ticket) {
-                let _ = sender.send(outcome);
+            let is_awaited = waiting.remove(&ticket).is_some_and(|sender| sender.send(outcome).is_ok());
+            if !is_awaited {
+                cluster.undelivered(ticket);
             }
         }
     }
@@ -309,7 +312,7 @@ impl Shared {
         }
         let (transport, principal) = transport::open(connection, &door.options, door.tls).await?;
         let session = Session::new(door.options, principal);
-        let (input, output) = (BytesMut::new(), VecDeque::new());
+        let (input, output) = (BytesMut::new(), Outbox::new(self));
         let mut client = Client { transport, session, port: door.port, host: format!("/{ip}"), input, output };
         loop {
             while let Some(frame) = self.next_frame(&mut client)? {
@@ -332,7 +335,7 @@ impl Shared {
     }
 
     /// Takes the next whole request off the front.
-    fn next_frame(&self, client: &mut Client) -> io::Result<Option<Bytes>> {
+    fn next_frame(&self, client: &mut Client<'_>) -> io::Result<Option<Bytes>> {
         let input = &mut client.input;
         let Some(length) = input.get(..4).and_then(|length| length.try_into().ok()).map(i32::from_be_bytes) else {
             return Ok(None);
@@ -356,7 +359,7 @@ impl Shared {
     }
 
     /// Handles one request, and waits for its answer if that takes time.
-    async fn handle(&self, client: &mut Client, frame: Bytes) -> io::Result<Next> {
+    async fn handle(&self, client: &mut Client<'_>, frame: Bytes) -> io::Result<Next> {
         let request_bytes = frame.len();
         if client.session.expects_bare_token() {
             let node = client.transport.connection().node();
@@ -367,13 +370,14 @@ impl Shared {
         let RequestFrame { version, correlation_id, client_id, request } = match decode_request(frame) {
             Ok(frame) => frame,
             Err(DecodeError::UnsupportedApiVersions { correlation_id, .. }) if client.session.may_ask_versions() => {
-                client.output.extend(encode_response(&ops::unsupported_api_versions(), 0, correlation_id));
+                client.output.put(encode_response(&ops::unsupported_api_versions(), 0, correlation_id));
                 return Ok(Next::Go);
             }
             Err(_) if !client.session.is_open() => return self.conclude(client, Outcome::Refuse(None), 0, 0).await,
             Err(_) => return Ok(Next::Close),
         };
         let caller = self.caller(client, client_id, version);
+        client.output.asked(caller.ticket);
         let mut answer = None;
         let session = &mut client.session;
         let began = self.host.kernel.now();
@@ -408,31 +412,31 @@ impl Shared {
     /// Puts an answer into the output, or says that the connection ends.
     async fn conclude(
         &self,
-        client: &mut Client,
+        client: &mut Client<'_>,
         outcome: Outcome,
         version: i16,
         correlation_id: i32,
     ) -> io::Result<Next> {
         match outcome {
-            Outcome::Reply(response) => client.output.extend(encode_response(&response, version, correlation_id)),
+            Outcome::Reply(response) => client.output.put(encode_response(&response, version, correlation_id)),
             Outcome::Token(token) => {
                 let mut framed = BytesMut::with_capacity(4 + token.len());
                 framed.put_u32(u32::try_from(token.len()).unwrap_or(u32::MAX));
                 framed.extend_from_slice(&token);
-                client.output.push_back(framed.freeze());
+                client.output.put([framed.freeze()]);
             }
             Outcome::Silent => {}
             Outcome::Refuse(response) => {
                 self.write(client).await?;
                 tokio::time::sleep(self.limits.refusal_delay).await;
                 if let Some(response) = response {
-                    client.output.extend(encode_response(&response, version, correlation_id));
+                    client.output.put(encode_response(&response, version, correlation_id));
                 }
                 return Ok(Next::Close);
             }
             Outcome::Close | Outcome::Parked => return Ok(Next::Close),
         }
-        if client.output.iter().map(Bytes::len).sum::<usize>() > READ_AHEAD_MAX {
+        if client.output.size() > READ_AHEAD_MAX {
             self.write(client).await?;
         }
         Ok(Next::Go)
@@ -441,7 +445,7 @@ impl Shared {
     /// Waits for an answer, and meanwhile for the client to hang up.
     async fn wait(
         &self,
-        client: &mut Client,
+        client: &mut Client<'_>,
         ticket: Ticket,
         mut answer: oneshot::Receiver<Outcome>,
     ) -> io::Result<Outcome> {
@@ -461,7 +465,7 @@ impl Shared {
         }
     }
 
-    fn caller(&self, client: &Client, client_id: Option<String>, version: i16) -> Caller {
+    fn caller(&self, client: &Client<'_>, client_id: Option<String>, version: i16) -> Caller {
         let ticket = self.tickets.get();
         self.tickets.set(ticket + 1);
         let connection = client.transport.connection();
@@ -482,25 +486,35 @@ impl Shared {
         }
     }
 
-    async fn write(&self, client: &mut Client) -> io::Result<()> {
-        let output = &mut client.output;
+    async fn write(&self, client: &mut Client<'_>) -> io::Result<()> {
+        let Client { transport, output, .. } = client;
         while !output.is_empty() {
-            let slices: Vec<IoSlice<'_>> = output.iter().take(PIECES_MAX).map(|piece| IoSlice::new(piece)).collect();
-            let mut written = within(self.limits.idle_max, client.transport.write_vectored(&slices)).await?;
+            let written = within(self.limits.idle_max, transport.write_vectored(&output.slices())).await?;
             if written == 0 {
                 return Err(io::ErrorKind::WriteZero.into());
             }
-            while let Some(piece) = output.front_mut() {
-                if written < piece.len() {
-                    piece.advance(written);
-                    break;
-                }
-                written -= piece.len();
-                output.pop_front();
+            output.took(written);
+            if matches!(transport, Transport::Plain(_)) {
+                self.confirm(transport, output)?;
             }
         }
         // TLS keeps records back until it is told to let them go.
-        within(self.limits.idle_max, client.transport.flush()).await
+        within(self.limits.idle_max, transport.flush()).await?;
+        self.confirm(transport, output)
+    }
+
+    /// What was written has left, unless nobody is there to take it: a client that gave up while a fault held its request or
+    /// the answer back.
+    fn confirm(&self, transport: &Transport, output: &mut Outbox<'_>) -> io::Result<()> {
+        if !output.has_taken_promises() {
+            return Ok(());
+        }
+        // Where no fault has ever happened nobody was kept waiting, and the operating system need not be asked.
+        if self.host.kernel.version() > 0 && transport.connection().has_hung_up() {
+            return Err(io::ErrorKind::ConnectionReset.into());
+        }
+        output.left();
+        Ok(())
     }
 }
 
@@ -531,3 +545,6 @@ impl Drop for Forget<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -325,7 +325,7 @@ impl Cluster {
         let fresh = || Transaction::new(next.producer_id, next.timeout_ms);
         loaded.by_id.entry(id.to_owned()).or_insert_with(fresh).pending = true;
         let (base_offset, end) = (appended.base_offset, appended.next_offset);
-        let need = Need { key, epoch, base_offset, end, place: (0, 0), result: None };
+        let need = Need::appended(key, epoch, base_offset, end);
         let step = Step { id: id.to_owned(), next, after };
         let own = self.own_caller(node);
         let waiting = Waiting::Replicated(vec![need], Then::Transaction(Box::new(step)));

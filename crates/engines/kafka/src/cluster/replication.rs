@@ -433,36 +433,54 @@ impl Cluster {
 
     /// Names every acknowledged record of batches that no replica holds any more.
     fn bury(&mut self, ctx: &Context<'_>, key: PartitionKey, node: NodeId, dead: &[Batch], cause: &str) {
-        let Some(partition) = self.partitions.get(&key) else { return };
+        for batch in dead {
+            if let Some(how) = batch.acknowledged {
+                self.losses(ctx, key, node, (batch, how), cause).into_iter().for_each(|entry| ctx.record(entry));
+            } else if let Some(how) = self.promised(key, batch) {
+                let entries = self.losses(ctx, key, node, (batch, how), cause);
+                self.bury_promised(key, batch, entries);
+            }
+        }
+    }
+
+    /// What the ledger says of a dead batch that was acknowledged.
+    fn losses(
+        &mut self,
+        ctx: &Context<'_>,
+        key: PartitionKey,
+        node: NodeId,
+        (batch, how): (&Batch, Acknowledged),
+        cause: &str,
+    ) -> Vec<Entry> {
+        let Some(partition) = self.partitions.get(&key) else { return Vec::new() };
         let topic = partition.topic.clone();
         let unclean =
             self.authority.partition_by_key(key).is_some_and(|found| found.1.config.unclean_leader_election_enable);
-        for batch in dead {
-            let Some(how) = batch.acknowledged else { continue };
-            let keys = self.keys_of(key, batch);
-            let allowed_by = match how {
-                Acknowledged::Leader => "acks=1".to_owned(),
-                Acknowledged::InSync { .. } if unclean => "unclean.leader.election.enable=true".to_owned(),
-                Acknowledged::InSync { min_insync_replicas } => format!(
-                    "min.insync.replicas={min_insync_replicas}, flush.messages={}",
-                    self.config.log_flush_interval_messages
-                ),
-            };
-            let named_until = batch.next_offset.min(batch.base_offset + RECORDS_NAMED_MAX);
-            let name = |subject: String, count: u64| {
-                let (cause, allowed_by) = (cause.to_owned(), allowed_by.clone());
-                let (at, kind, node) = (ctx.now(), Kind::AckedLost, Some(node));
-                ctx.record(Entry { at, kind, part: PART, subject, count, node, cause, allowed_by });
-            };
-            for offset in batch.base_offset..named_until {
-                let record_key = keys.get((offset - batch.base_offset) as usize).map_or("", String::as_str);
-                name(format!("{topic}-{}@{offset}{record_key}", key.1), 1);
-            }
-            if named_until < batch.next_offset {
-                let rest = batch.next_offset - named_until;
-                name(format!("{topic}-{}@{named_until}..{}", key.1, batch.next_offset), rest as u64);
-            }
+        let keys = self.keys_of(key, batch);
+        let allowed_by = match how {
+            Acknowledged::Leader => "acks=1".to_owned(),
+            Acknowledged::InSync { .. } if unclean => "unclean.leader.election.enable=true".to_owned(),
+            Acknowledged::InSync { min_insync_replicas } => format!(
+                "min.insync.replicas={min_insync_replicas}, flush.messages={}",
+                self.config.log_flush_interval_messages
+            ),
+        };
+        let named_until = batch.next_offset.min(batch.base_offset + RECORDS_NAMED_MAX);
+        let name = |subject: String, count: u64| {
+            let (cause, allowed_by) = (cause.to_owned(), allowed_by.clone());
+            let (at, kind, node) = (ctx.now(), Kind::AckedLost, Some(node));
+            Entry { at, kind, part: PART, subject, count, node, cause, allowed_by }
+        };
+        let one = |offset: i64| {
+            let record_key = keys.get((offset - batch.base_offset) as usize).map_or("", String::as_str);
+            name(format!("{topic}-{}@{offset}{record_key}", key.1), 1)
+        };
+        let mut entries: Vec<Entry> = (batch.base_offset..named_until).map(one).collect();
+        if named_until < batch.next_offset {
+            let rest = batch.next_offset - named_until;
+            entries.push(name(format!("{topic}-{}@{named_until}..{}", key.1, batch.next_offset), rest as u64));
         }
+        entries
     }
 
     /// The keys of a batch's records, each as ` key=…`; none if the batch is compressed.

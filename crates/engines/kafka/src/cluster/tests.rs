@@ -6,6 +6,7 @@ mod consumer_groups;
 mod expiry;
 mod log;
 mod membership;
+mod promises;
 mod scripts;
 mod seeded;
 mod seeded_transactions;
@@ -38,6 +39,8 @@ pub(super) struct World {
     tickets: Ticket,
     /// Answers that came later, by ticket.
     pub late: BTreeMap<Ticket, Response>,
+    /// The answer to what is asked now does not arrive before [`World::arrives`] says so, or never.
+    pub holds_back: bool,
 }
 
 /// How many seeds a random test runs through: as many as `ATOLL_RUNS` asks for all of them, by this one's share in percent, or
@@ -81,7 +84,7 @@ impl World {
     pub fn on_disk(nodes: u8, seed: u64, config: Config, disk: Arc<dyn Disk>) -> World {
         let open = |ctx: &Context<'_>| Cluster::open(ctx, config, disk).expect("an empty or sound disk");
         let simulation = Simulation::new(nodes, Seed(seed), open);
-        World { simulation, tickets: 0, late: BTreeMap::new() }
+        World { simulation, tickets: 0, late: BTreeMap::new(), holds_back: false }
     }
 
     pub fn run_for(&mut self, milliseconds: u64) {
@@ -92,9 +95,26 @@ impl World {
     pub fn collect(&mut self) {
         for (ticket, outcome) in self.simulation.core.take_answers() {
             if let Outcome::Reply(response) = outcome {
+                self.answered(ticket);
                 self.late.insert(ticket, *response);
             }
         }
+    }
+
+    fn answered(&mut self, ticket: Ticket) {
+        if !self.holds_back || ticket != self.tickets {
+            self.arrives(ticket);
+        }
+    }
+
+    /// The client has an answer.
+    pub fn arrives(&mut self, ticket: Ticket) {
+        self.simulation.core.delivered(&self.simulation.kernel, ticket);
+    }
+
+    /// The client will never have an answer.
+    pub fn is_lost(&mut self, ticket: Ticket) {
+        self.simulation.core.undelivered(ticket);
     }
 
     /// Asks a broker in the newest version. None if it does not answer at once; then the ticket tells the late answer.
@@ -124,7 +144,10 @@ impl World {
         let outcome = self.simulation.call(|cluster, ctx| cluster.apply(ctx, &caller, request));
         self.collect();
         match outcome {
-            Outcome::Reply(response) => (ticket, Some(*response)),
+            Outcome::Reply(response) => {
+                self.answered(ticket);
+                (ticket, Some(*response))
+            }
             Outcome::Parked => (ticket, self.late.remove(&ticket)),
             _ => (ticket, None),
         }

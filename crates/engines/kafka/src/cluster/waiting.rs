@@ -35,8 +35,10 @@ pub(crate) enum Waiting {
 #[derive(Debug, Clone)]
 pub(crate) struct Need {
     pub key: PartitionKey,
-    /// The leader's epoch when they were appended.
+    /// The leader's epoch when it was asked for them.
     pub epoch: i32,
+    /// The epoch in which they were appended: an earlier one, if a producer repeats itself.
+    pub appended_in: i32,
     pub base_offset: i64,
     /// The offset after the last of them.
     pub end: i64,
@@ -44,6 +46,15 @@ pub(crate) struct Need {
     pub place: (usize, usize),
     /// What came of it.
     pub result: Option<ErrorCode>,
+    /// What the answer promises of them, if anything.
+    pub promised: Option<Acknowledged>,
+}
+
+impl Need {
+    /// Records that a leader has just appended, from `base_offset` up to `end`.
+    pub fn appended(key: PartitionKey, epoch: i32, base_offset: i64, end: i64) -> Need {
+        Need { key, epoch, appended_in: epoch, base_offset, end, place: (0, 0), result: None, promised: None }
+    }
 }
 
 /// What is then answered.
@@ -241,7 +252,7 @@ impl Cluster {
                 if done {
                     let then = std::mem::replace(then, Then::Nothing);
                     let needs = std::mem::take(needs);
-                    answer = self.conclude(ctx, &caller, &needs, then);
+                    answer = self.conclude(ctx, &caller, needs, then);
                 }
             }
         }
@@ -293,39 +304,35 @@ impl Cluster {
         &mut self,
         ctx: &Context<'_>,
         caller: &Caller,
-        needs: &[Need],
+        mut needs: Vec<Need>,
         then: Then,
     ) -> Option<Response> {
         match then {
             Then::Produce(mut response) => {
-                for need in needs {
-                    self.conclude_produce(caller.node, need, &mut response);
-                }
+                needs.iter().for_each(|need| conclude_produce(need, &mut response));
+                self.promise_committed(caller, needs);
                 ctx.reached(ACKNOWLEDGED, caller.node);
                 Some(Response::Produce(response))
             }
             Then::Commit(response, group, offsets) => {
-                for need in needs.iter().filter(|need| need.result == Some(ErrorCode::None)) {
-                    self.acknowledge_all(caller.node, need);
-                }
-                Some(ops::offset_commit::conclude(self, caller, response, &group, offsets, needs))
+                let response = ops::offset_commit::conclude(self, caller, response, &group, offsets, &needs);
+                self.promise_committed(caller, needs);
+                Some(response)
             }
             Then::Synced(group, generation) => {
-                let failed = needs.iter().find_map(|need| need.result.filter(|result| *result != ErrorCode::None));
-                self.group_stored(ctx, caller.node, &group, generation, failed);
+                self.group_stored(ctx, caller.node, &group, generation, failure(&needs));
                 None
             }
             Then::CommitInTransaction(response) => {
-                for need in needs.iter().filter(|need| need.result == Some(ErrorCode::None)) {
-                    self.acknowledge_all(caller.node, need);
-                }
-                Some(ops::txn_offset_commit::conclude(response, failure(needs)))
+                let failed = failure(&needs);
+                self.promise_committed(caller, needs);
+                Some(ops::txn_offset_commit::conclude(response, failed))
             }
             Then::Transaction(step) => {
-                for need in needs.iter().filter(|need| need.result == Some(ErrorCode::None)) {
-                    self.acknowledge_all(caller.node, need);
-                }
-                self.step_stored(ctx, caller.node, *step, failure(needs));
+                // Whoever is told of it is told by what the coordinator does next.
+                needs.iter_mut().for_each(|need| self.settle_promise(caller.node, need));
+                needs.iter().for_each(|need| self.keep_promise(ctx.kernel(), need));
+                self.step_stored(ctx, caller.node, *step, failure(&needs));
                 None
             }
             Then::Marked(marked) => {
@@ -334,11 +341,11 @@ impl Cluster {
                 }
                 None
             }
-            Then::MarkersWritten(writing) => Some(ops::write_txn_markers::conclude(self, caller.node, needs, writing)),
-            Then::Respond(stored, failed) => match failure(needs) {
+            Then::MarkersWritten(writing) => Some(ops::write_txn_markers::conclude(self, caller.node, &needs, writing)),
+            Then::Respond(stored, failed) => match failure(&needs) {
                 Some(error) => Some(failed(error)),
                 None => {
-                    needs.iter().for_each(|need| self.acknowledge_all(caller.node, need));
+                    self.promise_committed(caller, needs);
                     Some(*stored)
                 }
             },
@@ -363,26 +370,16 @@ impl Cluster {
             self.answers.push((caller.ticket, outcome));
         }
     }
+}
 
-    fn conclude_produce(&mut self, node: NodeId, need: &Need, response: &mut ProduceResponse) {
-        let place =
-            response.responses.get_mut(need.place.0).and_then(|topic| topic.partition_responses.get_mut(need.place.1));
-        let Some(place) = place else { return };
-        match need.result {
-            Some(ErrorCode::None) => self.acknowledge_all(node, need),
-            other => {
-                place.error_code = other.unwrap_or(ErrorCode::RequestTimedOut).code();
-                place.base_offset = -1;
-            }
-        }
-    }
-
-    /// The client is told that the whole in-sync set has its records.
-    fn acknowledge_all(&mut self, node: NodeId, need: &Need) {
-        let min_insync_replicas = self.min_insync(node, need.key);
-        if let Some(partition) = self.partitions.get_mut(&need.key) {
-            partition.tree.acknowledge(node, need.base_offset, Acknowledged::InSync { min_insync_replicas });
-        }
+/// What the answer to a producer says of records.
+fn conclude_produce(need: &Need, response: &mut ProduceResponse) {
+    let place =
+        response.responses.get_mut(need.place.0).and_then(|topic| topic.partition_responses.get_mut(need.place.1));
+    let Some(place) = place else { return };
+    if need.result != Some(ErrorCode::None) {
+        place.error_code = need.result.unwrap_or(ErrorCode::RequestTimedOut).code();
+        place.base_offset = -1;
     }
 }
 

@@ -85,7 +85,7 @@ impl Cluster {
             held.insert((new.topic.clone(), new.partition), new.committed.clone());
         }
         let (base_offset, end) = (appended.base_offset, appended.next_offset);
-        let need = Need { key, epoch: leader_epoch, base_offset, end, place: (0, 0), result: None };
+        let need = Need::appended(key, leader_epoch, base_offset, end);
         let timeout_ms = i32::try_from(self.config.offsets_commit_timeout_ms).unwrap_or(i32::MAX);
         let then = Then::CommitInTransaction(response);
         self.park(ctx, caller, Waiting::Replicated(vec![need], then), &[key], timeout_ms);

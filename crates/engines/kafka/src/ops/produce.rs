@@ -15,7 +15,6 @@ use crate::error::ErrorCode;
 use crate::security::acl::Operation;
 use crate::state::image::PartitionKey;
 use crate::state::producers::Fit;
-use crate::state::tree::Acknowledged;
 use crate::transactions::{BUMPING, Joined, Speaker};
 use crate::wire::batch::{self, BatchError, BatchHeader};
 use crate::wire::generated::produce_response::{
@@ -158,12 +157,8 @@ fn finish(
             outcome
         }
         _ => {
-            for need in &needs {
-                if let Some(partition) = cluster.partitions.get_mut(&need.key) {
-                    partition.tree.acknowledge(caller.node, need.base_offset, Acknowledged::Leader);
-                }
-            }
             if !needs.is_empty() {
+                cluster.promise_appended(caller, needs);
                 ctx.reached(ACKNOWLEDGED, caller.node);
             }
             Response::Produce(response).into()
@@ -215,7 +210,9 @@ fn append(
         Fit::Next => {}
         Fit::Duplicate { base_offset, timestamp } => {
             let end = base_offset + i64::from(header.record_count);
-            return Ok((Need { key, epoch, base_offset, end, place: (0, 0), result: None }, timestamp));
+            let held = cluster.partitions.get(&key).and_then(|partition| partition.tree.epoch_at(node, base_offset));
+            let appended_in = held.unwrap_or(epoch);
+            return Ok((Need { appended_in, ..Need::appended(key, epoch, base_offset, end) }, timestamp));
         }
         Fit::OutOfOrder => return Err(Refusal::by_log(ErrorCode::OutOfOrderSequenceNumber, start)),
         Fit::Fenced => return Err(Refusal::by_log(ErrorCode::InvalidProducerEpoch, start)),
@@ -223,7 +220,7 @@ fn append(
     let appended = cluster.append(ctx, key, node, &header, &bytes)?;
     let (base_offset, end) = (appended.base_offset, appended.next_offset);
     let append_time_ms = if config.timestamp_type == TimestampType::LogAppendTime { wall_ms } else { -1 };
-    Ok((Need { key, epoch, base_offset, end, place: (0, 0), result: None }, append_time_ms))
+    Ok((Need::appended(key, epoch, base_offset, end), append_time_ms))
 }
 
 /// The records of the batch are checked; it is compressed anew if the topic asks for that.

@@ -341,17 +341,15 @@ impl ForkTree {
         })
     }
 
-    /// Notes that the batch at `base_offset` of a node's log has been acknowledged.
-    pub fn acknowledge(&mut self, node: NodeId, base_offset: i64, how: Acknowledged) {
-        let Some(position) = self.position(node) else { return };
-        let path = self.path(position);
-        let Some((id, _, _)) = path.iter().find(|(_, from, upto)| (*from..*upto).contains(&base_offset)) else {
-            return;
-        };
-        let Some(branch) = self.branches.get_mut(id) else { return };
-        if let Ok(index) = branch.batches.binary_search_by_key(&base_offset, |batch| batch.base_offset) {
-            branch.batches[index].acknowledged = Some(how);
+    /// Notes that the batch which the leader of an epoch appended at `base_offset` has been acknowledged. Says whether it is
+    /// still there.
+    pub fn acknowledge(&mut self, leader_epoch: i32, base_offset: i64, how: Acknowledged) -> bool {
+        let found = self.branches.values_mut().find_map(|branch| branch.batch_mut(leader_epoch, base_offset));
+        match found {
+            Some(batch) => batch.acknowledged = Some(how),
+            None => return false,
         }
+        true
     }
 
     /// The offset up to which the logs of two nodes are the same.
@@ -571,6 +569,12 @@ impl Branch {
         self.end = batch.next_offset;
         self.producers.note(&batch);
         self.batches.push_back(batch);
+    }
+
+    /// The batch that the leader of an epoch appended at an offset: another leader may have given the same offset.
+    fn batch_mut(&mut self, leader_epoch: i32, base_offset: i64) -> Option<&mut Batch> {
+        let index = self.batches.binary_search_by_key(&base_offset, |batch| batch.base_offset).ok()?;
+        self.batches.get_mut(index).filter(|batch| batch.leader_epoch == leader_epoch)
     }
 
     fn cut(&mut self, end: i64) -> Vec<Batch> {

@@ -129,7 +129,7 @@ impl Cluster {
         let header = BatchHeader::read(&batch).map_err(|_| ErrorCode::UnknownServerError)?;
         let appended = self.append(ctx, key, leader, &header, &batch)?;
         let (base_offset, end) = (appended.base_offset, appended.next_offset);
-        Ok(Need { key, epoch, base_offset, end, place: (0, 0), result: None })
+        Ok(Need::appended(key, epoch, base_offset, end))
     }
 
     /// A marker is committed, or what became of it is not known.

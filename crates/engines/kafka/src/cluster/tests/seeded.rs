@@ -1,5 +1,6 @@
 //! Random fault runs from seeds, against a model: every acknowledged record is there in the end, or the ledger names it, or in
-//! the compacted topic a later one of its key is there; what an idempotent producer repeats is there once; disks fail as well.
+//! the compacted topic a later one of its key is there; what an idempotent producer repeats is there once; disks fail as well, and
+//! answers come late or never.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -22,6 +23,8 @@ struct Model {
     /// Acknowledged records, each with its offset. An offset can be given twice, if the first is lost.
     acknowledged: Vec<(Sent, i64)>,
     waiting: BTreeMap<Ticket, Sent>,
+    /// Answers that have not arrived, and may never: each with its offset, or None if it is an error.
+    held_back: BTreeMap<Ticket, (Sent, Option<i64>)>,
     idempotent: Idempotent,
     /// The key of each value that was sent to the compacted topic.
     keys: BTreeMap<String, String>,
@@ -89,7 +92,8 @@ fn run(seed: u64, menu: &FaultMenu) -> Run {
         match world.simulation.stream().below(24) {
             0..=3 => drop(world.simulation.random_fault(menu)),
             4 => disk_fault(&mut world),
-            5 | 6 => commit(&mut world, &mut model),
+            5 => commit(&mut world, &mut model),
+            6 => settle_held_back(&mut world, &mut model),
             7..=11 => world.run_for(milliseconds),
             12..=14 => produce_idempotently(&mut world, &mut model),
             _ => produce(&mut world, &mut model),
@@ -101,6 +105,9 @@ fn run(seed: u64, menu: &FaultMenu) -> Run {
     world.simulation.inject(&Fault::Heal);
     world.run_for(120_000);
     settle_answers(&mut world, &mut model);
+    while !model.held_back.is_empty() {
+        settle_held_back(&mut world, &mut model);
+    }
     let run = reckon(&mut world, &model, seed, menu);
     if seed.is_multiple_of(8) {
         // Atoll itself was killed, and finds everything again.
@@ -120,6 +127,7 @@ fn produce(world: &mut World, model: &mut Model) {
     let partition = if topic == "orders" { stream.below(2) as i32 } else { 0 };
     let acks = if stream.below(2) == 0 { 1 } else { -1 };
     let key_number = stream.below(KEYS);
+    let is_held_back = stream.one_in(6);
     let Some((0, leader, _)) = world.metadata(asked, topic, partition) else { return };
     model.sent += 1;
     let value = format!("record {}", model.sent);
@@ -127,14 +135,34 @@ fn produce(world: &mut World, model: &mut Model) {
     let now_ms = world.simulation.kernel.wall().as_millis();
     let batch = write_batch(&[(Some(key.as_bytes()), Some(value.as_bytes()))], now_ms, None);
     let request = World::produce_batch(topic, partition, acks, batch);
+    world.holds_back = is_held_back;
     let (ticket, answer) = world.ask(NodeId(leader as u16), request);
+    world.holds_back = false;
     if topic == COMPACTED {
         model.keys.insert(value.clone(), key.clone());
     }
-    model.waiting.insert(ticket, Sent { topic, partition, acks, key, value });
-    if let Some(answer) = answer {
-        world.late.insert(ticket, answer);
+    let sent = Sent { topic, partition, acks, key, value };
+    match answer {
+        Some(answer) if is_held_back => {
+            let (error, offset) = World::produced(&answer);
+            model.held_back.insert(ticket, (sent, (error == 0).then_some(offset)));
+        }
+        Some(answer) => {
+            model.waiting.insert(ticket, sent);
+            world.late.insert(ticket, answer);
+        }
+        None => drop(model.waiting.insert(ticket, sent)),
     }
+}
+
+/// An answer that was held back arrives, or is lost: whatever has become of the record by now.
+fn settle_held_back(world: &mut World, model: &mut Model) {
+    let Some((ticket, (sent, offset))) = model.held_back.pop_first() else { return };
+    if world.simulation.stream().one_in(2) {
+        return world.is_lost(ticket);
+    }
+    world.arrives(ticket);
+    model.acknowledged.extend(offset.map(|offset| (sent, offset)));
 }
 
 /// The idempotent producer sends its next record, or once more what is not acknowledged.

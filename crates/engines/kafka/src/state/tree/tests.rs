@@ -102,8 +102,9 @@ fn two_leaders_grow_two_branches_and_healing_leaves_one() {
     assert_eq!(kept.tree.branch_count(), 2);
     assert_eq!(kept.tree.common_end(NODES[0], NODES[1]), 1);
     assert_eq!(kept.tree.epoch_end(NODES[1], 0), Some((0, 1)), "epoch 0 ended where epoch 1 began");
-    kept.tree.acknowledge(NODES[0], zombie.base_offset, Acknowledged::Leader);
+    assert!(kept.tree.acknowledge(0, zombie.base_offset, Acknowledged::Leader));
     assert_eq!(kept.follow(1, 2), [zombie.position]);
+    assert!(!kept.tree.acknowledge(0, zombie.base_offset, Acknowledged::Leader), "another leader's is there");
     assert_eq!(kept.log(1), [0, elected.position]);
     assert_eq!(kept.tree.branch_count(), 1);
 }
