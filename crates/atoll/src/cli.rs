@@ -12,6 +12,7 @@ use crate::output::{ColorChoice, Format, Output};
 
 mod diagnosis;
 mod faults;
+mod kafka;
 mod life;
 pub(crate) mod query;
 mod run;
@@ -133,6 +134,11 @@ enum Command {
     Chaos {
         #[command(subcommand)]
         action: ChaosCommand,
+    },
+    /// Look at the stack's Kafka, and produce or consume a few records
+    Kafka {
+        #[command(subcommand)]
+        action: kafka::KafkaCommand,
     },
     /// Check whether this machine has what Atoll needs
     Doctor,
@@ -263,6 +269,7 @@ fn dispatch(cli: Cli, output: Output) -> Result<u8> {
         Command::Chaos { action: ChaosCommand::List } => {
             crate::demo::chaos::list(&target::find(common)?.directory, output)
         }
+        Command::Kafka { action } => kafka::run(common, action, output),
         Command::Doctor => diagnosis::doctor(output),
         Command::Completions { shell } => diagnosis::completions(shell, output),
     }

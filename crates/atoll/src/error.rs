@@ -45,6 +45,8 @@ pub enum Code {
     CheckFailed,
     /// The engine is not part of this stack, or is an external one.
     EngineNotEmbedded,
+    /// A broker of Kafka has refused something.
+    KafkaRefused,
     /// It took longer than allowed.
     Timeout,
     /// A signal ended the command.
@@ -75,6 +77,7 @@ impl Code {
         Code::VerdictFailed,
         Code::CheckFailed,
         Code::EngineNotEmbedded,
+        Code::KafkaRefused,
         Code::Timeout,
         Code::Interrupted,
         Code::OutputFailed,
@@ -102,6 +105,7 @@ impl Code {
             Code::VerdictFailed => "verdict-failed",
             Code::CheckFailed => "check-failed",
             Code::EngineNotEmbedded => "engine-not-embedded",
+            Code::KafkaRefused => "kafka-refused",
             Code::Timeout => "timeout",
             Code::Interrupted => "interrupted",
             Code::OutputFailed => "output-failed",

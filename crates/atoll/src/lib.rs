@@ -25,6 +25,7 @@ pub mod error;
 mod faults;
 mod files;
 mod home;
+mod kafka;
 mod load;
 mod logs;
 mod options;

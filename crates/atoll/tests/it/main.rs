@@ -2,6 +2,7 @@
 
 mod commands;
 mod help;
+mod kafka;
 mod lifecycle;
 mod pods;
 mod stage;
