@@ -162,7 +162,7 @@ fn list(client: &mut Client, output: Output) -> Result<()> {
 
 fn describe(client: &mut Client, topic: &str, output: Output) -> Result<()> {
     let partitions = client.partitions(topic, false)?;
-    let (begins, ends) = (client.offsets(topic, -2)?, client.offsets(topic, -1)?);
+    let (begins, ends) = (client.offsets_told(topic, -2)?, client.offsets_told(topic, -1)?);
     let mut table = Table::new(&["partition", "leader", "replicas", "in sync", "begins", "ends"]);
     let mut described = Vec::new();
     for partition in &partitions {
@@ -213,7 +213,7 @@ fn lags(client: &mut Client, group: &str, output: Output) -> Result<()> {
     for part in &committed {
         if !ends.contains_key(part.topic.as_str()) {
             // A topic may be gone while what was committed for it is kept.
-            ends.insert(&part.topic, client.offsets(&part.topic, -1).unwrap_or_default());
+            ends.insert(&part.topic, client.offsets_told(&part.topic, -1).unwrap_or_default());
         }
     }
     let mut table = Table::new(&["topic", "partition", "committed", "ends", "lag"]);

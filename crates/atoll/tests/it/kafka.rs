@@ -104,6 +104,19 @@ fn a_leader_that_dies_is_waited_for_and_nothing_is_there_twice() {
 }
 
 #[test]
+fn what_a_paused_leader_does_not_tell_is_left_open() {
+    let stage = brokers();
+    stage.json(&["kafka", "topics", "orders", "--create", "--partitions", "3"]);
+    stage.json(&["node", "pause", "2"]);
+    let shown = stage.json(&["kafka", "topics", "orders"]);
+    for partition in shown["partitions"].as_array().expect("partitions") {
+        let is_paused = partition["leader"] == 2;
+        assert_eq!(partition["endOffset"].is_null(), is_paused, "{partition}");
+    }
+    assert!(shown["partitions"].as_array().is_some_and(|all| all.iter().any(|of| of["leader"] == 2)), "{shown}");
+}
+
+#[test]
 fn groups_that_are_not_there_are_not_found() {
     let stage = brokers();
     assert_eq!(stage.json(&["kafka", "groups"]), json!([]));
