@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tokio::task::LocalSet;
 
 use crate::control::Request;
-use crate::control::client::Answer;
+use crate::control::client::{self, Answer};
 use crate::error::{Code, Failure, Result};
 use crate::load::Balancer;
 use crate::output::Output;
@@ -119,7 +119,7 @@ fn start_stack(directory: &Path, name: Option<&str>, ephemeral: bool, output: Ou
 }
 
 fn stop_stack(entry: &Entry) -> Result<()> {
-    Answer::ask(&entry.socket(), &Request::Stop { purge: false }, false)?.wait_for_the_end()
+    client::stop(entry, false)
 }
 
 /// The gateway on every node's address.

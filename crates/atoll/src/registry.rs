@@ -124,6 +124,18 @@ impl Registry {
         Ok(entries)
     }
 
+    /// Waits until a stack's process is gone, which has been told to end.
+    pub fn wait_until_gone(&self, entry: &Entry) -> Result<()> {
+        let path = self.directory.join(format!("{}.json", entry.name));
+        let is_there = files::read_text(&path, ENTRY_BYTES_MAX)
+            .is_ok_and(|text| serde_json::from_str::<Entry>(&text).is_ok_and(|found| found.pid == entry.pid));
+        if is_there {
+            let _lock = files::lock(&path).map_err(|error| unusable(&self.directory, &error))?;
+            let _ = std::fs::remove_file(&path);
+        }
+        Ok(())
+    }
+
     /// Reads one entry; None if its stack is gone. The file of a stack that is gone is removed.
     fn read(&self, path: &Path) -> Option<Entry> {
         if let Ok(Some(_lock)) = files::try_lock(path) {

@@ -4,8 +4,7 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use super::{Common, StackArguments, UpArguments, query, target};
-use crate::control::Request;
-use crate::control::client::Answer;
+use crate::control::client;
 use crate::detach::{self, Detached};
 use crate::error::{Code, Failure, Result};
 use crate::home::Home;
@@ -112,7 +111,7 @@ pub fn down(common: &Common, purge: bool, output: Output) -> Result<u8> {
         }
         Err(failure) => return Err(failure),
     };
-    Answer::ask(&entry.socket(), &Request::Stop { purge }, false)?.wait_for_the_end()?;
+    client::stop(&entry, purge)?;
     let answer = json!({ "name": entry.name, "state": "stopped", "purged": purge || entry.ephemeral });
     let and_data = if purge { " and its data is deleted" } else { "" };
     output.data(&answer, || format!("stack {} has stopped{and_data}\n", entry.name))?;

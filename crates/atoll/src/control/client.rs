@@ -10,12 +10,20 @@ use serde_json::{Value, json};
 
 use super::{FRAME_BYTES_MAX, Frame, Request};
 use crate::error::{Code, Failure, Result};
+use crate::registry::{Entry, Registry};
 
 /// How long a command waits for the next frame of an answer that is not a stream.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A path longer than this does not fit into a socket address.
 const SOCKET_PATH_BYTES_MAX: usize = 100;
+
+/// Ends a stack, and waits until its process is gone.
+pub fn stop(entry: &Entry, purge: bool) -> Result<()> {
+    Answer::ask(&entry.socket(), &Request::Stop { purge }, false)?.wait_for_the_end()?;
+    // Its sockets are closed a moment before that.
+    Registry::open()?.wait_until_gone(entry)
+}
 
 /// An open question to a running stack.
 #[derive(Debug)]
