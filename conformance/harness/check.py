@@ -46,7 +46,7 @@ def check(name: str, *arguments):
             report(name, skip=str(reason) or "no reason given")
         except Exception as error:  # Whatever a client raises is what its user would see.
             traceback.print_exc(file=sys.stderr)
-            report(name, trouble=f"{type(error).__name__}: {error or where(error)}")
+            report(name, trouble=f"{type(error).__name__}: {str(error) or where(error)}")
         else:
             report(name)
         return function
