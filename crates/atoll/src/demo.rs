@@ -55,7 +55,8 @@ pub struct DemoArguments {
 /// stack is to be called; otherwise as its file says.
 ///
 /// # Errors
-/// What kept the stack or the application from starting; [`Code::CheckFailed`] if the books do not balance.
+/// What kept the stack or the application from starting; [`Code::CheckFailed`] if the books do not balance;
+/// [`Code::NotRunning`] if the stack was ended meanwhile.
 pub fn demo(arguments: &DemoArguments, name: Option<&str>, output: Output) -> Result<u8> {
     let source = traffic::source(arguments)?;
     let directory = files::find()?;
@@ -76,8 +77,18 @@ pub fn demo(arguments: &DemoArguments, name: Option<&str>, output: Output) -> Re
     if result["balanced"] == json!(true) {
         return Ok(if result["interrupted"] == json!(true) { Code::Interrupted.exit_code() } else { 0 });
     }
+    Err(unbalanced(&entry, &result))
+}
+
+/// Why the books do not prove that every order was booked once.
+fn unbalanced(entry: &Entry, result: &Value) -> Failure {
+    let is_there = || Registry::open().and_then(|registry| registry.running()).is_ok_and(|all| all.contains(entry));
+    if result["books"]["unreadable"].is_string() && !is_there() {
+        let hint = "`atoll demo --down` and ^C end both, and read the books before";
+        return Failure::new(Code::NotRunning, "the stack has ended, and nobody can read its books").hint(hint);
+    }
     let hint = "follow one order through the services: `atoll logs | grep ORDER`";
-    Err(Failure::new(Code::CheckFailed, "the books do not balance").hint(hint))
+    Failure::new(Code::CheckFailed, "the books do not balance").hint(hint)
 }
 
 /// Runs a future on a runtime of its own; what it spawns may stay on this thread.

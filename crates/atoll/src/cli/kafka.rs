@@ -239,7 +239,7 @@ fn produce(client: &mut Client, topic: &str, key_separator: Option<&str>, output
     if input.is_terminal() {
         output.say("one record a line; ^D ends");
     }
-    let mut input = BufReader::new(input.lock());
+    let mut input = BufReader::with_capacity(BATCH_BYTES_MAX, input.lock());
     let mut identity = client.identity(topic)?;
     let (mut batch, mut parts) = (Batch::default(), BTreeMap::<i32, (i64, i64)>::new());
     while let Some(line) = line(&mut input)? {

@@ -21,8 +21,9 @@ use super::connection::Connection;
 use super::errors::refusal;
 use crate::error::{Code, Failure, Result};
 
-/// For how long something is tried again that may succeed later, and after what pause.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// For how long something is tried again that may succeed later, and after what pause. A dead broker's partitions have another leader
+/// once its session is over, which is nine seconds by default.
+const PATIENCE: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(200);
 /// How long brokers have to make or delete a topic.
 const ADMIN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -171,7 +172,10 @@ impl Client {
         let metadata = self.metadata(Some(&[topic]), makes_it)?;
         let found = metadata.topics.into_iter().next().ok_or_else(unexpected)?;
         if found.error_code != 0 {
-            return Err(refusal(&format!("topic {topic}"), found.error_code, None));
+            let failure = refusal(&format!("topic {topic}"), found.error_code, None);
+            // One that is made because it was asked for is not there yet in the answer to that.
+            let is_coming = makes_it && failure.code == Code::NotFound;
+            return Err(if is_coming { Failure { code: Code::Timeout, ..failure } } else { failure });
         }
         let partition = |of: MetadataResponsePartition| Partition {
             index: of.partition_index,

@@ -85,6 +85,15 @@ fn lines_are_records_and_keys_choose_partitions() {
 }
 
 #[test]
+fn a_topic_comes_into_being_with_its_first_record() {
+    let stage = brokers();
+    let produced = fed(&stage, &["kafka", "produce", "greetings"], "hello\n");
+    assert_eq!(produced.code, Some(0), "{}", produced.stderr);
+    let consumed = stage.run(&["kafka", "consume", "greetings", "--from-beginning", "--max-messages", "1"]);
+    assert_eq!(consumed.stdout, "hello\n");
+}
+
+#[test]
 fn a_leader_that_dies_is_waited_for_and_nothing_is_there_twice() {
     let stage = brokers();
     stage.json(&["kafka", "topics", "orders", "--create", "--partitions", "3", "--replication-factor", "3"]);
