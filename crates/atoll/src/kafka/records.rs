@@ -28,6 +28,7 @@ const OFFSET_OUT_OF_RANGE: i16 = 1;
 #[derive(Debug, Default)]
 pub struct Batch {
     records: Vec<(Option<Vec<u8>>, Vec<u8>)>,
+    size: usize,
 }
 
 /// Who sends, and how far it is: no record of it is there twice, however often it is sent.
@@ -56,6 +57,7 @@ pub struct Position(BTreeMap<i32, i64>);
 impl Batch {
     /// Adds a record.
     pub fn push(&mut self, key: Option<Vec<u8>>, value: Vec<u8>) {
+        self.size += key.as_ref().map_or(0, Vec::len) + value.len();
         self.records.push((key, value));
     }
 
@@ -66,7 +68,7 @@ impl Batch {
 
     /// How many bytes it has.
     pub fn size(&self) -> usize {
-        self.records.iter().map(|(key, value)| key.as_ref().map_or(0, Vec::len) + value.len()).sum()
+        self.size
     }
 
     /// By partition: those with a key as every client has it, the others together.
@@ -165,24 +167,39 @@ impl Client {
         let wait = wait / u32::try_from(led.len().max(1)).unwrap_or(1);
         let mut records = Vec::new();
         for (leader, partitions) in led {
-            let server = self.broker(leader, &format!("topic {topic}"))?;
-            let topics = vec![FetchTopic { topic: topic.to_owned(), partitions, ..Default::default() }];
-            let request = Request::Fetch(FetchRequest {
-                replica_id: -1,
-                max_wait_ms: if records.is_empty() { wait.as_millis() as i32 } else { 0 },
-                min_bytes: 1,
-                max_bytes: FETCH_BYTES_MAX,
-                session_epoch: -1,
-                topics,
-                ..Default::default()
-            });
-            let Response::Fetch(answer) = self.ask_at(&server, (&request, 12), wait)? else { return Err(unexpected()) };
-            check(&format!("topic {topic}"), answer.error_code, None)?;
-            for partition in answer.responses.into_iter().flat_map(|topic| topic.partitions) {
-                take(topic, partition, position, &mut records)?;
+            let wait = if records.is_empty() { wait } else { Duration::ZERO };
+            match self.fetch(topic, (leader, partitions), position, wait, &mut records) {
+                // The position is behind what was taken already: that is handed on, and the trouble met again.
+                Err(_) if !records.is_empty() => break,
+                outcome => outcome?,
             }
         }
         Ok(records)
+    }
+
+    /// Asks one leader for the records of its partitions.
+    fn fetch(
+        &mut self,
+        topic: &str,
+        (leader, partitions): (i32, Vec<FetchPartition>),
+        position: &mut Position,
+        wait: Duration,
+        records: &mut Vec<(i32, Record)>,
+    ) -> Result<()> {
+        let server = self.broker(leader, &format!("topic {topic}"))?;
+        let request = Request::Fetch(FetchRequest {
+            replica_id: -1,
+            max_wait_ms: wait.as_millis() as i32,
+            min_bytes: 1,
+            max_bytes: FETCH_BYTES_MAX,
+            session_epoch: -1,
+            topics: vec![FetchTopic { topic: topic.to_owned(), partitions, ..Default::default() }],
+            ..Default::default()
+        });
+        let Response::Fetch(answer) = self.ask_at(&server, (&request, 12), wait)? else { return Err(unexpected()) };
+        check(&format!("topic {topic}"), answer.error_code, None)?;
+        let partitions = answer.responses.into_iter().flat_map(|topic| topic.partitions);
+        partitions.into_iter().try_for_each(|partition| take(topic, partition, position, records))
     }
 }
 
