@@ -1,9 +1,10 @@
 //! Any bytes as a Kafka request: every API in every version. What is understood can be written, and is then understood alike.
+//! And as an answer, which `atoll kafka` may get from any broker.
 
 #![no_main]
 
 use atoll_fuzz as _;
-use atoll_kafka::wire::{ApiKey, Request, decode_request};
+use atoll_kafka::wire::{ApiKey, Request, Response, decode_request};
 use atoll_wire::{Reader, Writer};
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
@@ -16,6 +17,7 @@ fuzz_target!(|input: &[u8]| {
     let api = ApiKey::ALL[usize::from(api) % ApiKey::ALL.len()];
     let versions = api.versions();
     let version = versions.start() + i16::from(version) % (versions.end() - versions.start() + 1);
+    let _ = Response::decode(api, &mut Reader::new(Bytes::copy_from_slice(body)), version);
     let mut reader = Reader::new(Bytes::copy_from_slice(body));
     let Ok(request) = Request::decode(api, &mut reader, version) else { return };
     let mut writer = Writer::new();

@@ -220,7 +220,7 @@ fn lags(client: &mut Client, group: &str, output: Output) -> Result<()> {
     let mut described = Vec::new();
     for part in &committed {
         let end = ends.get(part.topic.as_str()).and_then(|ends| ends.get(&part.partition));
-        let lag = end.map(|end| end - part.offset);
+        let lag = end.map(|end| end.saturating_sub(part.offset));
         described.push(json!({
             "topic": part.topic,
             "partition": part.partition,

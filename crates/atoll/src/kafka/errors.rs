@@ -5,8 +5,9 @@
 use crate::error::{Code, Failure};
 
 /// The errors that a command here can meet.
-const NAMES: [(i16, &str); 23] = [
+const NAMES: [(i16, &str); 24] = [
     (1, "OFFSET_OUT_OF_RANGE"),
+    (2, "CORRUPT_MESSAGE"),
     (3, "UNKNOWN_TOPIC_OR_PARTITION"),
     (5, "LEADER_NOT_AVAILABLE"),
     (6, "NOT_LEADER_OR_FOLLOWER"),

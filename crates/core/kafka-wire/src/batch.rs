@@ -88,7 +88,7 @@ impl BatchHeader {
 
     /// The offset after the last record.
     pub fn next_offset(&self) -> i64 {
-        self.base_offset + i64::from(self.last_offset_delta) + 1
+        self.base_offset.saturating_add(i64::from(self.last_offset_delta)).saturating_add(1)
     }
 
     /// The sequence number of the last record, which wraps around.
