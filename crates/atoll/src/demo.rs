@@ -70,7 +70,7 @@ pub fn demo(arguments: &DemoArguments, name: Option<&str>, output: Output) -> Re
         traffic::run(&entry, &targets, source, arguments, output).await
     });
     if arguments.down {
-        stop_stack(&entry)?;
+        client::stop(&entry, false)?;
     }
     let result = outcome?;
     output.data(&result, || traffic::table(&result, output))?;
@@ -127,10 +127,6 @@ fn start_stack(directory: &Path, name: Option<&str>, ephemeral: bool, output: Ou
     }
     running(&registry)?
         .ok_or_else(|| Failure::new(Code::StartFailed, "the stack ended at once").hint("see `.atoll/atoll.log`"))
-}
-
-fn stop_stack(entry: &Entry) -> Result<()> {
-    client::stop(entry, false)
 }
 
 /// The gateway on every node's address.

@@ -124,9 +124,14 @@ impl Registry {
         Ok(entries)
     }
 
+    /// The file of the stack with this name.
+    fn path_of(&self, name: &str) -> PathBuf {
+        self.directory.join(format!("{name}.json"))
+    }
+
     /// Waits until a stack's process is gone, which has been told to end.
     pub fn wait_until_gone(&self, entry: &Entry) -> Result<()> {
-        let path = self.directory.join(format!("{}.json", entry.name));
+        let path = self.path_of(&entry.name);
         let is_there = files::read_text(&path, ENTRY_BYTES_MAX)
             .is_ok_and(|text| serde_json::from_str::<Entry>(&text).is_ok_and(|found| found.pid == entry.pid));
         if is_there {
@@ -168,7 +173,7 @@ impl Registry {
             ephemeral: wanted.ephemeral,
             private: wanted.private,
         };
-        let path = self.directory.join(format!("{}.json", wanted.name));
+        let path = self.path_of(wanted.name);
         let claim = self.write(entry, path, passed_over)?;
         drop(serial);
         Ok(claim)

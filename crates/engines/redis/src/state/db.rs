@@ -449,10 +449,7 @@ impl Db<'_> {
     pub(crate) fn changed_alike(&mut self, key: &[u8]) {
         self.dirty += 1;
         self.interest.key_changed(self.index, key);
-        match self.follower {
-            Some(follower) => self.dataset.followers[follower].overlay.wrote(key),
-            None => self.dataset.owner_wrote_alike(self.index, key),
-        }
+        self.note_write(key, false);
         if let Some(notices) = &mut self.notices {
             notices.changed(self.index, key);
         }
@@ -462,19 +459,23 @@ impl Db<'_> {
     fn count_change(&mut self, key: &[u8]) {
         self.dirty += 1;
         self.interest.key_changed(self.index, key);
+        self.note_write(key, true);
+    }
+
+    /// The key is another one from now on, for the instance itself or for all; it may have been `resized`.
+    #[inline]
+    fn note_write(&mut self, key: &[u8], resized: bool) {
         match self.follower {
             Some(follower) => self.dataset.followers[follower].overlay.wrote(key),
-            None => self.dataset.owner_wrote(self.index, key),
+            None if resized => self.dataset.owner_wrote(self.index, key),
+            None => self.dataset.owner_wrote_alike(self.index, key),
         }
     }
 
     /// A key was changed in a way that nobody watches or waits for: what a group of consumers has read.
     pub(crate) fn changed_unwatched(&mut self, key: &[u8]) {
         self.dirty += 1;
-        match self.follower {
-            Some(follower) => self.dataset.followers[follower].overlay.wrote(key),
-            None => self.dataset.owner_wrote(self.index, key),
-        }
+        self.note_write(key, true);
     }
 
     /// The same, and subscribers are told what the command is about.
